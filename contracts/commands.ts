@@ -1,0 +1,157 @@
+/** The requests of the RPC surface, verb by verb: strict schemas, so that a typo or a field not built yet is refused. */
+import { z } from "zod";
+import {
+  isSafeKey,
+  ItemId,
+  PartitionKey,
+  PeerId,
+  RequestId,
+  ResourceId,
+  ResourceType,
+  Sequence,
+  Token,
+  wellFormed,
+} from "./ids.ts";
+import {
+  ATTEMPTS_MAX,
+  ATTRIBUTE_NAME_LENGTH_MAX,
+  ATTRIBUTE_VALUE_LENGTH_MAX,
+  ATTRIBUTES_MAX,
+  ENTRIES_PER_REQUEST_MAX,
+  FAILURE_CODE_LENGTH_MAX,
+  ITEM_BYTES_MAX,
+  LEASE_DURATION_MS_MAX,
+  LEASE_DURATION_MS_MIN,
+  PAGE_SIZE_MAX,
+  REASON_LENGTH_MAX,
+  RESOURCE_TYPES_PER_FILTER_MAX,
+  RESULT_BYTES_MAX,
+  TIMEOUT_MS_MAX,
+  WAIT_MS_MAX,
+} from "./limits.ts";
+import { Exclusivity, ShardOptionsPatch } from "./options.ts";
+import type { Verb } from "./subjects.ts";
+
+/** What every request may carry. */
+const envelope = {
+  apiVersion: z.int().min(0).optional().describe("Version of this contract; 1."),
+  requestId: RequestId.optional().describe("Makes the request idempotent per principal."),
+  timeoutMs: z.int().min(1).max(TIMEOUT_MS_MAX).optional().describe("How long to wait for the outcome. ms; 5,000 by default."),
+  minSequence: Sequence.optional().describe("Answer only from a state that has at least this sequence."),
+  consistent: z.boolean().optional().describe("Confirm through the log that the answer is current."),
+  after: Sequence.optional().describe("The sequence known when the request id was first used; see Idempotency."),
+};
+
+/** Attribute names and values; names that reach into prototypes are refused. */
+export const Attributes = z
+  .record(wellFormed(z.string().min(1).max(ATTRIBUTE_NAME_LENGTH_MAX)), wellFormed(z.string().max(ATTRIBUTE_VALUE_LENGTH_MAX)))
+  .refine((attributes) => Object.keys(attributes).length <= ATTRIBUTES_MAX, {
+    error: `at most ${ATTRIBUTES_MAX} attributes`,
+  })
+  .refine((attributes) => Object.keys(attributes).every(isSafeKey), { error: "an attribute name is not allowed" });
+
+const MEDIA_TYPE = /^[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+(;[a-z0-9=_.-]+)*$/i;
+
+/** What is to be worked on. `body` is opaque text; bytes travel as base64 with the encoding's suffix `;base64`. */
+export const ItemPayload = z.strictObject({
+  resourceType: ResourceType,
+  resourceId: ResourceId,
+  partitionKey: PartitionKey.optional(),
+  payloadEncoding: z.string().max(128).regex(MEDIA_TYPE).optional(),
+  body: wellFormed(z.string().max(ITEM_BYTES_MAX)).optional(),
+  attributes: Attributes.optional(),
+  exclusivity: Exclusivity.optional(),
+  maxAttempts: z.int().min(1).max(ATTEMPTS_MAX).optional(),
+});
+export type ItemPayload = Readonly<z.infer<typeof ItemPayload>>;
+
+export const EnqueueItem = z.strictObject({ ...ItemPayload.shape, requestId: RequestId.optional() });
+export type EnqueueItem = Readonly<z.infer<typeof EnqueueItem>>;
+
+const LeaseRef = z.strictObject({ itemId: ItemId, token: Token });
+const entriesOf = <Entry extends z.ZodType>(entry: Entry) => z.array(entry).min(1).max(ENTRIES_PER_REQUEST_MAX);
+const durationMs = z.int().min(LEASE_DURATION_MS_MIN).max(LEASE_DURATION_MS_MAX);
+
+export const EnqueueRequest = z
+  .strictObject({ ...envelope, items: entriesOf(EnqueueItem) })
+  .refine((request) => request.requestId === undefined || request.items.every((item) => item.requestId === undefined), {
+    error: "a request-level requestId and a requestId of an item exclude each other",
+    path: ["requestId"],
+  });
+export const LeaseRequest = z.strictObject({
+  ...envelope,
+  peerId: PeerId.optional().describe("The process of the principal that takes the leases; the principal itself by default."),
+  maxItems: z.int().min(1).max(ENTRIES_PER_REQUEST_MAX).default(1),
+  waitMs: z.int().min(0).max(WAIT_MS_MAX).default(0).describe("Long poll: how long to wait for the first item. ms."),
+  leaseDurationMs: durationMs.optional(),
+  resourceTypes: z.array(ResourceType).min(1).max(RESOURCE_TYPES_PER_FILTER_MAX).optional(),
+});
+export const HeartbeatRequest = z.strictObject({
+  ...envelope,
+  leases: entriesOf(LeaseRef),
+  extendMs: durationMs.optional().describe("New length from now; always written. By default the length of the grant."),
+});
+const Result = wellFormed(z.string().max(RESULT_BYTES_MAX));
+export const CompleteRequest = z.strictObject({
+  ...envelope,
+  leases: entriesOf(z.strictObject({ ...LeaseRef.shape, result: Result.optional() })),
+});
+export const FailRequest = z.strictObject({
+  ...envelope,
+  leases: entriesOf(
+    z.strictObject({
+      ...LeaseRef.shape,
+      reason: wellFormed(z.string().min(1).max(REASON_LENGTH_MAX)),
+      code: z
+        .string()
+        .regex(/^[A-Za-z0-9_.-]+$/)
+        .max(FAILURE_CODE_LENGTH_MAX)
+        .optional(),
+      requeue: z.boolean().default(true),
+    }),
+  ),
+});
+export const ReleaseRequest = z.strictObject({ ...envelope, leases: entriesOf(LeaseRef) });
+export const PauseRequest = z.strictObject({ ...envelope });
+export const ResumeRequest = z.strictObject({ ...envelope });
+export const ConfigureRequest = z.strictObject({ ...envelope, options: ShardOptionsPatch });
+export const GetRequest = z.strictObject({ ...envelope, itemIds: entriesOf(ItemId) });
+export const LIST_STATUSES = ["pending", "leased", "deadLettered"] as const;
+export const ListRequest = z.strictObject({
+  ...envelope,
+  status: z.enum(LIST_STATUSES).optional(),
+  resourceType: ResourceType.optional(),
+  resourceId: ResourceId.optional(),
+  partitionKey: PartitionKey.optional(),
+  limit: z.int().min(1).max(PAGE_SIZE_MAX).optional(),
+  cursor: z
+    .string()
+    .regex(/^[0-9a-z]{1,16}$/)
+    .optional(),
+});
+export const StatsRequest = z.strictObject({ ...envelope });
+
+/** The one schema of each verb's request. */
+export const REQUESTS = {
+  enqueue: EnqueueRequest,
+  lease: LeaseRequest,
+  heartbeat: HeartbeatRequest,
+  complete: CompleteRequest,
+  fail: FailRequest,
+  release: ReleaseRequest,
+  pause: PauseRequest,
+  resume: ResumeRequest,
+  configure: ConfigureRequest,
+  get: GetRequest,
+  list: ListRequest,
+  stats: StatsRequest,
+} as const satisfies Record<Verb, z.ZodType>;
+
+/** A parsed request of a verb. */
+export type RequestOf<V extends Verb> = Readonly<z.output<(typeof REQUESTS)[V]>>;
+/** What a caller writes for a verb: fields with defaults may be left out. */
+export type RequestInput<V extends Verb> = Readonly<z.input<(typeof REQUESTS)[V]>>;
+
+/** A parsed request with its verb: what `execute` of the core takes. */
+export type Command = { readonly [V in Verb]: { readonly verb: V; readonly request: RequestOf<V> } }[Verb];
+export type CommandOf<V extends Verb> = Extract<Command, { readonly verb: V }>;

@@ -1,0 +1,137 @@
+/** The events of the log: what happened, in the past tense, complete enough that a fold over them is the whole state. */
+import { z } from "zod";
+import { ItemPayload } from "./commands.ts";
+import { EntryRequestId, Hex64, ItemId, LogId, LogTimeMs, PeerId, Principal, ResourceId, ResourceType, Sequence, Token, TokenEpoch } from "./ids.ts";
+import { ShardOptions, ShardOptionsPatch } from "./options.ts";
+
+/** Who caused events, once per frame; events point at it by index. */
+export const Actor = z.strictObject({
+  principal: Principal,
+  peerId: PeerId,
+  /** Of a `lease` request: its id and the digest of its contents. Other verbs carry ids in their events. */
+  requestId: EntryRequestId.optional(),
+  digest: Hex64.optional(),
+  /** W3C trace context of the request. */
+  trace: z.string().max(64).optional(),
+});
+export type Actor = Readonly<z.infer<typeof Actor>>;
+
+const actor = z.int().min(0).describe("Index into the frame's actors.");
+const item = { itemId: ItemId, resourceType: ResourceType, resourceId: ResourceId };
+export const OUTCOMES = ["requeued", "deadLettered"] as const;
+const outcome = z.enum(OUTCOMES);
+
+export const LogCreated = z.strictObject({
+  type: z.literal("logCreated"),
+  logId: LogId,
+  logVersion: z.int().min(1),
+  options: ShardOptions,
+  tokenEpoch: TokenEpoch,
+  /** Where the state comes from when it is not empty: another log, a backup. Not built yet. */
+  base: z.string().max(256).optional(),
+});
+export const TermStarted = z.strictObject({
+  type: z.literal("termStarted"),
+  term: z.int().min(1),
+  leader: PeerId,
+  tokenEpoch: TokenEpoch,
+});
+export const TermReleased = z.strictObject({
+  type: z.literal("termReleased"),
+  term: z.int().min(1),
+  leader: PeerId,
+  successor: PeerId.optional(),
+});
+export const Configured = z.strictObject({ type: z.literal("configured"), actor, options: ShardOptionsPatch });
+export const Enqueued = z.strictObject({
+  type: z.literal("enqueued"),
+  actor,
+  itemId: ItemId,
+  item: ItemPayload,
+  requestId: EntryRequestId.optional(),
+  digest: Hex64.optional(),
+});
+/** Its event sequence, with the token epoch, is the fencing token. */
+export const Leased = z.strictObject({
+  type: z.literal("leased"),
+  actor,
+  ...item,
+  attempt: z.int().min(1),
+  durationMs: z.int().min(1),
+  expiresAt: LogTimeMs,
+});
+/** All leases that one request renewed; what a beat does not change is not written. */
+export const Renewed = z.strictObject({
+  type: z.literal("renewed"),
+  actor,
+  leases: z.array(z.strictObject({ itemId: ItemId, token: Token, durationMs: z.int().min(1), expiresAt: LogTimeMs })).min(1),
+});
+export const Completed = z.strictObject({
+  type: z.literal("completed"),
+  actor,
+  ...item,
+  token: Token,
+  digest: Hex64,
+  result: z.string().optional(),
+});
+export const Failed = z.strictObject({
+  type: z.literal("failed"),
+  actor,
+  ...item,
+  token: Token,
+  digest: Hex64,
+  reason: z.string(),
+  code: z.string().optional(),
+  outcome,
+});
+export const EXPIRY_REASONS = ["duration", "age"] as const;
+export const Expired = z.strictObject({
+  type: z.literal("expired"),
+  ...item,
+  token: Token,
+  /** `duration`: no heartbeat came in time; `age`: the lease reached its maximum age. */
+  reason: z.enum(EXPIRY_REASONS),
+  outcome,
+});
+export const Released = z.strictObject({ type: z.literal("released"), actor, ...item, token: Token });
+export const Paused = z.strictObject({ type: z.literal("paused"), actor });
+export const Resumed = z.strictObject({ type: z.literal("resumed"), actor });
+/** The state hash before this event. A follower that differs halts. */
+export const StateHashed = z.strictObject({ type: z.literal("stateHash"), hash: Hex64 });
+
+export const EVENTS = {
+  logCreated: LogCreated,
+  termStarted: TermStarted,
+  termReleased: TermReleased,
+  configured: Configured,
+  enqueued: Enqueued,
+  leased: Leased,
+  renewed: Renewed,
+  completed: Completed,
+  failed: Failed,
+  expired: Expired,
+  released: Released,
+  paused: Paused,
+  resumed: Resumed,
+  stateHash: StateHashed,
+} as const;
+export const LogEvent = z.discriminatedUnion("type", [
+  LogCreated,
+  TermStarted,
+  TermReleased,
+  Configured,
+  Enqueued,
+  Leased,
+  Renewed,
+  Completed,
+  Failed,
+  Expired,
+  Released,
+  Paused,
+  Resumed,
+  StateHashed,
+]);
+export type LogEvent = Readonly<z.infer<typeof LogEvent>>;
+export type EventType = LogEvent["type"];
+export type EventOf<T extends EventType> = Extract<LogEvent, { readonly type: T }>;
+export const EventSequence = Sequence;

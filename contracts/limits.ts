@@ -1,0 +1,113 @@
+/** Every bound of the system in one place, with the relations between them asserted at import. */
+import assert from "node:assert/strict";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** The version of the RPC contract that this code speaks. */
+export const API_VERSION = 1;
+/** The version of the frame layout. Never reused. */
+export const FRAME_SCHEMA = 1;
+/** The newest state version whose `apply`, canonical state and hash this code knows. */
+export const LOG_VERSION_MAX = 1;
+
+/** Longest region or shard name. Characters. */
+export const NAME_LENGTH_MAX = 32;
+/** Longest principal. Characters. */
+export const PRINCIPAL_LENGTH_MAX = 64;
+/** Longest peer id: principal, `--`, name. Characters. */
+export const PEER_ID_LENGTH_MAX = 130;
+/** Longest resource type, resource id, partition key. UTF-8 bytes. */
+export const RESOURCE_ID_BYTES_MAX = 512;
+/** Longest request id that a client may choose. Characters. */
+export const REQUEST_ID_LENGTH_MAX = 128;
+/** Longest request id in the log: a client's id, a slash and the index of the entry. Characters. */
+export const ENTRY_REQUEST_ID_LENGTH_MAX = REQUEST_ID_LENGTH_MAX + 8;
+/** Longest item id. Characters. */
+export const ITEM_ID_LENGTH_MAX = 64;
+
+/** Most entries in one request, and most leases in one reply: what one frame surely holds. */
+export const ENTRIES_PER_REQUEST_MAX = 1_000;
+/** Largest request body: its events, with their envelope, must fit one frame. Bytes. */
+export const REQUEST_BYTES_MAX = 576 * KIB;
+/** Bytes that one entry's event may add to what stood in the request. */
+export const EVENT_OVERHEAD_BYTES_MAX = 150;
+/** Largest frame, reply or page. Bytes. */
+export const FRAME_BYTES_MAX = 768 * KIB;
+/** Size at which an open frame takes no more commands. Bytes. */
+export const FRAME_BYTES_AIM = 256 * KIB;
+/** Smallest `max_payload` of a server that we accept. Bytes. */
+export const SERVER_MAX_PAYLOAD_MIN = MIB;
+
+/** Item body allowed unless the shard's options say otherwise. Encoded JSON bytes. */
+export const ITEM_BYTES_DEFAULT = 64 * KIB;
+/** Largest item body that any shard may allow. Encoded JSON bytes. */
+export const ITEM_BYTES_MAX = 512 * KIB;
+/** Most attributes of one item, and the longest name and value of one. Characters. */
+export const ATTRIBUTES_MAX = 64;
+export const ATTRIBUTE_NAME_LENGTH_MAX = 128;
+export const ATTRIBUTE_VALUE_LENGTH_MAX = 4 * KIB;
+/** Largest `result` of a completion. Encoded JSON bytes. */
+export const RESULT_BYTES_MAX = 8 * KIB;
+/** Longest reason of a failure. Characters. */
+export const REASON_LENGTH_MAX = 1_024;
+/** Longest machine code of a failure. Characters. */
+export const FAILURE_CODE_LENGTH_MAX = 64;
+/** Most resource types in one lease filter. */
+export const RESOURCE_TYPES_PER_FILTER_MAX = 64;
+
+/** Lease length unless the options or the request say otherwise. ms. */
+export const LEASE_DURATION_MS_DEFAULT = 30_000;
+export const LEASE_DURATION_MS_MIN = 100;
+/** Longest lease, and the longest single extension. ms. */
+export const LEASE_DURATION_MS_MAX = 3_600_000;
+/** How long one lease may be kept alive by heartbeats. ms. */
+export const LEASE_AGE_MS_DEFAULT = 86_400_000;
+export const LEASE_AGE_MS_MAX = 30 * 86_400_000;
+/** Leases that one peer may hold at once. */
+export const LEASES_PER_PEER_DEFAULT = 10_000;
+export const LEASES_PER_PEER_MAX = 1_000_000;
+/** Charged attempts after which an item is dead-lettered. */
+export const ATTEMPTS_DEFAULT = 5;
+export const ATTEMPTS_MAX = 1_000;
+/** Longest long poll. ms. */
+export const WAIT_MS_MAX = 30_000;
+/** How long a request may wait for its outcome unless it says otherwise. ms. */
+export const TIMEOUT_MS_DEFAULT = 5_000;
+export const TIMEOUT_MS_MAX = 60_000;
+
+/** Pending items above which `enqueue` is refused with `backpressure`. */
+export const PENDING_HIGH_DEFAULT = 1_000_000;
+export const PENDING_HIGH_MAX = 10_000_000;
+/** Bytes of pending bodies above which `enqueue` is refused. Bytes. */
+export const BODY_BYTES_HIGH_DEFAULT = 512 * MIB;
+export const BODY_BYTES_HIGH_MAX = 8 * 1024 * MIB;
+/** Ended items whose outcome is remembered, for repeats of requests. */
+export const RECORDS_DEFAULT = 1_000_000;
+export const RECORDS_MAX = 10_000_000;
+
+/** Items on one page of `list` unless the request says otherwise. */
+export const PAGE_SIZE_DEFAULT = 100;
+export const PAGE_SIZE_MAX = 1_000;
+/** Items that one `list` looks at before it returns what it has with a cursor. */
+export const PAGE_SCAN_MAX = 20_000;
+
+/** Commands that wait undecided while the log does not answer. Bytes of their bodies. */
+export const UNDECIDED_BYTES_MAX = 64 * MIB;
+/** Refusals listed in one `invalid_argument`. */
+export const ISSUES_MAX = 20;
+
+/** The distance between two token epochs: tokens are epoch * 2^40 + sequence. */
+export const TOKEN_EPOCH_STEP = 2 ** 40;
+/** Token epochs stay below this, so that tokens stay safe integers. */
+export const TOKEN_EPOCH_LIMIT = 8_192;
+
+assert(
+  REQUEST_BYTES_MAX + ENTRIES_PER_REQUEST_MAX * EVENT_OVERHEAD_BYTES_MAX + 16 * KIB <= FRAME_BYTES_MAX,
+  "the events of the largest request must fit one frame",
+);
+assert(FRAME_BYTES_AIM <= FRAME_BYTES_MAX && FRAME_BYTES_MAX < SERVER_MAX_PAYLOAD_MIN, "a frame must fit a message");
+assert(ITEM_BYTES_DEFAULT <= ITEM_BYTES_MAX && ITEM_BYTES_MAX < REQUEST_BYTES_MAX, "the largest item fits a request");
+assert(LEASE_DURATION_MS_DEFAULT <= LEASE_DURATION_MS_MAX, "the default lease must be grantable");
+assert(LEASE_DURATION_MS_MAX <= LEASE_AGE_MS_DEFAULT, "a whole lease fits the default age");
+assert(TOKEN_EPOCH_STEP * TOKEN_EPOCH_LIMIT <= Number.MAX_SAFE_INTEGER + 1, "tokens stay safe integers");

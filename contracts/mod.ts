@@ -1,0 +1,32 @@
+/** The public entry of the contracts: what an integrator in TypeScript imports. */
+export {
+  type Command,
+  type CommandOf,
+  EnqueueItem,
+  ItemPayload,
+  REQUESTS,
+  type RequestInput,
+  type RequestOf,
+} from "./commands.ts";
+export { ERROR_CODES, ERRORS, type ErrorBody, ErrorBodySchema, type ErrorCode, errorBody, errorEntry, OperatingError } from "./errors.ts";
+export { Actor, EVENTS, type EventOf, type EventType, LogEvent } from "./events.ts";
+export { CHAIN_START, Frame, LogPosition } from "./frame.ts";
+export { isPrincipal, principalOfPeer, tokenEpochOf, tokenOf, utf8Length } from "./ids.ts";
+export * as limits from "./limits.ts";
+export { optionProblems, SHARD_OPTIONS_DEFAULT, ShardOptions, ShardOptionsPatch } from "./options.ts";
+export type {
+  AppendOutcome,
+  Clock,
+  Closable,
+  Ids,
+  Kv,
+  Log,
+  LogMessage,
+  Net,
+  NetMessage,
+  ReadOutcome,
+  Reporter,
+  Store,
+} from "./ports.ts";
+export { Beat, ErrorReply, REPLIES, type ReplyOf } from "./replies.ts";
+export { isVerb, logStream, logSubject, rpcSubject, SUBJECTS, VERBS, type Verb } from "./subjects.ts";

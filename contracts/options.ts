@@ -1,0 +1,116 @@
+/** The options of a shard. They are state: seeded in the log's first frame, changed by `configure`, read by decide and apply only from there. */
+import { z } from "zod";
+import {
+  ATTEMPTS_DEFAULT,
+  ATTEMPTS_MAX,
+  BODY_BYTES_HIGH_DEFAULT,
+  BODY_BYTES_HIGH_MAX,
+  ITEM_BYTES_DEFAULT,
+  ITEM_BYTES_MAX,
+  LEASE_AGE_MS_DEFAULT,
+  LEASE_AGE_MS_MAX,
+  LEASE_DURATION_MS_DEFAULT,
+  LEASE_DURATION_MS_MAX,
+  LEASE_DURATION_MS_MIN,
+  LEASES_PER_PEER_DEFAULT,
+  LEASES_PER_PEER_MAX,
+  PENDING_HIGH_DEFAULT,
+  PENDING_HIGH_MAX,
+  RECORDS_DEFAULT,
+  RECORDS_MAX,
+} from "./limits.ts";
+
+/** `none`: items are independent. `resource`: one live lease per resource. `partition`: strict order, one at a time, per partition key. */
+export const EXCLUSIVITIES = ["none", "resource", "partition"] as const;
+export const Exclusivity = z.enum(EXCLUSIVITIES);
+export type Exclusivity = z.infer<typeof Exclusivity>;
+
+const fields = {
+  exclusivity: Exclusivity.default("none").describe("Exclusivity of items that do not name one."),
+  onDeadLetter: z
+    .enum(["halt", "continue"])
+    .default("halt")
+    .describe("What a partition does when its head is dead-lettered: halt keeps the order, continue goes on without it."),
+  leaseDurationMsDefault: z
+    .int()
+    .min(LEASE_DURATION_MS_MIN)
+    .max(LEASE_DURATION_MS_MAX)
+    .default(LEASE_DURATION_MS_DEFAULT)
+    .describe("Lease length when a request asks for none. ms. At most leaseDurationMsMax."),
+  leaseDurationMsMax: z
+    .int()
+    .min(LEASE_DURATION_MS_MIN)
+    .max(LEASE_DURATION_MS_MAX)
+    .default(LEASE_DURATION_MS_MAX)
+    .describe("Longest lease or extension; longer requests are refused, not clamped. ms."),
+  leaseAgeMsMax: z
+    .int()
+    .min(LEASE_DURATION_MS_MIN)
+    .max(LEASE_AGE_MS_MAX)
+    .default(LEASE_AGE_MS_DEFAULT)
+    .describe("How long heartbeats may keep one lease alive. ms. At least leaseDurationMsMax."),
+  leasesPerPeerMax: z
+    .int()
+    .min(1)
+    .max(LEASES_PER_PEER_MAX)
+    .default(LEASES_PER_PEER_DEFAULT)
+    .describe("Leases that one peer may hold at once."),
+  maxAttempts: z
+    .int()
+    .min(1)
+    .max(ATTEMPTS_MAX)
+    .default(ATTEMPTS_DEFAULT)
+    .describe("Charged attempts after which an item that names no maximum is dead-lettered."),
+  itemBytesMax: z
+    .int()
+    .min(1)
+    .max(ITEM_BYTES_MAX)
+    .default(ITEM_BYTES_DEFAULT)
+    .describe("Largest item body. Encoded JSON bytes."),
+  pendingHigh: z
+    .int()
+    .min(1)
+    .max(PENDING_HIGH_MAX)
+    .default(PENDING_HIGH_DEFAULT)
+    .describe("Pending items from which on enqueue is refused with backpressure."),
+  bodyBytesHigh: z
+    .int()
+    .min(1)
+    .max(BODY_BYTES_HIGH_MAX)
+    .default(BODY_BYTES_HIGH_DEFAULT)
+    .describe("Bytes of unfinished bodies from which on enqueue is refused with backpressure."),
+  recordsMax: z
+    .int()
+    .min(0)
+    .max(RECORDS_MAX)
+    .default(RECORDS_DEFAULT)
+    .describe("Ended items whose outcome is remembered, so that repeats of their requests are recognised. 0 remembers none."),
+};
+
+/** The complete options, with defaults filled in. Cross-field rules: `optionProblems`. */
+export const ShardOptions = z.strictObject(fields);
+export type ShardOptions = Readonly<z.infer<typeof ShardOptions>>;
+
+/** A change of some options: only what is named changes. */
+export const ShardOptionsPatch = z.strictObject(
+  Object.fromEntries(Object.entries(fields).map(([key, schema]) => [key, schema.unwrap().optional()])) as {
+    [Key in keyof typeof fields]: z.ZodOptional<ReturnType<(typeof fields)[Key]["unwrap"]>>;
+  },
+);
+export type ShardOptionsPatch = Readonly<z.infer<typeof ShardOptionsPatch>>;
+
+export const SHARD_OPTIONS_DEFAULT: ShardOptions = Object.freeze(ShardOptions.parse({}));
+
+/** What is wrong between options, with both values; empty when nothing is. */
+export function optionProblems(options: ShardOptions): readonly string[] {
+  const problems: string[] = [];
+  if (options.leaseDurationMsDefault > options.leaseDurationMsMax)
+    problems.push(
+      `leaseDurationMsDefault (${options.leaseDurationMsDefault}) must be at most leaseDurationMsMax (${options.leaseDurationMsMax})`,
+    );
+  if (options.leaseAgeMsMax < options.leaseDurationMsMax)
+    problems.push(
+      `leaseAgeMsMax (${options.leaseAgeMsMax}) must be at least leaseDurationMsMax (${options.leaseDurationMsMax})`,
+    );
+  return problems;
+}

@@ -1,0 +1,136 @@
+/** The replies of the RPC surface. Clients ignore fields that they do not know, so these schemas are loose. */
+import { z } from "zod";
+import { Attributes, LIST_STATUSES } from "./commands.ts";
+import { ErrorBodySchema } from "./errors.ts";
+import { OUTCOMES } from "./events.ts";
+import { ItemId, LogTimeMs, PeerId, Principal, Sequence, Token } from "./ids.ts";
+import { Exclusivity, ShardOptions } from "./options.ts";
+import type { Verb } from "./subjects.ts";
+
+const cited = {
+  term: z.int().min(0).describe("Term of the leader that answered."),
+  sequence: Sequence.describe("Event sequence that the answer is as of."),
+};
+const counts = { pending: z.int().min(0), active: z.int().min(0) };
+const failedEntry = z.looseObject({ error: ErrorBodySchema });
+const resultsOf = <Entry extends z.ZodType>(entry: Entry) => z.array(z.union([failedEntry, entry]));
+
+export const EnqueueResult = z.looseObject({ itemId: ItemId, sequence: Sequence, duplicate: z.boolean() });
+export const EnqueueReply = z.looseObject({ ...cited, ...counts, results: resultsOf(EnqueueResult) });
+
+/** The item as a worker sees it. */
+export const ItemView = z.looseObject({
+  resourceType: z.string(),
+  resourceId: z.string(),
+  partitionKey: z.string().optional(),
+  payloadEncoding: z.string(),
+  body: z.string(),
+  attributes: Attributes,
+  requestId: z.string().optional(),
+});
+export const LastError = z.looseObject({
+  reason: z.string(),
+  code: z.string().optional(),
+  attempt: z.int(),
+  peerId: PeerId,
+  at: LogTimeMs,
+});
+export const Lease = z.looseObject({
+  itemId: ItemId,
+  token: Token,
+  fenceKey: z.string().min(1),
+  attempt: z.int().min(1),
+  expiresAt: LogTimeMs.describe("Log time at which the lease ends unless it is renewed; never earlier."),
+  validMs: z.number().min(0).describe("How long the lease is valid, counted by the worker from sending the request. ms."),
+  heartbeatMs: z.number().min(1).describe("Suggested time between heartbeats. ms."),
+  enqueuedAt: LogTimeMs,
+  lastError: LastError.optional(),
+  item: ItemView,
+});
+export const LEASE_EMPTY_REASONS = ["none", "paused", "draining"] as const;
+export const LeaseReply = z.looseObject({
+  ...cited,
+  leases: z.array(Lease),
+  reason: z.enum(LEASE_EMPTY_REASONS).optional().describe("Why no lease was granted."),
+});
+export const HeartbeatResult = z.looseObject({ expiresAt: LogTimeMs, validMs: z.number().min(0) });
+export const HeartbeatReply = z.looseObject({ ...cited, results: resultsOf(HeartbeatResult) });
+export const SettleResult = z.looseObject({ duplicate: z.boolean() });
+export const CompleteReply = z.looseObject({ ...cited, results: resultsOf(SettleResult) });
+export const FailResult = z.looseObject({ outcome: z.enum(OUTCOMES), duplicate: z.boolean() });
+export const FailReply = z.looseObject({ ...cited, results: resultsOf(FailResult) });
+export const ReleaseReply = CompleteReply;
+export const PauseReply = z.looseObject({ ...cited, paused: z.boolean() });
+export const ConfigureReply = z.looseObject({ ...cited, options: ShardOptions.loose() });
+
+export const ITEM_STATUSES = [...LIST_STATUSES, "completed"] as const;
+/** An item as an operator sees it. Of an ended item only what its record keeps. */
+export const ItemRecord = z.looseObject({
+  itemId: ItemId,
+  status: z.enum(ITEM_STATUSES),
+  sequence: Sequence.optional(),
+  enqueuedAt: LogTimeMs.optional(),
+  exclusivity: Exclusivity.optional(),
+  attempt: z.int().min(0).optional(),
+  charged: z.int().min(0).optional(),
+  maxAttempts: z.int().min(1).optional(),
+  enqueuedBy: Principal.optional(),
+  item: ItemView.optional(),
+  lease: z
+    .looseObject({ token: Token, principal: Principal, peerId: PeerId, grantedAt: LogTimeMs, expiresAt: LogTimeMs })
+    .optional(),
+  lastError: LastError.optional(),
+  deadLetter: z.looseObject({ reason: z.string(), code: z.string().optional(), at: LogTimeMs }).optional(),
+});
+export const GetReply = z.looseObject({ ...cited, results: resultsOf(ItemRecord) });
+export const ListReply = z.looseObject({
+  ...cited,
+  items: z.array(ItemRecord).describe("In order of enqueue. Bodies are left out; `get` has them."),
+  cursor: z.string().optional().describe("Present when there may be more; a page may be short, or empty, with a cursor."),
+});
+export const StatsReply = z.looseObject({
+  ...cited,
+  ...counts,
+  deadLettered: z.int().min(0),
+  leader: PeerId,
+  region: z.string(),
+  shard: z.string(),
+  logId: z.string(),
+  at: LogTimeMs,
+  paused: z.boolean(),
+  enqueued: z.int().min(0),
+  completed: z.int().min(0),
+  bodyBytes: z.int().min(0),
+  oldestPendingAt: LogTimeMs.optional(),
+  stateHash: z.string(),
+  options: ShardOptions.loose(),
+});
+
+/** The one schema of each verb's reply. A reply may also be `{ error }`. */
+export const REPLIES = {
+  enqueue: EnqueueReply,
+  lease: LeaseReply,
+  heartbeat: HeartbeatReply,
+  complete: CompleteReply,
+  fail: FailReply,
+  release: ReleaseReply,
+  pause: PauseReply,
+  resume: PauseReply,
+  configure: ConfigureReply,
+  get: GetReply,
+  list: ListReply,
+  stats: StatsReply,
+} as const satisfies Record<Verb, z.ZodType>;
+export type ReplyOf<V extends Verb> = z.infer<(typeof REPLIES)[V]>;
+export const ErrorReply = z.looseObject({ error: ErrorBodySchema });
+
+/** The leader's beat on `omnirelay.ready.<region>.<shard>`. */
+export const Beat = z.looseObject({
+  logId: z.string(),
+  term: z.int().min(0),
+  leader: PeerId,
+  sequence: Sequence,
+  streamSequence: Sequence,
+  state: z.enum(["leading", "stopping"]),
+});
+export type Beat = z.infer<typeof Beat>;

@@ -1,0 +1,96 @@
+/** Names on the bus: the only place where a subject, stream, bucket or key is put together. */
+import { isPrincipal } from "./ids.ts";
+
+export interface SubjectEntry {
+  readonly name: string;
+  readonly pattern: string;
+  readonly direction: string;
+  readonly description: string;
+}
+
+/** The reference table of the bus; the docs are generated from it. */
+export const SUBJECTS: readonly SubjectEntry[] = [
+  row("rpc", "resourcelease.<shard>.<verb>.<principal>", "request/reply", "Commands and queries, answered by the leader only."),
+  row("log", "omnirelay.log.<region>.<shard>", "JetStream", "One frame per message; stream `LEASE_LOG_<region>_<shard>`."),
+  row("gossip", "omnirelay.gossip.<region>.<principal>", "publish", "Health beats of dispatchers, workers and clients."),
+  row("beat", "omnirelay.ready.<region>.<shard>", "publish", "The leader's beat: term, leader, sequence."),
+  row("ping", "omnirelay.ping.<region>.<peer>", "request/reply", "Liveness of one process: no responders means that it is gone."),
+  row("micro", "$SRV.{PING,INFO,STATS}[.<name>[.<id>]]", "request/reply", "Discovery of NATS micro services (`nats micro ls`)."),
+];
+
+function row(name: string, pattern: string, direction: string, description: string): SubjectEntry {
+  return { name, pattern, direction, description };
+}
+
+export const VERBS = [
+  "enqueue",
+  "lease",
+  "heartbeat",
+  "complete",
+  "fail",
+  "release",
+  "pause",
+  "resume",
+  "configure",
+  "get",
+  "list",
+  "stats",
+] as const;
+export type Verb = (typeof VERBS)[number];
+const VERB_SET: ReadonlySet<string> = new Set(VERBS);
+export const isVerb = (text: string): text is Verb => VERB_SET.has(text);
+
+/** Verbs of the design that this release does not serve yet: refused by name, so that nobody takes silence for success. */
+export const VERBS_PLANNED: ReadonlySet<string> = new Set([
+  "cancel",
+  "drain",
+  "restore",
+  "discard",
+  "explain",
+  "redrive",
+  "purge",
+  "schedule-put",
+  "schedule-list",
+  "schedule-delete",
+  "evict",
+  "handover",
+]);
+
+export const rpcSubject = (shard: string, verb: Verb, principal: string): string =>
+  `resourcelease.${shard}.${verb}.${principal}`;
+/** What a leader subscribes to; more tokens than three are refused by the handler, not by silence. */
+export const rpcSubscription = (shard: string): string => `resourcelease.${shard}.>`;
+export const logStream = (region: string, shard: string): string => `LEASE_LOG_${region}_${shard}`;
+export const logSubject = (region: string, shard: string): string => `omnirelay.log.${region}.${shard}`;
+export const beatSubject = (region: string, shard: string): string => `omnirelay.ready.${region}.${shard}`;
+export const pingSubject = (region: string, peerId: string): string => `omnirelay.ping.${region}.${peerId}`;
+export const gossipSubject = (region: string, principal: string): string => `omnirelay.gossip.${region}.${principal}`;
+
+export const REGISTRY_BUCKET = "omnirelay-shards";
+export const registryKey = (region: string, shard: string): string => `${region}.${shard}`;
+
+export const CHAIN_HEADER = "Omnirelay-Chain";
+export const EXPECTED_SEQUENCE_HEADER = "Nats-Expected-Last-Sequence";
+export const SERVICE_ERROR_HEADER = "Nats-Service-Error";
+export const SERVICE_ERROR_CODE_HEADER = "Nats-Service-Error-Code";
+export const SERVICE_NAME = "resourcelease";
+
+/** Replies go only here: on any other subject a reply would be a publish with our rights. */
+const REPLY_PREFIXES = ["_INBOX.", "_R_."] as const;
+export function isReplySubjectPermitted(subject: string): boolean {
+  return REPLY_PREFIXES.some((prefix) => subject.startsWith(prefix)) && !/[\s*>]|\.\.|\.$/.test(subject);
+}
+
+export interface RpcAddress {
+  readonly shard: string;
+  readonly verb: string;
+  readonly principal: string;
+}
+
+/** The parts of an RPC subject; undefined when it has not exactly four tokens or its principal is none. */
+export function parseRpcSubject(subject: string): RpcAddress | undefined {
+  const [root, shard, verb, principal, ...rest] = subject.split(".");
+  if (root !== "resourcelease" || shard === undefined || verb === undefined || principal === undefined) return undefined;
+  if (rest.length > 0 || !isPrincipal(principal)) return undefined;
+  return { shard, verb, principal };
+}
