@@ -12,7 +12,6 @@ export interface SubjectEntry {
 export const SUBJECTS: readonly SubjectEntry[] = [
   row("rpc", "resourcelease.<shard>.<verb>.<principal>", "request/reply", "Commands and queries, answered by the leader only."),
   row("log", "omnirelay.log.<region>.<shard>", "JetStream", "One frame per message; stream `LEASE_LOG_<region>_<shard>`."),
-  row("gossip", "omnirelay.gossip.<region>.<principal>", "publish", "Health beats of dispatchers, workers and clients."),
   row("beat", "omnirelay.ready.<region>.<shard>", "publish", "The leader's beat: term, leader, sequence."),
   row("ping", "omnirelay.ping.<region>.<peer>", "request/reply", "Liveness of one process: no responders means that it is gone."),
   row("micro", "$SRV.{PING,INFO,STATS}[.<name>[.<id>]]", "request/reply", "Discovery of NATS micro services (`nats micro ls`)."),
@@ -64,7 +63,6 @@ export const logStream = (region: string, shard: string): string => `LEASE_LOG_$
 export const logSubject = (region: string, shard: string): string => `omnirelay.log.${region}.${shard}`;
 export const beatSubject = (region: string, shard: string): string => `omnirelay.ready.${region}.${shard}`;
 export const pingSubject = (region: string, peerId: string): string => `omnirelay.ping.${region}.${peerId}`;
-export const gossipSubject = (region: string, principal: string): string => `omnirelay.gossip.${region}.${principal}`;
 
 export const REGISTRY_BUCKET = "omnirelay-shards";
 export const registryKey = (region: string, shard: string): string => `${region}.${shard}`;

@@ -1,0 +1,98 @@
+/** Which log this node serves and how far it is known to reach: refuses another log, a vanished one, and one that lost its tail. */
+import type { InfoOutcome, Kv, Reporter, Store } from "../../../contracts/ports.ts";
+import type { Halt } from "../../core/log-reader.ts";
+import type { NodeConfig } from "./node-config.ts";
+
+/** What the data folder remembers of one shard. */
+interface Remembered {
+  readonly logId: string;
+  readonly streamSequence: number;
+}
+
+/** Invariant: `shownSequence` never decreases; the stream is known to have reached it. */
+export class Identity {
+  readonly #config: NodeConfig;
+  readonly #store: Store;
+  readonly #key: string;
+  #shown = 0;
+  #saved = 0;
+  #savedMs = 0;
+  #suspectMs = -1;
+
+  constructor(config: NodeConfig, store: Store) {
+    this.#config = config;
+    this.#store = store;
+    this.#key = `log/${config.region}/${config.shard}`;
+  }
+
+  get shownSequence(): number {
+    return this.#shown;
+  }
+
+  /** Compares the log with the data folder; a new folder learns it. */
+  check(): Halt | undefined {
+    const text = this.#store.get(this.#key);
+    const remembered = text === undefined ? undefined : (JSON.parse(text) as Remembered);
+    if (remembered !== undefined && remembered.logId !== this.#config.logId)
+      return {
+        code: "log_identity",
+        message: `the data folder knows shard ${this.#config.shard} as log ${remembered.logId}, the registry says ${this.#config.logId}: the stream was created again, or the folder belongs to another mesh; use the right folder, or a new one if the old log is given up`,
+      };
+    this.#shown = remembered?.streamSequence ?? 0;
+    this.#saved = this.#shown;
+    if (remembered === undefined) this.#put();
+    return undefined;
+  }
+
+  /** Somebody has seen the stream reach this sequence. */
+  show(streamSequence: number): void {
+    if (streamSequence > this.#shown) this.#shown = streamSequence;
+  }
+
+  /** Remembers how far the stream reaches, not more often than `everyMs`. */
+  save(streamSequence: number, nowMs: number, everyMs: number): void {
+    this.show(streamSequence);
+    if (this.#shown === this.#saved || nowMs - this.#savedMs < everyMs) return;
+    this.#savedMs = nowMs;
+    this.#put();
+  }
+
+  /** What is wrong with the stream, once it has been seen twice, `confirmMs` apart; one sighting may be a server that starts. */
+  problemOf(outcome: Exclude<InfoOutcome, { kind: "failed" }>, nowMs: number, confirmMs: number): Halt | undefined {
+    const halt = this.#doubt(outcome);
+    if (halt === undefined) this.#suspectMs = -1;
+    else if (this.#suspectMs < 0) this.#suspectMs = nowMs;
+    return halt !== undefined && nowMs - this.#suspectMs >= confirmMs ? halt : undefined;
+  }
+
+  /** Writes who leads into the registry. Advisory: losing the race, or the bucket, costs nothing but a hint. */
+  announce(kv: Kv, key: string, term: number, reporter: Reporter): void {
+    kv.get(key, (read) => {
+      if (read.kind !== "ok" || read.value === undefined) return reporter.warn("registry_unread", { key, outcome: read.kind });
+      const entry = JSON.parse(new TextDecoder().decode(read.value.value)) as Record<string, unknown>;
+      if (typeof entry["term"] === "number" && entry["term"] > term) return;
+      const value = new TextEncoder().encode(JSON.stringify({ ...entry, leader: this.#config.peerId, term }));
+      kv.put(key, value, read.value.revision, (written) => {
+        if (written.kind === "failed") reporter.warn("registry_unwritten", { key, code: written.error.code });
+      });
+    });
+  }
+
+  #doubt(outcome: Exclude<InfoOutcome, { kind: "failed" }>): Halt | undefined {
+    if (outcome.kind === "missing")
+      return {
+        code: "log_missing",
+        message: `the stream of shard ${this.#config.shard} is gone: restore it from a backup or a mirror, or remove the shard from the registry`,
+      };
+    if (outcome.info.lastSequence >= this.#shown) return undefined;
+    return {
+      code: "log_tail_lost",
+      message: `the stream of shard ${this.#config.shard} ends at ${outcome.info.lastSequence}, but it has been seen up to ${this.#shown}: acknowledged frames are lost; restore the stream before anybody leads`,
+    };
+  }
+
+  #put(): void {
+    this.#saved = this.#shown;
+    this.#store.put(this.#key, JSON.stringify({ logId: this.#config.logId, streamSequence: this.#shown }));
+  }
+}

@@ -1,0 +1,390 @@
+/** One term of leadership: decides commands in memory, brings them to the log frame by frame, and answers after the ack. */
+import { type ErrorBody, type ErrorCode, errorBody } from "../../../contracts/errors.ts";
+import { tokenOf } from "../../../contracts/ids.ts";
+import { UNDECIDED_BYTES_MAX } from "../../../contracts/limits.ts";
+import type { Clock, Ids, Reporter } from "../../../contracts/ports.ts";
+import { Deadlines } from "../../core/deadlines.ts";
+import { execute, expire, type Outcome, releaseTerm } from "../../core/execute.ts";
+import type { LogReader } from "../../core/log-reader.ts";
+import { expiryReasonOf, type ShardState } from "../../core/state.ts";
+import type { Appender, AppendResult } from "./appender.ts";
+import { LeaseClock } from "./lease-clock.ts";
+import type { LogTime } from "./log-time.ts";
+import type { NodeConfig } from "./node-config.ts";
+import { OpenFrame, type SealedFrame } from "./open-frame.ts";
+import { answer, type PendingRequest } from "./pending-request.ts";
+import { RequestQueue } from "./request-queue.ts";
+import { WaitingPolls } from "./waiting-polls.ts";
+
+/** A frame without an ack for longer stops deciding, and the lease clock. ms. */
+export const STALL_MS = 1_000;
+/** Expiries decided in one tick: the rest waits for the next one, so that heartbeats are not kept waiting. */
+const EXPIRIES_PER_TICK = 1_000;
+/** Bytes that an event of a request without bodies may take. */
+const EVENT_BYTES = 300;
+
+/** Room that a frame must have before a waiting poll is served into it. Bytes. */
+const POLL_ROOM_BYTES = 64 * 1_024;
+
+/** How a term ends. `released` by ourselves; `deposed` by another leader's frame; `halted` because the log is wrong. */
+export type TermEnd =
+  | { readonly kind: "released" }
+  /** `dirty`: the state holds events that are not in the log and must be built again. */
+  | { readonly kind: "deposed"; readonly dirty: boolean }
+  | (Extract<AppendResult, { kind: "halted" }> & { readonly dirty: boolean });
+
+export interface LeaderTermOptions {
+  readonly config: NodeConfig;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly reporter: Reporter;
+  readonly state: ShardState;
+  readonly reader: LogReader;
+  readonly appender: Appender;
+  readonly logTime: LogTime;
+  /** Whether requests can reach us. */
+  readonly isReachable: () => boolean;
+  readonly onEnd: (end: TermEnd) => void;
+}
+
+interface Waiting {
+  readonly request: PendingRequest;
+  readonly outcome: Outcome;
+  /** Whether the request left events: then a missing ack leaves its outcome unknown. */
+  readonly hasEffect: boolean;
+}
+
+interface Flight {
+  readonly sealed: SealedFrame;
+  readonly answers: readonly Waiting[];
+  readonly sentMs: number;
+}
+
+/**
+ * Invariant: the state is the log's last frame, plus the frame in flight, plus the open frame; no answer leaves before every frame
+ * that it was decided on is acknowledged. One frame is in flight at a time.
+ */
+export class LeaderTerm {
+  readonly polls = new WaitingPolls();
+  readonly #options: LeaderTermOptions;
+  readonly #leaseClock: LeaseClock;
+  readonly #deadlines = new Deadlines();
+  readonly #undecided = new RequestQueue();
+  #open: OpenFrame | undefined;
+  #openAnswers: Waiting[] = [];
+  /** Whether the open frame is sent even without events, to confirm that we lead. */
+  #isOpenForced = false;
+  #flight: Flight | undefined;
+  #isDrainScheduled = false;
+  #isStopping = false;
+  #isOver = false;
+  #appendCount = 0;
+  #lastAckMs: number;
+  readonly #incarnation: string;
+
+  constructor(options: LeaderTermOptions) {
+    this.#options = options;
+    this.#leaseClock = new LeaseClock(options.clock, options.config.tickMs);
+    this.#lastAckMs = options.clock.monotonicMs();
+    this.#incarnation = options.ids.id("term");
+    this.#restartLeases();
+  }
+
+  /** Milliseconds that the frame in flight has been without an answer; 0 when none is. */
+  unackedMs(): number {
+    return this.#flight === undefined ? 0 : this.#options.clock.monotonicMs() - this.#flight.sentMs;
+  }
+
+  /** Takes a parsed request. It is answered exactly once, now or later. */
+  submit(request: PendingRequest): void {
+    if (this.#isStopping) return answer(request, refusal("shutting_down", "the dispatcher is stopping"));
+    if (this.#undecided.size > 0 || !this.#canDecide(request)) {
+      if (this.#undecided.bytes + request.bytes > UNDECIDED_BYTES_MAX)
+        return answer(request, refusal("unavailable", "too many requests wait for the log"));
+      this.#undecided.push(request);
+    } else this.#decide(request, true);
+    this.#scheduleDrain();
+  }
+
+  /** Makes sure that a frame is sent, to learn whether we still lead. */
+  confirm(): void {
+    this.#openFrame();
+    this.#isOpenForced = true;
+    this.#scheduleDrain();
+  }
+
+  /** The periodic part: lease clock, expiries, ends of waits and timeouts. */
+  tick(): void {
+    const isStalled = this.unackedMs() > STALL_MS || !this.#options.isReachable();
+    this.#leaseClock.tick(isStalled);
+    const nowMs = this.#options.clock.monotonicMs();
+    for (const request of this.polls.takeExpired(nowMs)) this.#decide(request, false);
+    if (!isStalled && !this.#isStopping && this.#undecided.size === 0) this.#expireDue();
+    this.#answerOverdue(nowMs);
+    this.#drain();
+  }
+
+  /** Ends the term in order: what is decided is brought to the log, then `termReleased`. */
+  release(): void {
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    const refused = refusal("shutting_down", "the dispatcher is stopping");
+    for (const request of this.polls.takeAll()) answer(request, refused);
+    for (const request of this.#undecided.takeAll()) answer(request, refused);
+    const { state, config } = this.#options;
+    releaseTerm(state, { term: state.term, leader: config.peerId, at: this.#openFrame().head.at }, this.#openFrame());
+    this.#drain();
+  }
+
+  /** Leaves at once: nothing more is sent to the log, and open outcomes stay unknown. */
+  abandon(): void {
+    this.#end({ kind: "deposed", dirty: this.#isDirty() }, "unknown_outcome");
+  }
+
+  /** A lease's first deadline under this leader is its whole length from now: nobody's beats were heard before. */
+  #restartLeases(): void {
+    const nowMs = this.#leaseClock.upperBound();
+    for (const { itemId, lease } of this.#options.state.leased)
+      if (lease !== undefined) this.#setDeadline(itemId, lease.token, nowMs, lease.expiresAt - lease.renewedAt);
+  }
+
+  #openFrame(): OpenFrame {
+    if (this.#open !== undefined) return this.#open;
+    const { state, reader, config, logTime } = this.#options;
+    this.#appendCount += 1;
+    this.#open = new OpenFrame({
+      logId: reader.logId,
+      region: config.region,
+      shard: config.shard,
+      term: state.term,
+      writer: config.peerId,
+      append: `${this.#incarnation}-${this.#appendCount}`,
+      first: state.sequence + 1,
+      at: Math.max(logTime.now(), state.at),
+      prev: this.#flight === undefined ? reader.tip.chain : this.#flight.sealed.chain,
+    });
+    return this.#open;
+  }
+
+  #canDecide(request: PendingRequest): boolean {
+    if (this.unackedMs() > STALL_MS) return false;
+    return this.#open === undefined || this.#open.hasRoomFor(request.bytes + entriesOf(request) * EVENT_BYTES);
+  }
+
+  #decide(request: PendingRequest, mayWait: boolean): void {
+    if (request.answered) return;
+    const { state, clock, config } = this.#options;
+    const open = this.#openFrame();
+    const before = open.events.length;
+    const { command, principal, peerId, trace } = request;
+    const outcome = execute(
+      state,
+      command,
+      {
+        at: open.head.at,
+        principal,
+        peerId,
+        region: config.region,
+        shard: config.shard,
+        ...(trace === "" ? {} : { trace }),
+      },
+      open,
+    );
+    const hasEffect = open.events.length > before;
+    if (mayWait && outcome.empty === true && command.verb === "lease" && command.request.waitMs > 0) {
+      this.polls.add(request, command.request.resourceTypes, request.arrivedMs + command.request.waitMs);
+      return;
+    }
+    const { consistent, minSequence } = command.request;
+    // A beat that writes nothing is answered from memory: not by a leader that has not been confirmed lately.
+    const isDoubtful = command.verb === "heartbeat" && clock.monotonicMs() - this.#lastAckMs > STALL_MS;
+    if (outcome.confirm || consistent === true || (minSequence ?? 0) > state.sequence || isDoubtful) this.#isOpenForced = true;
+    this.#answerAfter({ request, outcome, hasEffect });
+  }
+
+  /** Puts the answer behind the newest frame that it depends on. */
+  #answerAfter(waiting: Waiting): void {
+    const open = this.#open;
+    if (open !== undefined && (open.events.length > 0 || this.#isOpenForced)) this.#openAnswers.push(waiting);
+    else if (this.#flight !== undefined) (this.#flight.answers as Waiting[]).push(waiting);
+    else this.#send(waiting);
+  }
+
+  #send({ request, outcome }: Waiting): void {
+    if (request.answered) return;
+    if (outcome.error !== undefined) return answer(request, { error: outcome.error });
+    const { minSequence } = request.command.request;
+    const { state, clock } = this.#options;
+    if (minSequence !== undefined && minSequence > state.sequence)
+      return answer(request, refusal("unavailable", `the shard is at sequence ${state.sequence}, not yet at ${minSequence}`));
+    if (outcome.validity.length > 0) {
+      const waitedMs = clock.monotonicMs() - request.arrivedMs;
+      const leaseMs = this.#leaseClock.upperBound();
+      for (const { target, token } of outcome.validity)
+        target.validMs = Math.floor(waitedMs + this.#deadlines.remaining(token, leaseMs));
+    }
+    answer(request, { reply: outcome.reply });
+  }
+
+  #scheduleDrain(): void {
+    if (this.#isDrainScheduled) return;
+    this.#isDrainScheduled = true;
+    this.#options.clock.defer(() => {
+      this.#isDrainScheduled = false;
+      if (!this.#isOver) this.#drain();
+    });
+  }
+
+  /** Decides what waits, as far as the open frame has room, and sends it when nothing is in flight. */
+  #drain(): void {
+    if (this.#isOver) return;
+    for (let next = this.#undecided.peek(); next !== undefined && this.#canDecide(next); next = this.#undecided.peek()) {
+      this.#undecided.shift();
+      this.#decide(next, true);
+    }
+    this.#servePolls();
+    const open = this.#open;
+    if (this.#flight !== undefined || open === undefined) return;
+    this.#open = undefined;
+    if (open.events.length === 0 && !this.#isOpenForced) return;
+    this.#sendFrame(open);
+  }
+
+  #sendFrame(open: OpenFrame): void {
+    const { state, appender, clock } = this.#options;
+    const sealed = open.seal(state.pending, state.active);
+    const flight: Flight = { sealed, answers: this.#openAnswers, sentMs: clock.monotonicMs() };
+    this.#openAnswers = [];
+    this.#isOpenForced = false;
+    this.#flight = flight;
+    appender.append(sealed.payload, sealed.chain, (result) => {
+      if (!this.#isOver) this.#resolved(flight, result);
+    });
+  }
+
+  #resolved(flight: Flight, result: AppendResult): void {
+    this.#flight = undefined;
+    if (result.kind === "deposed")
+      return this.#end({ kind: "deposed", dirty: this.#isDirty() || flight.sealed.frame.count > 0 }, "not_leader", flight);
+    if (result.kind === "halted") return this.#end({ ...result, dirty: true }, "unknown_outcome", flight);
+    const { state, reader, clock } = this.#options;
+    reader.advance(flight.sealed.frame, flight.sealed.chain);
+    state.at = flight.sealed.frame.at;
+    this.#lastAckMs = clock.monotonicMs();
+    this.#takeDeadlines(flight.sealed);
+    for (const waiting of flight.answers) this.#send(waiting);
+    if (flight.sealed.frame.events.at(-1)?.type === "termReleased") return this.#end({ kind: "released" }, "shutting_down");
+    this.#drain();
+  }
+
+  /** From the ack of its grant or renewal on a lease runs its whole length. */
+  #takeDeadlines({ frame }: SealedFrame): void {
+    const nowMs = this.#leaseClock.upperBound();
+    for (const [index, event] of frame.events.entries()) {
+      switch (event.type) {
+        case "leased":
+          this.#setDeadline(event.itemId, tokenOf(this.#options.state.tokenEpoch, frame.first + index), nowMs, event.durationMs);
+          break;
+        case "renewed":
+          for (const lease of event.leases) this.#setDeadline(lease.itemId, lease.token, nowMs, lease.expiresAt - frame.at);
+          break;
+        case "completed":
+        case "failed":
+        case "released":
+        case "expired":
+          this.#deadlines.remove(event.token);
+          break;
+        default:
+          break;
+      }
+    }
+  }
+
+  #setDeadline(itemId: string, token: number, nowMs: number, durationMs: number): void {
+    const { state } = this.#options;
+    const item = state.items.get(itemId);
+    // Settled in a later frame already: that frame's ack would remove it, so it need not be set.
+    if (item?.lease?.token === token) this.#deadlines.set(itemId, token, nowMs + durationMs, expiryReasonOf(state, item));
+  }
+
+  #expireDue(): void {
+    const { state } = this.#options;
+    for (let count = 0; count < EXPIRIES_PER_TICK; count += 1) {
+      const due = this.#deadlines.due(this.#leaseClock.elapsed());
+      if (due === undefined) return;
+      const open = this.#openFrame();
+      if (!open.hasRoomFor(2_048)) return;
+      this.#deadlines.remove(due.token);
+      expire(state, due, { at: open.head.at }, open);
+    }
+  }
+
+  #servePolls(): void {
+    const { state } = this.#options;
+    if (state.paused) return;
+    for (let served = this.polls.size > 0; served; ) {
+      served = state.ready.next(undefined) !== undefined && this.#serve(() => this.polls.takeAny());
+      for (const type of [...this.polls.types()])
+        if (state.ready.next(state.ready.lanesOf([type])) !== undefined) served = this.#serve(() => this.polls.takeFor(type)) || served;
+    }
+  }
+
+  #serve(take: () => PendingRequest | undefined): boolean {
+    if (this.unackedMs() > STALL_MS || this.#open?.hasRoomFor(POLL_ROOM_BYTES) === false) return false;
+    const request = take();
+    if (request !== undefined) this.#decide(request, true);
+    return request !== undefined;
+  }
+
+  /** A caller whose time is over hears what is known: not decided, or decided with an outcome that is still open. */
+  #answerOverdue(nowMs: number): void {
+    for (const request of this.#undecided.takeOverdue(nowMs))
+      answer(request, refusal("unavailable", "the log did not answer in time; the request was not decided"));
+    if (this.#flight === undefined) return;
+    for (const waiting of [...this.#flight.answers, ...this.#openAnswers])
+      if (waiting.request.deadlineMs <= nowMs) answer(waiting.request, openOutcome(waiting));
+  }
+
+  #isDirty(): boolean {
+    return (this.#open?.events.length ?? 0) > 0 || (this.#flight?.sealed.frame.count ?? 0) > 0;
+  }
+
+  #end(end: TermEnd, code: ErrorCode, flight?: Flight): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const lost = [...((flight ?? this.#flight)?.answers ?? []), ...this.#openAnswers];
+    for (const waiting of lost) {
+      const isUnknown = code === "unknown_outcome" && waiting.hasEffect;
+      answer(waiting.request, isUnknown ? openOutcome(waiting) : refusal("not_leader", "this dispatcher no longer leads the shard"));
+    }
+    const gone = refusal(end.kind === "released" ? "shutting_down" : "not_leader", "this dispatcher no longer leads the shard");
+    for (const request of this.polls.takeAll()) answer(request, gone);
+    for (const request of this.#undecided.takeAll()) answer(request, gone);
+    this.#options.appender.stop();
+    this.#options.onEnd(end);
+  }
+}
+
+const refusal = (code: ErrorCode, message: string): { readonly error: ErrorBody } => ({ error: errorBody(code, message) });
+
+function openOutcome({ hasEffect }: Waiting): { readonly error: ErrorBody } {
+  return hasEffect
+    ? refusal("unknown_outcome", "the request was decided; whether it is in the log is not known yet: repeat it with the same requestId")
+    : refusal("unavailable", "the log did not confirm the answer in time");
+}
+
+function entriesOf({ command }: PendingRequest): number {
+  switch (command.verb) {
+    case "enqueue":
+      return command.request.items.length;
+    case "lease":
+      return command.request.maxItems;
+    case "heartbeat":
+    case "complete":
+    case "fail":
+    case "release":
+      return command.request.leases.length;
+    default:
+      return 1;
+  }
+}

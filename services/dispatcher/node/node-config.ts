@@ -1,0 +1,29 @@
+/** The settings of a shard node; every time in ms. */
+export interface NodeConfig {
+  readonly region: string;
+  readonly shard: string;
+  readonly peerId: string;
+  /** The log's id from registry or provisioning. */
+  readonly logId: string;
+  /** Period of the node's one timer. */
+  readonly tickMs: number;
+  /** Period of the leader's beat. */
+  readonly beatMs: number;
+  /** How long a leader may be silent before it is suspected; more than two beats. */
+  readonly suspectMs: number;
+  /** Random addition to `suspectMs`, so that two standbys seldom campaign at once. */
+  readonly suspectJitterMs: number;
+  /** How long one append or read may go unanswered before the other is tried. */
+  readonly ackTimeoutMs: number;
+  /** How far apart two sightings of a lost tail, a hole or a missing stream must be before the node halts. */
+  readonly confirmMs: number;
+}
+
+export const NODE_TIMES = {
+  tickMs: 50,
+  beatMs: 250,
+  suspectMs: 1_000,
+  suspectJitterMs: 500,
+  ackTimeoutMs: 2_000,
+  confirmMs: 10_000,
+} as const;

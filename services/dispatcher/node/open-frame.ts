@@ -1,0 +1,136 @@
+/** The frame that takes events until it is sent: fixed log time, actors once, every event encoded exactly once. */
+import assert from "node:assert/strict";
+import type { Actor, LogEvent } from "../../../contracts/events.ts";
+import type { Frame } from "../../../contracts/frame.ts";
+import { FRAME_BYTES_AIM, FRAME_BYTES_MAX, FRAME_SCHEMA } from "../../../contracts/limits.ts";
+import { chainOf } from "../../runtime/frame-codec.ts";
+import type { NodeConfig } from "./node-config.ts";
+import type { Replica } from "./replica.ts";
+
+/** Room for the frame's own fields. Bytes. */
+const HEAD_BYTES = 1_024;
+
+export interface FrameHead {
+  readonly logId: string;
+  readonly region: string;
+  readonly shard: string;
+  readonly term: number;
+  readonly writer: string;
+  readonly append: string;
+  readonly first: number;
+  readonly at: number;
+  readonly prev: string;
+}
+
+/** A frame as it is sent: the same bytes however often. */
+export interface SealedFrame {
+  readonly frame: Frame;
+  readonly payload: Uint8Array;
+  readonly chain: string;
+}
+
+/** Implements the core's EventSink. Invariant: `at` and `first` never change after construction. */
+export class OpenFrame {
+  readonly head: FrameHead;
+  readonly events: LogEvent[] = [];
+  readonly #actors: Actor[] = [];
+  readonly #encoded: string[] = [];
+  /** The actor of the request at hand: nearly every event of a request has the same one. */
+  #lastActor: Actor | undefined;
+  #lastIndex = -1;
+  #bytes = HEAD_BYTES;
+
+  constructor(head: FrameHead) {
+    this.head = head;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  actor(actor: Actor): number {
+    if (this.#lastActor !== undefined && isSameActor(this.#lastActor, actor)) return this.#lastIndex;
+    let index = actor.requestId === undefined ? this.#actors.findIndex((known) => isSameActor(known, actor)) : -1;
+    if (index === -1) {
+      index = this.#actors.push(actor) - 1;
+      this.#bytes += Buffer.byteLength(JSON.stringify(actor)) + 1;
+    }
+    this.#lastActor = actor;
+    this.#lastIndex = index;
+    return index;
+  }
+
+  push(event: LogEvent): void {
+    const text = JSON.stringify(event);
+    this.events.push(event);
+    this.#encoded.push(text);
+    this.#bytes += Buffer.byteLength(text) + 1;
+  }
+
+  /** Whether a request of so many bytes (its events included) may still be decided into this frame. */
+  hasRoomFor(bytes: number): boolean {
+    if (this.events.length === 0) return true;
+    return this.#bytes < FRAME_BYTES_AIM && this.#bytes + bytes <= FRAME_BYTES_MAX;
+  }
+
+  /** Ends the frame. `pending` and `active` are the counts after its events. */
+  seal(pending: number, active: number): SealedFrame {
+    const { head } = this;
+    const fields = {
+      schema: FRAME_SCHEMA,
+      ...head,
+      count: this.events.length,
+      pending,
+      active,
+      actors: this.#actors,
+    } as const;
+    const { schema, logId, region, shard, term, writer, append, first, count, at, prev } = fields;
+    const start = JSON.stringify({
+      schema,
+      logId,
+      region,
+      shard,
+      term,
+      writer,
+      append,
+      first,
+      count,
+      at,
+      prev,
+      pending,
+      active,
+      actors: this.#actors,
+    });
+    const payload = Buffer.from(`${start.slice(0, -1)},"events":[${this.#encoded.join(",")}]}`);
+    assert(payload.byteLength <= FRAME_BYTES_MAX, `a frame of ${payload.byteLength} bytes`);
+    return { frame: { ...fields, events: this.events }, payload, chain: chainOf(payload) };
+  }
+}
+
+/** The frame with which a candidate claims the next term. Nothing is applied: the claim may lose. */
+export function claimFrame(config: NodeConfig, { state, reader }: Replica, append: string, nowMs: number): SealedFrame {
+  const term = state.term + 1;
+  const open = new OpenFrame({
+    logId: reader.logId,
+    region: config.region,
+    shard: config.shard,
+    term,
+    writer: config.peerId,
+    append,
+    first: state.sequence + 1,
+    at: Math.max(nowMs, state.at),
+    prev: reader.tip.chain,
+  });
+  open.push({ type: "termStarted", term, leader: config.peerId, tokenEpoch: state.tokenEpoch });
+  return open.seal(state.pending, state.active);
+}
+
+function isSameActor(left: Actor, right: Actor): boolean {
+  return (
+    left.peerId === right.peerId &&
+    left.principal === right.principal &&
+    left.requestId === right.requestId &&
+    left.digest === right.digest &&
+    left.trace === right.trace
+  );
+}

@@ -1,0 +1,139 @@
+/** A shard's state built from its log: follows the stream, steps over void messages, halts on anything that should not be there. */
+import type { Frame } from "../../../contracts/frame.ts";
+import { OperatingError } from "../../../contracts/errors.ts";
+import type { Clock, Closable, Log, LogMessage, Reporter, TimerHandle } from "../../../contracts/ports.ts";
+import { applyFrame } from "../../core/apply.ts";
+import { type Halt, LogReader } from "../../core/log-reader.ts";
+import { createState, type ShardState } from "../../core/state.ts";
+import { chainOf } from "../../runtime/frame-codec.ts";
+import type { NodeConfig } from "./node-config.ts";
+
+const REOPEN_MS = 100;
+const HOLE_CHECK_MS = 500;
+
+export interface ReplicaOptions {
+  readonly config: NodeConfig;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly reporter: Reporter;
+  /** After each frame that was applied. */
+  readonly onFrame: (frame: Frame) => void;
+  readonly onHalt: (halt: Halt) => void;
+}
+
+/**
+ * Invariant: `state` is the fold of the frames up to `streamSequence`; `reader.tip` is the last of them.
+ * While a leader's term runs, the leader owns the state and this follows nothing.
+ */
+export class Replica {
+  state: ShardState = createState();
+  reader: LogReader;
+  /** Sequence of the last message that was read, frames and void messages alike. */
+  streamSequence = 0;
+  voids = 0;
+  readonly #options: ReplicaOptions;
+  #subscription: Closable | undefined;
+  #timer: TimerHandle | undefined;
+  /** When a hole was first seen, and where. */
+  #hole: { readonly streamSequence: number; readonly sinceMs: number } | undefined;
+
+  constructor(options: ReplicaOptions) {
+    this.#options = options;
+    this.reader = this.#newReader();
+  }
+
+  get isFollowing(): boolean {
+    return this.#subscription !== undefined || this.#timer !== undefined;
+  }
+
+  /** Follows from behind the last message read. */
+  open(): void {
+    if (this.#subscription !== undefined) return;
+    this.#subscription = this.#options.log.follow(this.streamSequence + 1, {
+      message: (message) => this.#message(message),
+      failed: (error) => {
+        this.#options.reporter.warn("follow_failed", { code: error.code, message: error.message });
+        this.#reopenLater(REOPEN_MS);
+      },
+    });
+  }
+
+  close(): void {
+    this.#subscription?.close();
+    this.#subscription = undefined;
+    if (this.#timer !== undefined) this.#options.clock.clearTimer(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Forgets everything, to build the state again from the log. */
+  reset(): void {
+    this.close();
+    this.state = createState();
+    this.reader = this.#newReader();
+    this.streamSequence = 0;
+    this.#hole = undefined;
+  }
+
+  #newReader(): LogReader {
+    const { region, shard, logId } = this.#options.config;
+    return new LogReader({ region, shard, logId, hashOf: chainOf });
+  }
+
+  #message(message: LogMessage): void {
+    if (this.#subscription === undefined || message.streamSequence <= this.streamSequence) return;
+    if (message.streamSequence !== this.streamSequence + 1) return this.#checkHole();
+    this.#hole = undefined;
+    const verdict = this.reader.classify(message);
+    if (verdict.kind === "halt") return this.#halt(verdict);
+    if (verdict.kind === "void") {
+      this.voids += 1;
+      this.#options.reporter.error("void_message", { streamSequence: message.streamSequence, reason: verdict.reason });
+      this.streamSequence = message.streamSequence;
+      return;
+    }
+    try {
+      applyFrame(this.state, verdict.frame);
+    } catch (error) {
+      if (error instanceof OperatingError && error.code === "state_diverged")
+        return this.#halt({ code: "state_diverged", message: error.message });
+      throw error;
+    }
+    this.reader.advance(verdict.frame, verdict.chain);
+    this.streamSequence = message.streamSequence;
+    this.#options.onFrame(verdict.frame);
+  }
+
+  /** A jump may be the subscription's mistake: only the stream's leader says whether the message is missing. */
+  #checkHole(): void {
+    this.close();
+    const missing = this.streamSequence + 1;
+    const { log, config, clock } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (this.#hole?.streamSequence !== missing) this.#hole = { streamSequence: missing, sinceMs: nowMs };
+    const { sinceMs } = this.#hole;
+    this.#timer = clock.setTimer(config.ackTimeoutMs * 2, () => this.#reopenLater(0));
+    const guard = this.#timer;
+    log.read(missing, config.ackTimeoutMs, (outcome) => {
+      if (this.#timer !== guard) return;
+      if (outcome.kind === "absent" && clock.monotonicMs() - sinceMs >= config.confirmMs)
+        return this.#halt({
+          code: "log_gap",
+          message: `the stream has messages behind ${missing} but not ${missing} itself: it was purged or a replica lost it; compare the replicas, or restore a snapshot`,
+        });
+      this.#reopenLater(outcome.kind === "found" ? 0 : HOLE_CHECK_MS);
+    });
+  }
+
+  #reopenLater(delayMs: number): void {
+    this.close();
+    this.#timer = this.#options.clock.setTimer(delayMs, () => {
+      this.#timer = undefined;
+      this.open();
+    });
+  }
+
+  #halt(halt: Halt): void {
+    this.close();
+    this.#options.onHalt(halt);
+  }
+}

@@ -1,0 +1,57 @@
+/** The requests that wait undecided, first in first out, with the bytes that they hold. */
+import type { PendingRequest } from "./pending-request.ts";
+
+/** Invariant: `bytes` is the sum over the waiting requests. Taking from the front costs no copy. */
+export class RequestQueue {
+  #requests: PendingRequest[] = [];
+  #head = 0;
+  #bytes = 0;
+
+  get size(): number {
+    return this.#requests.length - this.#head;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  push(request: PendingRequest): void {
+    this.#requests.push(request);
+    this.#bytes += request.bytes;
+  }
+
+  peek(): PendingRequest | undefined {
+    return this.#requests[this.#head];
+  }
+
+  shift(): void {
+    const request = this.#requests[this.#head];
+    if (request === undefined) return;
+    this.#bytes -= request.bytes;
+    this.#head += 1;
+    if (this.#head < 1_024 || this.#head * 2 < this.#requests.length) return;
+    this.#requests = this.#requests.slice(this.#head);
+    this.#head = 0;
+  }
+
+  takeAll(): readonly PendingRequest[] {
+    const requests = this.#requests.slice(this.#head);
+    this.#reset([]);
+    return requests;
+  }
+
+  /** Takes those whose callers have given up. */
+  takeOverdue(nowMs: number): readonly PendingRequest[] {
+    if (this.size === 0) return [];
+    const waiting = this.#requests.slice(this.#head);
+    const overdue = waiting.filter((request) => request.deadlineMs <= nowMs);
+    if (overdue.length > 0) this.#reset(waiting.filter((request) => request.deadlineMs > nowMs));
+    return overdue;
+  }
+
+  #reset(requests: PendingRequest[]): void {
+    this.#requests = requests;
+    this.#head = 0;
+    this.#bytes = requests.reduce((sum, request) => sum + request.bytes, 0);
+  }
+}

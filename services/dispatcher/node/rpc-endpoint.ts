@@ -1,0 +1,128 @@
+/** The door of a shard: checks who asks, what, and where the answer may go, before anything reaches the leader. */
+import { type ErrorBody, errorBody } from "../../../contracts/errors.ts";
+import { TIMEOUT_MS_DEFAULT } from "../../../contracts/limits.ts";
+import type { Clock, Closable, Ids, Net, NetMessage, Reporter } from "../../../contracts/ports.ts";
+import {
+  isReplySubjectPermitted,
+  isVerb,
+  parseRpcSubject,
+  rpcSubscription,
+  VERBS_PLANNED,
+  type Verb,
+} from "../../../contracts/subjects.ts";
+import { parseCommand } from "../../core/parse.ts";
+import { MicroService } from "./micro-service.ts";
+import type { NodeConfig } from "./node-config.ts";
+import type { PendingRequest } from "./pending-request.ts";
+
+export interface RpcEndpointOptions {
+  readonly config: NodeConfig;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly net: Net;
+  readonly reporter: Reporter;
+}
+
+/** Who decides: the leader's term. */
+export interface Decider {
+  submit(request: PendingRequest): void;
+}
+
+/** Lines about bad requests: at most one in this time, with the count of those left out. ms. */
+const REPORT_EVERY_MS = 5_000;
+
+const encoder = new TextEncoder();
+
+/** Nothing that a caller sends may throw here, reach the log unparsed, or turn into a publish outside the permitted reply subjects. */
+export class RpcEndpoint {
+  /** Requests without a permitted reply subject: dropped, because nobody could hear the answer, or because it would write with our rights. */
+  dropped = 0;
+  refused = 0;
+  readonly #options: RpcEndpointOptions;
+  #reportedMs = Number.NEGATIVE_INFINITY;
+  #unreported = 0;
+
+  constructor(options: RpcEndpointOptions) {
+    this.#options = options;
+  }
+
+  /** Serves the shard's subjects until closed. Without a queue group: only the leader subscribes. */
+  serve(decider: Decider, term: number): Closable {
+    const { config, clock, ids, net } = this.#options;
+    const service = new MicroService({ config, clock, id: ids.id("service"), net, term });
+    const subscription = net.subscribe(rpcSubscription(config.shard), (message) => this.#take(message, decider, service));
+    return {
+      close: () => {
+        subscription.close();
+        service.close();
+      },
+    };
+  }
+
+  #take(message: NetMessage, decider: Decider, service: MicroService): void {
+    if (!isReplySubjectPermitted(message.reply)) {
+      this.dropped += 1;
+      this.#report("reply_subject_refused", { subject: message.subject.slice(0, 256) });
+      return;
+    }
+    const arrivedMs = this.#options.clock.monotonicMs();
+    const address = parseRpcSubject(message.subject);
+    if (address === undefined)
+      return this.#refuse(message, service, errorBody("invalid_argument", "the subject is resourcelease.<shard>.<verb>.<principal>"));
+    const { verb, principal } = address;
+    if (!isVerb(verb)) {
+      const why = VERBS_PLANNED.has(verb) ? `the verb ${verb} is not served by this release` : "unknown verb";
+      return this.#refuse(message, service, errorBody("invalid_argument", why));
+    }
+    const parsed = parseCommand(verb, message.payload);
+    if ("error" in parsed) return this.#refuse(message, service, parsed.error, verb);
+    const { request } = parsed;
+    const timeoutMs = (request.timeoutMs ?? TIMEOUT_MS_DEFAULT) + ("waitMs" in request ? request.waitMs : 0);
+    decider.submit({
+      command: parsed,
+      principal,
+      peerId: "peerId" in request ? (request.peerId ?? principal) : principal,
+      trace: message.trace.length <= 64 ? message.trace : "",
+      bytes: message.payload.byteLength,
+      arrivedMs,
+      deadlineMs: arrivedMs + timeoutMs,
+      send: (answer) => this.#send(message, verb, arrivedMs, answer, service),
+      answered: false,
+      joined: [],
+    });
+  }
+
+  #send(
+    message: NetMessage,
+    verb: Verb,
+    arrivedMs: number,
+    answer: { readonly reply: object } | { readonly error: ErrorBody },
+    service: MicroService,
+  ): void {
+    const elapsedMs = this.#options.clock.monotonicMs() - arrivedMs;
+    if ("error" in answer) {
+      service.count(verb, elapsedMs, answer.error);
+      this.#options.net.publish(message.reply, encoder.encode(JSON.stringify({ error: answer.error })), answer.error);
+    } else {
+      service.count(verb, elapsedMs, undefined);
+      this.#options.net.publish(message.reply, encoder.encode(JSON.stringify(answer.reply)));
+    }
+  }
+
+  #refuse(message: NetMessage, service: MicroService, error: ErrorBody, verb?: Verb): void {
+    this.refused += 1;
+    service.count(verb, 0, error);
+    this.#report("request_refused", { subject: message.subject.slice(0, 256), code: error.code });
+    this.#options.net.publish(message.reply, encoder.encode(JSON.stringify({ error })), error);
+  }
+
+  /** One line at a time, never with the payload. */
+  #report(event: string, fields: Readonly<Record<string, unknown>>): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#unreported += 1;
+    if (nowMs - this.#reportedMs < REPORT_EVERY_MS) return;
+    this.#options.reporter.warn(event, { ...fields, count: this.#unreported });
+    this.#reportedMs = nowMs;
+    this.#unreported = 0;
+  }
+}

@@ -1,0 +1,124 @@
+/** The long polls that found nothing: served in the order in which they came as soon as something of theirs is leasable. */
+import type { PendingRequest } from "./pending-request.ts";
+
+interface Poll {
+  readonly request: PendingRequest;
+  readonly untilMs: number;
+  live: boolean;
+}
+
+/**
+ * One first-in first-out line for polls without a filter and one per resource type.
+ * Invariant: `size` is the number of live polls; a dead one is dropped when its line comes to it.
+ */
+export class WaitingPolls {
+  readonly #any: Poll[] = [];
+  readonly #byType = new Map<string, Poll[]>();
+  readonly #all = new Set<Poll>();
+  /** Polls with a request id, so that a repeat joins the one that waits. */
+  readonly #byRequest = new Map<string, Poll>();
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  add(request: PendingRequest, types: readonly string[] | undefined, untilMs: number): void {
+    const key = keyOf(request);
+    const known = key === undefined ? undefined : this.#byRequest.get(key);
+    if (known !== undefined && isSameRequest(known.request, request)) {
+      known.request.joined.push(request);
+      return;
+    }
+    const poll: Poll = { request, untilMs, live: true };
+    this.#all.add(poll);
+    if (key !== undefined) this.#byRequest.set(key, poll);
+    if (types === undefined) this.#any.push(poll);
+    else
+      for (const type of new Set(types)) {
+        const line = this.#byType.get(type);
+        if (line === undefined) this.#byType.set(type, [poll]);
+        else line.push(poll);
+      }
+  }
+
+  /** Takes the oldest live poll without a filter. */
+  takeAny(): PendingRequest | undefined {
+    return this.#take(this.#any);
+  }
+
+  /** Takes the oldest live poll that asks for this type by name. */
+  takeFor(type: string): PendingRequest | undefined {
+    const line = this.#byType.get(type);
+    if (line === undefined) return undefined;
+    const request = this.#take(line);
+    if (line.length === 0) this.#byType.delete(type);
+    return request;
+  }
+
+  /** The types that some poll waits for by name. */
+  types(): IterableIterator<string> {
+    return this.#byType.keys();
+  }
+
+  /** Takes every poll whose wait is over. */
+  takeExpired(nowMs: number): readonly PendingRequest[] {
+    const expired: PendingRequest[] = [];
+    for (const poll of this.#all) {
+      if (poll.untilMs > nowMs) continue;
+      this.#drop(poll);
+      expired.push(poll.request);
+    }
+    if (expired.length > 0) this.#sweep();
+    return expired;
+  }
+
+  takeAll(): readonly PendingRequest[] {
+    const requests = [...this.#all].map((poll) => poll.request);
+    this.#all.clear();
+    this.#any.length = 0;
+    this.#byType.clear();
+    this.#byRequest.clear();
+    return requests;
+  }
+
+  #take(line: Poll[]): PendingRequest | undefined {
+    while (line.length > 0) {
+      const poll = line.shift();
+      if (poll?.live !== true) continue;
+      this.#drop(poll);
+      return poll.request;
+    }
+    return undefined;
+  }
+
+  #drop(poll: Poll): void {
+    poll.live = false;
+    this.#all.delete(poll);
+    const key = keyOf(poll.request);
+    if (key !== undefined && this.#byRequest.get(key) === poll) this.#byRequest.delete(key);
+  }
+
+  /** Drops dead polls from the lines, so that polls that nobody serves cost nothing for longer than their wait. */
+  #sweep(): void {
+    keepLive(this.#any);
+    for (const [type, line] of this.#byType) {
+      keepLive(line);
+      if (line.length === 0) this.#byType.delete(type);
+    }
+  }
+}
+
+function keyOf(request: PendingRequest): string | undefined {
+  const { requestId } = request.command.request;
+  return requestId === undefined ? undefined : `${request.principal}/${requestId}`;
+}
+
+function isSameRequest(left: PendingRequest, right: PendingRequest): boolean {
+  return JSON.stringify(left.command) === JSON.stringify(right.command);
+}
+
+function keepLive(line: Poll[]): void {
+  let kept = 0;
+  for (const poll of line) if (poll.live) line[kept++] = poll;
+  line.length = kept;
+}

@@ -1,0 +1,205 @@
+/** The dispatcher as a role: connections, server check, logs and one shard node per hosted shard. */
+import { join } from "node:path";
+import type { NatsConnection } from "@nats-io/transport-node";
+import { OperatingError } from "../../contracts/errors.ts";
+import type { ShardOptionsPatch } from "../../contracts/options.ts";
+import type { Clock, Closable, Ids, Reporter } from "../../contracts/ports.ts";
+import { pingSubject, REGISTRY_BUCKET } from "../../contracts/subjects.ts";
+import { connectNats } from "../jetstream/connect.ts";
+import { JetStreamLog } from "../jetstream/jetstream-log.ts";
+import { NatsKv } from "../jetstream/nats-kv.ts";
+import { NatsNet } from "../jetstream/nats-net.ts";
+import { provisionShard, type ShardProvision, verifyShard } from "../jetstream/provision.ts";
+import { checkServer, type Finding } from "../jetstream/server-check.ts";
+import { SqliteStore } from "../persistence/sqlite-store.ts";
+import { createClock } from "../runtime/clock.ts";
+import { prepareDataFolder } from "../runtime/data-folder.ts";
+import { createIds } from "../runtime/ids.ts";
+import type { Readiness, Role } from "../runtime/role.ts";
+import { NODE_TIMES } from "./node/node-config.ts";
+import { type NodeStatus, ShardNode } from "./node/shard-node.ts";
+
+export interface DispatcherSettings {
+  readonly natsUrl: string | readonly string[];
+  /** Monitoring endpoint of the server, for settings that a client cannot ask for; empty when there is none. */
+  readonly natsMonitorUrl?: string | undefined;
+  readonly region: string;
+  readonly shards: readonly string[];
+  readonly peerId: string;
+  readonly dataDir: string;
+  readonly replicas: number;
+  /** Byte limit of each shard's stream; -1 for none. */
+  readonly logBytesMax?: number | undefined;
+  /** Create streams that nobody knows yet. Without it an unknown shard is refused. */
+  readonly provision: boolean;
+  /** Options that a new shard starts with; an existing one keeps its own. */
+  readonly shardOptions: ShardOptionsPatch;
+  /** Serve although the server check found something that it refuses. */
+  readonly allowUnsafeServer?: boolean | undefined;
+}
+
+export interface ShardReport extends NodeStatus {
+  readonly findings: readonly Finding[];
+}
+
+export interface DispatcherRole extends Role {
+  shardReports(): readonly ShardReport[];
+}
+
+/** How long a stopping dispatcher waits for its last frames. ms. */
+const STOP_MS = 5_000;
+const STORE_FILE = "dispatcher.sqlite";
+const SHARDS_KEY = "shards";
+
+export function createDispatcherRole(
+  settings: DispatcherSettings,
+  deps: { readonly reporter: Reporter; readonly clock?: Clock; readonly ids?: Ids },
+): DispatcherRole {
+  return new Dispatcher(settings, deps.reporter, deps.clock ?? createClock(), deps.ids ?? createIds());
+}
+
+class Dispatcher implements DispatcherRole {
+  readonly name = "dispatcher";
+  readonly #settings: DispatcherSettings;
+  readonly #reporter: Reporter;
+  readonly #clock: Clock;
+  readonly #ids: Ids;
+  readonly #nodes: ShardNode[] = [];
+  readonly #connections: NatsConnection[] = [];
+  readonly #logs: JetStreamLog[] = [];
+  #findings: readonly Finding[] = [];
+  #store: SqliteStore | undefined;
+  #ping: Closable | undefined;
+  #isStarted = false;
+  #isStopped = false;
+
+  constructor(settings: DispatcherSettings, reporter: Reporter, clock: Clock, ids: Ids) {
+    this.#settings = settings;
+    this.#reporter = reporter;
+    this.#clock = clock;
+    this.#ids = ids;
+  }
+
+  async start(): Promise<void> {
+    const store = SqliteStore.open(join(prepareDataFolder(this.#settings.dataDir), STORE_FILE));
+    this.#store = store;
+    claimFolder(store, this.#settings);
+    const rpc = new NatsNet(await this.#connect("rpc"));
+    const control = await this.#connect("control");
+    const gossip = new NatsNet(control);
+    await this.#checkServer(control);
+    const provisions = await this.#provision(control);
+    const kv = new NatsKv(control, REGISTRY_BUCKET);
+    this.#ping = gossip.subscribe(pingSubject(this.#settings.region, this.#settings.peerId), (message) => {
+      if (message.reply !== "") gossip.publish(message.reply, new TextEncoder().encode("{}"));
+    });
+    for (const [shard, { logId }] of provisions) {
+      const log = new JetStreamLog(await this.#connect(`log-${shard}`), { region: this.#settings.region, shard });
+      this.#logs.push(log);
+      const { region, peerId } = this.#settings;
+      const node = new ShardNode(
+        { ...NODE_TIMES, region, shard, peerId, logId },
+        { clock: this.#clock, ids: this.#ids, log, kv, rpc, gossip, store, reporter: withShard(this.#reporter, shard) },
+      );
+      this.#nodes.push(node);
+      if (this.#isStopped) return;
+      node.start();
+    }
+    this.#isStarted = true;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    await Promise.all(this.#nodes.map((node) => this.#stopNode(node)));
+    this.#ping?.close();
+    for (const log of this.#logs) log.close();
+    await Promise.all(this.#connections.map((connection) => connection.close()));
+    this.#store?.close();
+  }
+
+  /** Ready: every hosted shard is followed or led. Who leads it is the control plane's question. */
+  ready(): Readiness {
+    if (!this.#isStarted) return { ready: false, detail: "starting" };
+    const bad = this.#nodes.map((node) => node.status()).filter(({ mode }) => mode !== "leading" && mode !== "following");
+    const detail = bad.map(({ shard, mode, halt }) => `${shard}: ${halt === undefined ? mode : `${halt.code}: ${halt.message}`}`);
+    return bad.length === 0 ? { ready: true, detail: "every shard is led or followed" } : { ready: false, detail: detail.join("; ") };
+  }
+
+  shardReports(): readonly ShardReport[] {
+    return this.#nodes.map((node) => ({ ...node.status(), findings: this.#findings }));
+  }
+
+  async #connect(use: string): Promise<NatsConnection> {
+    const { natsUrl, peerId } = this.#settings;
+    const connection = await connectNats({ servers: natsUrl, name: `omnirelay ${peerId} ${use}` });
+    this.#connections.push(connection);
+    return connection;
+  }
+
+  async #checkServer(connection: NatsConnection): Promise<void> {
+    const { replicas, natsMonitorUrl, allowUnsafeServer } = this.#settings;
+    const { findings } = await checkServer(connection, { replicas, monitorUrl: natsMonitorUrl });
+    this.#findings = findings;
+    for (const finding of findings) this.#reporter.warn("server_finding", { ...finding });
+    const refused = findings.filter(({ severity }) => severity === "refuse");
+    if (refused.length > 0 && allowUnsafeServer !== true)
+      throw new OperatingError("server_refused", refused.map(({ message, fix }) => `${message}; ${fix}`).join(" "), {
+        definite: true,
+        details: { findings: refused },
+      });
+  }
+
+  async #provision(connection: NatsConnection): Promise<ReadonlyMap<string, ShardProvision>> {
+    const { region, shards, replicas, logBytesMax, provision, shardOptions, peerId } = this.#settings;
+    const provisions = new Map<string, ShardProvision>();
+    for (const shard of shards) {
+      const found = provision
+        ? await provisionShard(connection, {
+            region,
+            shard,
+            replicas,
+            maxBytes: logBytesMax ?? -1,
+            options: shardOptions,
+            newLogId: () => this.#ids.id("log"),
+            writer: peerId,
+          })
+        : await verifyShard(connection, { region, shard });
+      for (const difference of found.differences) this.#reporter.warn("shard_differs", { shard, difference });
+      provisions.set(shard, found);
+    }
+    return provisions;
+  }
+
+  #stopNode(node: ShardNode): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#clock.setTimer(STOP_MS, () => node.abandon());
+      node.stop(() => {
+        this.#clock.clearTimer(timer);
+        resolve();
+      });
+    });
+  }
+}
+
+/** A data folder belongs to the shards that it has served; one that knows only other shards was given by mistake. */
+function claimFolder(store: SqliteStore, { region, shards, dataDir }: DispatcherSettings): void {
+  const text = store.get(SHARDS_KEY);
+  const known = text === undefined ? [] : (JSON.parse(text) as readonly string[]);
+  const wanted = shards.map((shard) => `${region}/${shard}`);
+  if (known.length > 0 && !wanted.some((name) => known.includes(name)))
+    throw new OperatingError(
+      "data_dir_foreign",
+      `the data folder ${dataDir} belongs to ${known.join(", ")}, not to ${wanted.join(", ")}; give this dispatcher a folder of its own`,
+      { definite: true, details: { known, wanted } },
+    );
+  store.put(SHARDS_KEY, JSON.stringify([...new Set([...known, ...wanted])].sort()));
+}
+
+function withShard(reporter: Reporter, shard: string): Reporter {
+  return {
+    info: (event, fields) => reporter.info(event, { shard, ...fields }),
+    warn: (event, fields) => reporter.warn(event, { shard, ...fields }),
+    error: (event, fields) => reporter.error(event, { shard, ...fields }),
+  };
+}

@@ -1,0 +1,58 @@
+/** Where a benchmark ran: printed with every figure, because figures of two machines are not comparable. */
+import { execFileSync } from "node:child_process";
+import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { cpus, tmpdir, totalmem } from "node:os";
+import { join } from "node:path";
+
+export interface Machine {
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memoryGiB: number;
+  readonly node: string;
+  readonly commit: string;
+  /** Median time of one 4 KiB write and fsync in the temporary folder. ms. */
+  readonly fsyncMs: number;
+}
+
+export function describeMachine(): Machine {
+  const [first] = cpus();
+  return {
+    cpu: first?.model.trim() ?? "unknown",
+    cores: cpus().length,
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    node: process.version,
+    commit: commit(),
+    fsyncMs: fsyncMs(),
+  };
+}
+
+function commit(): string {
+  try {
+    return execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+  } catch {
+    return "unknown"; // the package without its repository
+  }
+}
+
+function fsyncMs(): number {
+  const folder = mkdtempSync(join(tmpdir(), "omnirelay-fsync-"));
+  const file = openSync(join(folder, "probe"), "w");
+  const block = Buffer.alloc(4_096, 1);
+  const times: number[] = [];
+  for (let round = 0; round < 200; round += 1) {
+    const start = performance.now();
+    writeSync(file, block);
+    fsyncSync(file);
+    times.push(performance.now() - start);
+  }
+  closeSync(file);
+  rmSync(folder, { recursive: true });
+  return Math.round(median(times) * 1_000) / 1_000;
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((left, right) => left - right);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? Number.NaN)) / 2;
+}
