@@ -1,4 +1,6 @@
 /** The public entry of the contracts: what an integrator in TypeScript imports. */
+import * as limits from "./limits.ts";
+
 export {
   type Command,
   type CommandOf,
@@ -12,7 +14,6 @@ export { ERROR_CODES, ERRORS, type ErrorBody, ErrorBodySchema, type ErrorCode, e
 export { Actor, EVENTS, type EventOf, type EventType, LogEvent } from "./events.ts";
 export { CHAIN_START, Frame, LogPosition } from "./frame.ts";
 export { isPrincipal, principalOfPeer, tokenEpochOf, tokenOf, utf8Length } from "./ids.ts";
-export * as limits from "./limits.ts";
 export { optionProblems, SHARD_OPTIONS_DEFAULT, ShardOptions, ShardOptionsPatch } from "./options.ts";
 export type {
   AppendOutcome,
@@ -30,3 +31,5 @@ export type {
 } from "./ports.ts";
 export { Beat, ErrorReply, REPLIES, type ReplyOf } from "./replies.ts";
 export { isVerb, logStream, logSubject, rpcSubject, SUBJECTS, VERBS, type Verb } from "./subjects.ts";
+/** Every bound of the system. */
+export { limits };

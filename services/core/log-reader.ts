@@ -91,11 +91,11 @@ export class LogReader {
     if (message.subject !== this.#subject) return { kind: "void", reason: "subject" };
     const candidate = parseCandidate(message.payload);
     if (candidate === undefined) return { kind: "void", reason: "unparsable" };
-    if (typeof candidate.logId !== "string" || candidate.logId === "") return { kind: "void", reason: "no log id" };
-    if (this.#logId !== "" && candidate.logId !== this.#logId) return { kind: "void", reason: "log id" };
+    if (typeof candidate["logId"] !== "string" || candidate["logId"] === "") return { kind: "void", reason: "no log id" };
+    if (this.#logId !== "" && candidate["logId"] !== this.#logId) return { kind: "void", reason: "log id" };
     const chain = this.#options.hashOf(message.payload);
     if (message.chainHeader !== chain) return { kind: "void", reason: "chain header" };
-    if (candidate.prev === this.#tip.chain) return this.#next(candidate, chain);
+    if (candidate["prev"] === this.#tip.chain) return this.#next(candidate, chain);
     const { term, first } = candidate;
     if (typeof term !== "number" || typeof first !== "number") return { kind: "void", reason: "unparsable" };
     if (term <= this.#tip.term && first <= this.#tip.first) return { kind: "void", reason: "copy of the past" };
@@ -121,7 +121,10 @@ export class LogReader {
 
   #next(candidate: Record<string, unknown>, chain: string): Verdict {
     if (typeof candidate["schema"] === "number" && candidate["schema"] > FRAME_SCHEMA)
-      return halt("log_version_unknown", `a frame has schema ${candidate["schema"]}; this release reads up to ${FRAME_SCHEMA}: upgrade`);
+      return halt(
+        "log_version_unknown",
+        `a frame has schema ${candidate["schema"]}; this release reads up to ${FRAME_SCHEMA}: upgrade`,
+      );
     const problem = this.#options.strict === true ? strictProblem(candidate) : frameProblem(candidate);
     if (problem !== undefined) return problem;
     const frame = candidate as unknown as Frame;
@@ -162,11 +165,15 @@ function frameProblem(candidate: Record<string, unknown>): (Verdict & { kind: "h
   if (schema !== FRAME_SCHEMA) return invalid("schema");
   for (const value of [term, first, count, at, pending, active]) if (!isCount(value)) return invalid("a number");
   if (typeof writer !== "string" || typeof append !== "string") return invalid("writer or append");
-  if (!Array.isArray(actors) || !Array.isArray(events) || events.length !== count) return invalid("actors, events or count");
+  if (!Array.isArray(actors) || !Array.isArray(events) || events.length !== count)
+    return invalid("actors, events or count");
   for (const event of events as readonly { type?: unknown; actor?: unknown }[]) {
     if (typeof event !== "object" || event === null || typeof event.type !== "string") return invalid("an event");
     if (!Object.hasOwn(EVENTS, event.type))
-      return halt("log_version_unknown", `an event has the unknown type ${JSON.stringify(event.type)}: upgrade this release`);
+      return halt(
+        "log_version_unknown",
+        `an event has the unknown type ${JSON.stringify(event.type)}: upgrade this release`,
+      );
     if (event.actor !== undefined && !(isCount(event.actor) && event.actor < actors.length)) return invalid("an actor");
   }
   return undefined;
@@ -178,5 +185,8 @@ function strictProblem(candidate: Record<string, unknown>): (Verdict & { kind: "
   const parsed = Frame.safeParse(candidate);
   if (parsed.success) return undefined;
   const issue = parsed.error.issues[0];
-  return halt("log_frame_invalid", `a frame that continues the chain is not valid: ${issue?.path.join(".")}: ${issue?.message}`);
+  return halt(
+    "log_frame_invalid",
+    `a frame that continues the chain is not valid: ${issue?.path.join(".")}: ${issue?.message}`,
+  );
 }

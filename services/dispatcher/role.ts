@@ -2,14 +2,14 @@
 import { join } from "node:path";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { OperatingError } from "../../contracts/errors.ts";
-import type { ShardOptionsPatch } from "../../contracts/options.ts";
-import type { Clock, Closable, Ids, Reporter } from "../../contracts/ports.ts";
+import { SHARD_OPTIONS_DEFAULT, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
+import type { Clock, Closable, Ids, Reporter, RequestOutcome } from "../../contracts/ports.ts";
 import { pingSubject, REGISTRY_BUCKET } from "../../contracts/subjects.ts";
 import { connectNats } from "../jetstream/connect.ts";
 import { JetStreamLog } from "../jetstream/jetstream-log.ts";
 import { NatsKv } from "../jetstream/nats-kv.ts";
 import { NatsNet } from "../jetstream/nats-net.ts";
-import { provisionShard, type ShardProvision, verifyShard } from "../jetstream/provision.ts";
+import { provisionShard, type ShardLog, verifyShard } from "../jetstream/provision.ts";
 import { checkServer, type Finding } from "../jetstream/server-check.ts";
 import { SqliteStore } from "../persistence/sqlite-store.ts";
 import { createClock } from "../runtime/clock.ts";
@@ -48,6 +48,8 @@ export interface DispatcherRole extends Role {
 
 /** How long a stopping dispatcher waits for its last frames. ms. */
 const STOP_MS = 5_000;
+/** How long the answer of another process with our peer id is waited for. ms. */
+const PEER_PING_MS = 1_000;
 const STORE_FILE = "dispatcher.sqlite";
 const SHARDS_KEY = "shards";
 
@@ -67,7 +69,7 @@ class Dispatcher implements DispatcherRole {
   readonly #nodes: ShardNode[] = [];
   readonly #connections: NatsConnection[] = [];
   readonly #logs: JetStreamLog[] = [];
-  #findings: readonly Finding[] = [];
+  readonly #findings: Finding[] = [];
   #store: SqliteStore | undefined;
   #ping: Closable | undefined;
   #isStarted = false;
@@ -83,13 +85,14 @@ class Dispatcher implements DispatcherRole {
   async start(): Promise<void> {
     const store = SqliteStore.open(join(prepareDataFolder(this.#settings.dataDir), STORE_FILE));
     this.#store = store;
-    claimFolder(store, this.#settings);
+    checkFolder(store, this.#settings);
     const rpc = new NatsNet(await this.#connect("rpc"));
     const control = await this.#connect("control");
     const gossip = new NatsNet(control);
     await this.#checkServer(control);
     const provisions = await this.#provision(control);
     const kv = new NatsKv(control, REGISTRY_BUCKET);
+    await this.#checkPeerId(gossip);
     this.#ping = gossip.subscribe(pingSubject(this.#settings.region, this.#settings.peerId), (message) => {
       if (message.reply !== "") gossip.publish(message.reply, new TextEncoder().encode("{}"));
     });
@@ -138,21 +141,26 @@ class Dispatcher implements DispatcherRole {
   }
 
   async #checkServer(connection: NatsConnection): Promise<void> {
-    const { replicas, natsMonitorUrl, allowUnsafeServer } = this.#settings;
+    const { replicas, natsMonitorUrl } = this.#settings;
     const { findings } = await checkServer(connection, { replicas, monitorUrl: natsMonitorUrl });
-    this.#findings = findings;
+    this.#judge(findings);
+  }
+
+  /** Keeps what a check found, says it loudly, and refuses what must not be served unless it is allowed by name. */
+  #judge(findings: readonly Finding[]): void {
+    this.#findings.push(...findings);
     for (const finding of findings) this.#reporter.warn("server_finding", { ...finding });
     const refused = findings.filter(({ severity }) => severity === "refuse");
-    if (refused.length > 0 && allowUnsafeServer !== true)
+    if (refused.length > 0 && this.#settings.allowUnsafeServer !== true)
       throw new OperatingError("server_refused", refused.map(({ message, fix }) => `${message}; ${fix}`).join(" "), {
         definite: true,
         details: { findings: refused },
       });
   }
 
-  async #provision(connection: NatsConnection): Promise<ReadonlyMap<string, ShardProvision>> {
+  async #provision(connection: NatsConnection): Promise<ReadonlyMap<string, ShardLog>> {
     const { region, shards, replicas, logBytesMax, provision, shardOptions, peerId } = this.#settings;
-    const provisions = new Map<string, ShardProvision>();
+    const provisions = new Map<string, ShardLog>();
     for (const shard of shards) {
       const found = provision
         ? await provisionShard(connection, {
@@ -160,15 +168,31 @@ class Dispatcher implements DispatcherRole {
             shard,
             replicas,
             maxBytes: logBytesMax ?? -1,
-            options: shardOptions,
+            options: { ...SHARD_OPTIONS_DEFAULT, ...definedOptions(shardOptions) },
             newLogId: () => this.#ids.id("log"),
             writer: peerId,
+            at: this.#clock.wallMs(),
           })
         : await verifyShard(connection, { region, shard });
-      for (const difference of found.differences) this.#reporter.warn("shard_differs", { shard, difference });
+      for (const difference of found.differences) this.#reporter.warn("shard_differs", { shard, ...difference });
+      this.#judge(found.findings);
       provisions.set(shard, found);
     }
     return provisions;
+  }
+
+  /** Two processes with one peer id would each take the other's term for their own. */
+  async #checkPeerId(gossip: NatsNet): Promise<void> {
+    const { region, peerId } = this.#settings;
+    const outcome = await new Promise<RequestOutcome>((resolve) =>
+      gossip.request(pingSubject(region, peerId), new Uint8Array(0), PEER_PING_MS, resolve),
+    );
+    if (outcome.kind === "reply")
+      throw new OperatingError(
+        "peer_id_taken",
+        `another dispatcher runs as ${peerId} in region ${region}; give this one an id of its own with --peer-id`,
+        { definite: true, details: { peerId, region } },
+      );
   }
 
   #stopNode(node: ShardNode): Promise<void> {
@@ -183,7 +207,7 @@ class Dispatcher implements DispatcherRole {
 }
 
 /** A data folder belongs to the shards that it has served; one that knows only other shards was given by mistake. */
-function claimFolder(store: SqliteStore, { region, shards, dataDir }: DispatcherSettings): void {
+function checkFolder(store: SqliteStore, { region, shards, dataDir }: DispatcherSettings): void {
   const text = store.get(SHARDS_KEY);
   const known = text === undefined ? [] : (JSON.parse(text) as readonly string[]);
   const wanted = shards.map((shard) => `${region}/${shard}`);
@@ -194,6 +218,11 @@ function claimFolder(store: SqliteStore, { region, shards, dataDir }: Dispatcher
       { definite: true, details: { known, wanted } },
     );
   store.put(SHARDS_KEY, JSON.stringify([...new Set([...known, ...wanted])].sort()));
+}
+
+/** The named options without the keys that hold undefined, which would hide a default. */
+function definedOptions(patch: ShardOptionsPatch): Partial<ShardOptions> {
+  return Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined));
 }
 
 function withShard(reporter: Reporter, shard: string): Reporter {

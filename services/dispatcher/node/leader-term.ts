@@ -4,15 +4,17 @@ import { tokenOf } from "../../../contracts/ids.ts";
 import { UNDECIDED_BYTES_MAX } from "../../../contracts/limits.ts";
 import type { Clock, Ids, Reporter } from "../../../contracts/ports.ts";
 import { Deadlines } from "../../core/deadlines.ts";
-import { execute, expire, type Outcome, releaseTerm } from "../../core/execute.ts";
+import { execute } from "../../core/execute.ts";
 import type { LogReader } from "../../core/log-reader.ts";
+import type { Outcome } from "../../core/outcome.ts";
 import { expiryReasonOf, type ShardState } from "../../core/state.ts";
+import { expire, releaseTerm } from "../../core/term.ts";
 import type { Appender, AppendResult } from "./appender.ts";
 import { LeaseClock } from "./lease-clock.ts";
 import type { LogTime } from "./log-time.ts";
 import type { NodeConfig } from "./node-config.ts";
 import { OpenFrame, type SealedFrame } from "./open-frame.ts";
-import { answer, type PendingRequest } from "./pending-request.ts";
+import { answer, entriesOf, type PendingRequest } from "./pending-request.ts";
 import { RequestQueue } from "./request-queue.ts";
 import { WaitingPolls } from "./waiting-polls.ts";
 
@@ -131,8 +133,8 @@ export class LeaderTerm {
     const refused = refusal("shutting_down", "the dispatcher is stopping");
     for (const request of this.polls.takeAll()) answer(request, refused);
     for (const request of this.#undecided.takeAll()) answer(request, refused);
-    const { state, config } = this.#options;
-    releaseTerm(state, { term: state.term, leader: config.peerId, at: this.#openFrame().head.at }, this.#openFrame());
+    const open = this.#openFrame();
+    releaseTerm(this.#options.state, {}, open.head, open);
     this.#drain();
   }
 
@@ -182,6 +184,7 @@ export class LeaderTerm {
       command,
       {
         at: open.head.at,
+        frameBytesLeft: open.bytesLeft,
         principal,
         peerId,
         region: config.region,
@@ -281,22 +284,11 @@ export class LeaderTerm {
   #takeDeadlines({ frame }: SealedFrame): void {
     const nowMs = this.#leaseClock.upperBound();
     for (const [index, event] of frame.events.entries()) {
-      switch (event.type) {
-        case "leased":
-          this.#setDeadline(event.itemId, tokenOf(this.#options.state.tokenEpoch, frame.first + index), nowMs, event.durationMs);
-          break;
-        case "renewed":
-          for (const lease of event.leases) this.#setDeadline(lease.itemId, lease.token, nowMs, lease.expiresAt - frame.at);
-          break;
-        case "completed":
-        case "failed":
-        case "released":
-        case "expired":
-          this.#deadlines.remove(event.token);
-          break;
-        default:
-          break;
-      }
+      if (event.type === "leased")
+        this.#setDeadline(event.itemId, tokenOf(this.#options.state.tokenEpoch, frame.first + index), nowMs, event.durationMs);
+      else if (event.type === "renewed")
+        for (const lease of event.leases) this.#setDeadline(lease.itemId, lease.token, nowMs, lease.expiresAt - frame.at);
+      else if ("token" in event) this.#deadlines.remove(event.token);
     }
   }
 
@@ -309,14 +301,30 @@ export class LeaderTerm {
 
   #expireDue(): void {
     const { state } = this.#options;
+    let renewing: ReadonlySet<number> | undefined;
     for (let count = 0; count < EXPIRIES_PER_TICK; count += 1) {
       const due = this.#deadlines.due(this.#leaseClock.elapsed());
       if (due === undefined) return;
+      renewing ??= this.#unackedRenewals();
+      const lease = state.items.get(due.itemId)?.lease;
+      if (lease !== undefined && renewing.has(due.token)) {
+        // A heartbeat was decided in time and waits for its ack, from which on the lease runs anew.
+        this.#setDeadline(due.itemId, due.token, this.#leaseClock.upperBound(), lease.expiresAt - lease.renewedAt);
+        continue;
+      }
       const open = this.#openFrame();
       if (!open.hasRoomFor(2_048)) return;
       this.#deadlines.remove(due.token);
-      expire(state, due, { at: open.head.at }, open);
+      expire(state, due.itemId, due.token, due.reason, open.head, open);
     }
+  }
+
+  /** Tokens whose renewal is decided and not acknowledged yet. */
+  #unackedRenewals(): ReadonlySet<number> {
+    const tokens = new Set<number>();
+    for (const event of [...(this.#flight?.sealed.frame.events ?? []), ...(this.#open?.events ?? [])])
+      if (event.type === "renewed") for (const { token } of event.leases) tokens.add(token);
+    return tokens;
   }
 
   #servePolls(): void {
@@ -371,20 +379,4 @@ function openOutcome({ hasEffect }: Waiting): { readonly error: ErrorBody } {
   return hasEffect
     ? refusal("unknown_outcome", "the request was decided; whether it is in the log is not known yet: repeat it with the same requestId")
     : refusal("unavailable", "the log did not confirm the answer in time");
-}
-
-function entriesOf({ command }: PendingRequest): number {
-  switch (command.verb) {
-    case "enqueue":
-      return command.request.items.length;
-    case "lease":
-      return command.request.maxItems;
-    case "heartbeat":
-    case "complete":
-    case "fail":
-    case "release":
-      return command.request.leases.length;
-    default:
-      return 1;
-  }
 }

@@ -44,8 +44,9 @@ export class OpenFrame {
     this.head = head;
   }
 
-  get bytes(): number {
-    return this.#bytes;
+  /** Bytes of events that still fit. */
+  get bytesLeft(): number {
+    return FRAME_BYTES_MAX - HEAD_BYTES - this.#bytes;
   }
 
   actor(actor: Actor): number {
@@ -108,7 +109,7 @@ export class OpenFrame {
 }
 
 /** The frame with which a candidate claims the next term. Nothing is applied: the claim may lose. */
-export function claimFrame(config: NodeConfig, { state, reader }: Replica, append: string, nowMs: number): SealedFrame {
+export function campaignFrame(config: NodeConfig, { state, reader }: Replica, append: string, nowMs: number): SealedFrame {
   const term = state.term + 1;
   const open = new OpenFrame({
     logId: reader.logId,

@@ -27,3 +27,10 @@ export function answer(request: PendingRequest, body: { readonly reply: object }
   request.send(body);
   for (const repeat of request.joined) answer(repeat, body);
 }
+
+/** How many entries a request has at most: what its events and its reply grow with. */
+export function entriesOf({ command: { request } }: PendingRequest): number {
+  if ("items" in request) return request.items.length;
+  if ("leases" in request) return request.leases.length;
+  return "maxItems" in request ? request.maxItems : 1;
+}

@@ -12,7 +12,7 @@ import { Identity } from "./identity.ts";
 import { LeaderTerm, type TermEnd } from "./leader-term.ts";
 import { LogTime } from "./log-time.ts";
 import type { NodeConfig } from "./node-config.ts";
-import { claimFrame, type SealedFrame } from "./open-frame.ts";
+import { campaignFrame, type SealedFrame } from "./open-frame.ts";
 import { Replica } from "./replica.ts";
 import { RpcEndpoint } from "./rpc-endpoint.ts";
 
@@ -229,12 +229,12 @@ export class ShardNode {
       const halt = outcome.kind === "failed" ? undefined : this.#identity.problemOf(outcome, this.#now(), this.#config.confirmMs);
       if (halt !== undefined) return this.#haltWith(halt);
       if (outcome.kind !== "info" || outcome.info.lastSequence !== this.#replica.streamSequence) this.#campaignIn(this.#config.tickMs);
-      else this.#claim(outcome.info);
+      else this.#stand(outcome.info);
     });
   }
 
   /** Appends `termStarted` behind what we have read: success proves that we are current, and fences the leader before. */
-  #claim(info: LogInfo): void {
+  #stand(info: LogInfo): void {
     const { clock, ids, log, reporter } = this.#ports;
     const { state, reader, streamSequence } = this.#replica;
     this.#mode = "campaigning";
@@ -250,11 +250,11 @@ export class ShardNode {
       confirmMs: this.#config.confirmMs,
       shownSequence: () => this.#identity.shownSequence,
     });
-    const sealed = claimFrame(this.#config, this.#replica, ids.id("append"), this.#logTime.now());
-    this.#appender.append(sealed.payload, sealed.chain, (result) => this.#claimed(sealed, result));
+    const sealed = campaignFrame(this.#config, this.#replica, ids.id("append"), this.#logTime.now());
+    this.#appender.append(sealed.payload, sealed.chain, (result) => this.#elected(sealed, result));
   }
 
-  #claimed(sealed: SealedFrame, result: AppendResult): void {
+  #elected(sealed: SealedFrame, result: AppendResult): void {
     if (this.#mode !== "campaigning") return;
     if (result.kind === "halted") return this.#haltWith(result);
     if (result.kind === "deposed") return this.#followAgain();

@@ -1,0 +1,73 @@
+/** Options that several commands share, and the parsers that refuse a bad value with the reason, before anything is done. */
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { z } from "zod";
+import { Principal, RegionName, ShardName } from "../../contracts/ids.ts";
+import { NATS_URL_DEFAULT } from "../runtime/settings.ts";
+
+export const REGION_DEFAULT = "local";
+const SHARD_DEFAULT = "default";
+/** How long a command waits for its answer unless it is told: long enough for another dispatcher to take over. ms. */
+const TIMEOUT_MS_DEFAULT = 10_000;
+const TIMEOUT_MS_MAX = 3_600_000;
+const PRINCIPAL_DEFAULT = "cli";
+
+/** Where a command finds its shard. */
+export interface MeshOptions {
+  readonly natsUrl: string;
+  readonly shard: string;
+  readonly principal: string;
+  readonly json: boolean;
+}
+
+/** A parser for commander that takes what the schema takes. */
+export function parsedBy<T>(schema: z.ZodType<T>): (value: string) => T {
+  return (value) => {
+    const parsed = schema.safeParse(value);
+    if (parsed.success) return parsed.data;
+    throw new InvalidArgumentError(parsed.error.issues.map((issue) => issue.message).join("; "));
+  };
+}
+
+/** A parser for whole numbers in decimal digits: `1e3`, `0x10` and `1.0` are refused, for a reader would not agree what they are. */
+export function integer(min: number, max: number): (value: string) => number {
+  return (value) => {
+    const number = /^-?\d{1,16}$/.test(value) ? Number(value) : Number.NaN;
+    if (Number.isSafeInteger(number) && number >= min && number <= max) return number;
+    throw new InvalidArgumentError(`must be a whole number from ${min} to ${max}`);
+  };
+}
+
+export function natsUrl(value: string): string {
+  const url = URL.parse(value.includes("://") ? value : `nats://${value}`);
+  if (url !== null && ["nats:", "tls:", "ws:", "wss:"].includes(url.protocol) && url.hostname !== "") return value;
+  throw new InvalidArgumentError("must be the URL of a NATS server, such as nats://127.0.0.1:4222");
+}
+
+export const natsUrlOption = () =>
+  new Option("--nats-url <url>", "NATS server of the mesh").env("OMNIRELAY_NATS_URL").argParser(natsUrl);
+export const shardOption = () =>
+  new Option("--shard <name>", "shard").default(SHARD_DEFAULT).argParser(parsedBy(ShardName));
+export const regionOption = () =>
+  new Option("--region <name>", "region of the shard's log")
+    .env("OMNIRELAY_REGION")
+    .default(REGION_DEFAULT)
+    .argParser(parsedBy(RegionName));
+export const principalOption = (name: string) =>
+  new Option("--principal <name>", "who asks: the last token of the subject")
+    .default(name)
+    .argParser(parsedBy(Principal));
+export const jsonOption = (what: string) => new Option("--json", `print only ${what}`).default(false);
+export const timeoutOption = () =>
+  new Option("--timeout-ms <ms>", "how long to wait for an answer")
+    .default(TIMEOUT_MS_DEFAULT)
+    .argParser(integer(1, TIMEOUT_MS_MAX));
+
+/** A command that asks the leader of one shard; `output` says what `--json` prints. */
+export function askCommand(name: string, output: string): Command {
+  return new Command(name)
+    .addOption(natsUrlOption().default(NATS_URL_DEFAULT))
+    .addOption(shardOption())
+    .addOption(principalOption(PRINCIPAL_DEFAULT))
+    .addOption(timeoutOption())
+    .addOption(jsonOption(`${output}, as JSON`));
+}

@@ -1,0 +1,139 @@
+/** `omnirelay enqueue`: items from a JSON-lines file, from standard input, or one from options. */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { EnqueueItem } from "../../../contracts/commands.ts";
+import { OperatingError } from "../../../contracts/errors.ts";
+import { PartitionKey, RequestId, ResourceId, ResourceType } from "../../../contracts/ids.ts";
+import { ATTEMPTS_MAX } from "../../../contracts/limits.ts";
+import { EXCLUSIVITIES } from "../../../contracts/options.ts";
+import type { Enqueued } from "../../client/lease-client.ts";
+import type { EntryResult } from "../../client/refusal.ts";
+import { EXIT_CODES } from "../../runtime/lifecycle.ts";
+import { askCommand, integer, parsedBy } from "../arguments.ts";
+import { enqueueInOrder } from "../enqueue-in-order.ts";
+import { readItems } from "../json-lines.ts";
+import type { Done } from "../program.ts";
+import { type AskOptions, withClient } from "../shard-client.ts";
+import type { Terminal } from "../terminal.ts";
+
+type ItemOptions = Partial<EnqueueItem> & { readonly attribute?: Readonly<Record<string, string>> };
+type EnqueueOptions = AskOptions & ItemOptions & { readonly file?: string };
+
+const ITEM_OPTIONS = [
+  "resourceId",
+  "partitionKey",
+  "payloadEncoding",
+  "body",
+  "attribute",
+  "exclusivity",
+  "maxAttempts",
+  "requestId",
+] as const;
+const REFUSALS_NAMED_MAX = 20;
+const EXAMPLES = `
+A file has one item a line, with the fields of the enqueue request (contracts/schemas/requests/enqueue.json). The whole file is checked
+before the first item is sent. Items are sent in their order. Give each a requestId: then the command can be run again after a failure
+and enqueues nothing twice.
+
+Examples:
+  omnirelay enqueue --resource-type orders --resource-id 42 --body '{"step":"ship"}' --request-id ship-42
+  omnirelay enqueue --file items.jsonl --json
+  generate | omnirelay enqueue --file -`;
+
+export function enqueueCommand(terminal: Terminal, done: Done): Command {
+  return askCommand("enqueue", "the counts and one result per item")
+    .description("Enqueue items.")
+    .addOption(new Option("--file <file>", "JSON lines, one item a line; - is standard input"))
+    .addOption(
+      new Option("--resource-type <type>", "type of the resource of a single item").argParser(parsedBy(ResourceType)),
+    )
+    .addOption(new Option("--resource-id <id>", "its id").argParser(parsedBy(ResourceId)))
+    .addOption(new Option("--partition-key <key>", "its partition").argParser(parsedBy(PartitionKey)))
+    .addOption(new Option("--body <text>", "its body"))
+    .addOption(new Option("--payload-encoding <type>", "media type of the body"))
+    .addOption(new Option("--attribute <name=value>", "an attribute; may be repeated").argParser(attribute))
+    .addOption(new Option("--exclusivity <kind>", "what excludes it from running beside others").choices(EXCLUSIVITIES))
+    .addOption(
+      new Option("--max-attempts <count>", "attempts before it is dead-lettered").argParser(integer(1, ATTEMPTS_MAX)),
+    )
+    .addOption(
+      new Option("--request-id <id>", "makes it one item however often it is sent").argParser(parsedBy(RequestId)),
+    )
+    .addHelpText("after", EXAMPLES)
+    .action(async (options: EnqueueOptions, command: Command) => {
+      const items = itemsOf(options, command);
+      const results = await withClient(options, (client) => enqueueInOrder(client, items));
+      done(printResults(results, options.json, terminal));
+    });
+}
+
+function attribute(
+  value: string,
+  before: Readonly<Record<string, string>> | undefined,
+): Readonly<Record<string, string>> {
+  const at = value.indexOf("=");
+  if (at < 1) throw new InvalidArgumentError("must be name=value");
+  // Own keys only: a name such as __proto__ must reach the check of the contract as it is.
+  return Object.fromEntries([...Object.entries(before ?? {}), [value.slice(0, at), value.slice(at + 1)]]);
+}
+
+function itemsOf(options: EnqueueOptions, command: Command): readonly EnqueueItem[] {
+  const { file, resourceType } = options;
+  const single = ITEM_OPTIONS.filter((name) => options[name] !== undefined);
+  if (file !== undefined) {
+    if (resourceType !== undefined || single.length > 0)
+      return command.error("error: --file and the options of a single item exclude each other");
+    const items = readItems(file);
+    if (items.length === 0) throw new OperatingError("input_invalid", `${file} holds no item`, { definite: true });
+    return items;
+  }
+  if (resourceType === undefined || options.resourceId === undefined)
+    return command.error("error: give --file, or --resource-type and --resource-id");
+  const { resourceId, partitionKey, payloadEncoding, body, exclusivity, maxAttempts, requestId } = options;
+  const item = {
+    resourceType,
+    resourceId,
+    partitionKey,
+    payloadEncoding,
+    body,
+    attributes: options.attribute,
+    exclusivity,
+    maxAttempts,
+    requestId,
+  };
+  const parsed = EnqueueItem.safeParse(
+    Object.fromEntries(Object.entries(item).filter(([, value]) => value !== undefined)),
+  );
+  if (parsed.success) return [parsed.data];
+  const problems = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+  return command.error(`error: the item is not valid: ${problems.join("; ")}`);
+}
+
+function printResults(results: readonly EntryResult<Enqueued>[], json: boolean, terminal: Terminal): number {
+  const done = results.flatMap((result) => (result.kind === "ok" ? [result.value] : []));
+  const duplicates = done.filter((result) => result.duplicate).length;
+  const refused = results.length - done.length;
+  if (json) {
+    const entries = results.map((result) => (result.kind === "ok" ? result.value : { error: result.error }));
+    terminal.out(
+      JSON.stringify({
+        items: results.length,
+        enqueued: done.length - duplicates,
+        duplicates,
+        refused,
+        results: entries,
+      }),
+    );
+  } else {
+    terminal.out(`${done.length - duplicates} enqueued, ${duplicates} known before, ${refused} refused`);
+    if (results.length === 1 && done[0] !== undefined)
+      terminal.out(`item ${done[0].itemId}, sequence ${done[0].sequence}`);
+  }
+  let named = 0;
+  for (const [index, result] of results.entries()) {
+    if (result.kind === "ok" || named === REFUSALS_NAMED_MAX) continue;
+    named += 1;
+    terminal.note(`omnirelay: item ${index + 1}: ${result.error.code}: ${result.error.message}`);
+  }
+  if (refused > named) terminal.note(`omnirelay: and ${refused - named} more`);
+  return refused === 0 ? EXIT_CODES.ok : EXIT_CODES.failed;
+}

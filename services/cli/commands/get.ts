@@ -1,0 +1,33 @@
+/** `omnirelay get`: items by their ids, with their bodies. */
+import type { Command } from "commander";
+import { ItemId } from "../../../contracts/ids.ts";
+import { EXIT_CODES } from "../../runtime/lifecycle.ts";
+import { askCommand, parsedBy } from "../arguments.ts";
+import type { Done } from "../program.ts";
+import { type AskOptions, withClient } from "../shard-client.ts";
+import type { Terminal } from "../terminal.ts";
+
+export function getCommand(terminal: Terminal, done: Done): Command {
+  return askCommand("get", "one record a line")
+    .description("Print items by their ids. An item that the shard does not know is told, and the exit code is 1.")
+    .argument("<item...>", "item ids", (value: string, before: readonly string[] | undefined) => [
+      ...(before ?? []),
+      parsedBy(ItemId)(value),
+    ])
+    .addHelpText("after", "\nExamples:\n  omnirelay get 3\n  omnirelay get 3 4 --json | jq .status")
+    .action(async (itemIds: readonly string[], options: AskOptions) => {
+      let code: number = EXIT_CODES.ok;
+      await withClient(options, async (client) => {
+        // One at a time: a reply has a limit, and bodies may be large.
+        for (const itemId of itemIds) {
+          const [result] = await client.getMany([itemId]);
+          if (result?.kind === "ok") terminal.out(JSON.stringify(result.value, null, options.json ? 0 : 2));
+          else {
+            terminal.note(`omnirelay: item ${JSON.stringify(itemId)}: ${result?.error.message ?? "no answer"}`);
+            code = EXIT_CODES.failed;
+          }
+        }
+      });
+      done(code);
+    });
+}

@@ -1,0 +1,150 @@
+/** `omnirelay log`: a shard's log as lines, and the proof that it is whole. */
+import type { NatsConnection } from "@nats-io/transport-node";
+import { Command, Option } from "commander";
+import { connectNats } from "../../jetstream/connect.ts";
+import { readLogMessages } from "../../jetstream/read-log.ts";
+import { EXIT_CODES } from "../../runtime/lifecycle.ts";
+import { NATS_URL_DEFAULT } from "../../runtime/settings.ts";
+import { integer, jsonOption, natsUrlOption, regionOption, shardOption } from "../arguments.ts";
+import { type AuditReport, LogAudit } from "../log-audit.ts";
+import { logBounds } from "../log-bounds.ts";
+import { jsonOf, linesOf } from "../log-lines.ts";
+import type { Done } from "../program.ts";
+import { aligned, safeText, type Terminal, timeText } from "../terminal.ts";
+
+interface LogOptions {
+  readonly natsUrl: string;
+  readonly region: string;
+  readonly shard: string;
+  readonly json: boolean;
+}
+type TailOptions = LogOptions & { readonly lines: number; readonly follow: boolean };
+type VerifyOptions = LogOptions & { readonly from: number };
+
+const LINES_DEFAULT = 10;
+const SEQUENCE_MAX = Number.MAX_SAFE_INTEGER;
+const TAIL_EXAMPLES = `
+Examples:
+  omnirelay log tail -n 100
+  omnirelay log tail --follow --json | jq -c '.frame.events[]'`;
+const VERIFY_EXAMPLES = `
+Reads every message, from the first, and checks: no message is missing; each frame continues the chain of hashes; terms and times never go
+back; every event follows from the state before it, by the same code that the leader runs; the state hashes in the log are right.
+A void message (a stranger's, or a copy of the past) is stepped over and counted. Exit code 1 when the log is not whole.
+
+Examples:
+  omnirelay log verify
+  omnirelay log verify --json | jq .head`;
+
+export function logCommand(terminal: Terminal, done: Done): Command {
+  return new Command("log")
+    .description("Read the log of a shard.")
+    .addCommand(tailCommand(terminal, done))
+    .addCommand(verifyCommand(terminal, done));
+}
+
+function readCommand(name: string, json: string): Command {
+  return new Command(name)
+    .addOption(natsUrlOption().default(NATS_URL_DEFAULT))
+    .addOption(regionOption())
+    .addOption(shardOption())
+    .addOption(jsonOption(json));
+}
+
+function tailCommand(terminal: Terminal, done: Done): Command {
+  return readCommand("tail", "one JSON object per message, with its frame")
+    .description("Print the last frames of the log, and with --follow what comes.")
+    .addOption(
+      new Option("-n, --lines <count>", "messages to begin with")
+        .default(LINES_DEFAULT)
+        .argParser(integer(0, SEQUENCE_MAX)),
+    )
+    .option("-f, --follow", "go on until interrupted", false)
+    .addHelpText("after", TAIL_EXAMPLES)
+    .action(async (options: TailOptions) => {
+      await withConnection(options, async (connection) => {
+        const bounds = await logBounds(connection, options);
+        const from = Math.max(bounds.first, bounds.last - options.lines + 1);
+        if (!options.follow && from > bounds.last) return;
+        const to = options.follow ? SEQUENCE_MAX : bounds.last;
+        for await (const message of readLogMessages(connection, { ...options, from, to, live: options.follow })) {
+          if (options.json) terminal.out(jsonOf(message));
+          else for (const line of linesOf(message)) terminal.out(line);
+        }
+      });
+      done(EXIT_CODES.ok);
+    });
+}
+
+function verifyCommand(terminal: Terminal, done: Done): Command {
+  return readCommand("verify", "the report")
+    .description("Prove that the log is whole: every frame, chain value and event from the first.")
+    .addOption(
+      new Option(
+        "--from <sequence>",
+        "begin at this stream sequence: its frame is trusted, and only the chain behind it is checked",
+      )
+        .default(1)
+        .argParser(integer(1, SEQUENCE_MAX)),
+    )
+    .addHelpText("after", VERIFY_EXAMPLES)
+    .action(async (options: VerifyOptions) => {
+      const report = await withConnection(options, (connection) => verify(connection, options));
+      if (options.json) terminal.out(JSON.stringify(report));
+      else for (const line of reportLines(report)) terminal.out(line);
+      if (report.problem !== undefined)
+        terminal.note(
+          `omnirelay: the log of ${report.region}/${report.shard} is not whole, at stream sequence ${report.problem.streamSequence}: ${report.problem.code}: ${report.problem.message}`,
+        );
+      done(report.ok ? EXIT_CODES.ok : EXIT_CODES.failed);
+    });
+}
+
+async function verify(connection: NatsConnection, { region, shard, from }: VerifyOptions): Promise<AuditReport> {
+  const { last } = await logBounds(connection, { region, shard });
+  const audit = new LogAudit(region, shard, from);
+  if (last >= from)
+    for await (const message of readLogMessages(connection, { region, shard, from, to: last }))
+      if (!audit.take(message)) break;
+  audit.end(last);
+  return audit.report();
+}
+
+async function withConnection<T>({ natsUrl }: LogOptions, use: (connection: NatsConnection) => Promise<T>): Promise<T> {
+  const connection = await connectNats({ servers: natsUrl, name: "omnirelay log" });
+  try {
+    return await use(connection);
+  } finally {
+    await connection.close();
+  }
+}
+
+function reportLines(report: AuditReport): readonly string[] {
+  const { ok, head, voids, terms, counts, eventsByType } = report;
+  const events = Object.entries(eventsByType).map(([type, count]) => `${type} ${count}`);
+  return [
+    ...aligned([
+      ["log", `${report.logId || "unknown"} of ${report.region}/${report.shard}: ${ok ? "whole" : "NOT WHOLE"}`],
+      ["messages", `${report.messages}: ${report.frames} frames (${report.emptyFrames} empty), ${voids.count} void`],
+      [
+        "events",
+        report.isFolded
+          ? `${report.events} (${events.join(", ")})`
+          : "not folded: the reading did not begin at the first frame",
+      ],
+      [
+        "terms",
+        `${terms.length}${terms.length === 0 ? "" : `, last ${terms.at(-1)?.term} of ${safeText(terms.at(-1)?.leader ?? "")}`}`,
+      ],
+      [
+        "state",
+        report.isFolded
+          ? `${report.stateHash}: ${counts.pending} pending, ${counts.active} leased, ${counts.deadLettered} dead letters, ${counts.completed} completed`
+          : "",
+      ],
+      ["head", `stream sequence ${head.streamSequence}, sequence ${head.sequence}, ${timeText(head.at)}`],
+      ["chain", head.chain],
+    ]),
+    ...voids.first.map(({ streamSequence, reason }) => `void message at stream sequence ${streamSequence}: ${reason}`),
+  ];
+}

@@ -1,0 +1,160 @@
+/** Follows enqueued items to their ends: from what the own worker tells, and by asking the shard about those that nothing was heard of. */
+import { OperatingError } from "../../contracts/errors.ts";
+import type { LeaseClient } from "../client/lease-client.ts";
+
+/** How long nothing is heard before the shard is asked. ms. */
+const QUIET_MS = 1_000;
+/** Items asked about at a time: the oldest first, which are the ones that others wait for. */
+const ASKED_MAX = 256;
+/** Room for bodies in one reply. Bytes. */
+const REPLY_BYTES = 512 * 1024;
+
+export interface TrackerOptions {
+  readonly waitMs: number;
+  readonly haltsOnDeadLetter: boolean;
+  readonly itemBytesMax: number;
+  readonly signal: AbortSignal;
+  readonly onChange: () => void;
+}
+
+interface TrackedItem {
+  readonly table: string;
+  readonly version: number;
+}
+
+/**
+ * Invariant: an item is in exactly one of open, completed, dead or blocked once it is tracked.
+ * Blocked: it stands behind a dead letter or a held lease of its table, so nothing will happen to it in this run.
+ */
+export class ItemTracker {
+  readonly #client: LeaseClient;
+  readonly #options: TrackerOptions;
+  readonly #open = new Map<string, TrackedItem>();
+  /** Completed, whether tracked yet or not: the worker may be faster than the reply to the enqueue. */
+  readonly #heardCompleted = new Set<string>();
+  readonly #heardDead = new Map<string, string>();
+  readonly #stuckTables = new Set<string>();
+  readonly #problems: string[] = [];
+  readonly #blocked = new Map<string, number>();
+  #completedCount = 0;
+  #hasGivenUp = false;
+  #wake: () => void = () => {};
+  #movedAtMs = performance.now();
+
+  constructor(client: LeaseClient, options: TrackerOptions) {
+    this.#client = client;
+    this.#options = options;
+    options.signal.addEventListener("abort", () => this.#wake(), { once: true });
+  }
+
+  get completedCount(): number {
+    return this.#completedCount;
+  }
+
+  track(itemId: string, table: string, version: number): void {
+    this.#open.set(itemId, { table, version });
+    const reason = this.#heardDead.get(itemId);
+    if (this.#heardCompleted.has(itemId)) this.completed(itemId);
+    else if (reason !== undefined) this.deadLettered(itemId, reason);
+    else if (this.#stuckTables.has(table)) this.stuck(table);
+    this.#moved();
+  }
+
+  completed(itemId: string): void {
+    this.#heardCompleted.add(itemId);
+    if (this.#open.delete(itemId)) this.#completedCount += 1;
+    this.#moved();
+  }
+
+  deadLettered(itemId: string, reason: string): void {
+    this.#heardDead.set(itemId, reason);
+    const item = this.#open.get(itemId);
+    if (item === undefined) return;
+    this.#open.delete(itemId);
+    this.#problems.push(`table ${JSON.stringify(item.table)}, version ${item.version}: item ${itemId} is dead-lettered: ${reason}`);
+    if (this.#options.haltsOnDeadLetter) this.stuck(item.table);
+    this.#moved();
+  }
+
+  /** Nothing more of this table will be done in this run. */
+  stuck(table: string): void {
+    this.#stuckTables.add(table);
+    for (const [itemId, item] of this.#open) {
+      if (item.table !== table) continue;
+      this.#open.delete(itemId);
+      this.#blocked.set(table, (this.#blocked.get(table) ?? 0) + 1);
+    }
+    this.#moved();
+  }
+
+  /** Ends the waiting: no worker is free any more. */
+  giveUp(): void {
+    this.#hasGivenUp = true;
+    this.#moved();
+  }
+
+  problems(): readonly string[] {
+    const blocked = [...this.#blocked].map(([table, count]) => `table ${JSON.stringify(table)}: ${count} of its items wait and were not done`);
+    return [...this.#problems, ...blocked];
+  }
+
+  /** Resolves when no item is open. Throws: OperatingError `ingest_stalled`, and the reason of the signal. */
+  async allSettled(): Promise<void> {
+    const { signal, waitMs } = this.#options;
+    while (this.#open.size > 0 && !this.#hasGivenUp) {
+      signal.throwIfAborted();
+      const isQuiet = await this.#quiet();
+      signal.throwIfAborted();
+      if (!isQuiet) continue;
+      await this.#askAboutOldest();
+      if (performance.now() - this.#movedAtMs > waitMs) throw this.#stalled();
+    }
+    for (const [itemId, { table }] of this.#open) {
+      this.#open.delete(itemId);
+      this.#blocked.set(table, (this.#blocked.get(table) ?? 0) + 1);
+    }
+  }
+
+  /** Whether nothing moved for a while. */
+  #quiet(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(true), QUIET_MS);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve(false);
+      };
+    });
+  }
+
+  /** An own completion whose answer was lost, or one by another process of ours, shows only here. */
+  async #askAboutOldest(): Promise<void> {
+    const asked = [...this.#open.keys()].slice(0, ASKED_MAX);
+    const perReply = Math.max(1, Math.floor(REPLY_BYTES / this.#options.itemBytesMax));
+    for (let at = 0; at < asked.length; at += perReply) {
+      const itemIds = asked.slice(at, at + perReply);
+      const results = await this.#client.getMany(itemIds, { minSequence: this.#client.sequenceSeen, signal: this.#options.signal });
+      for (const [index, itemId] of itemIds.entries()) {
+        const result = results[index];
+        // Forgotten: it was completed so long ago that its record is gone.
+        if (result?.kind === "refused" ? result.error.code === "item_not_found" : result?.value.status === "completed") this.completed(itemId);
+        else if (result?.kind === "ok" && result.value.status === "deadLettered")
+          this.deadLettered(itemId, result.value.deadLetter?.reason ?? "no reason is known");
+      }
+    }
+  }
+
+  #moved(): void {
+    this.#movedAtMs = performance.now();
+    this.#wake();
+    this.#options.onChange();
+  }
+
+  #stalled(): OperatingError {
+    const [first] = this.#open.values();
+    return new OperatingError(
+      "ingest_stalled",
+      `nothing moved for ${this.#options.waitMs} ms; ${this.#open.size} items are unfinished, the first is version ${first?.version} of table ${JSON.stringify(first?.table)}. Run it again to go on`,
+      { definite: false },
+    );
+  }
+}

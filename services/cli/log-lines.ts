@@ -1,0 +1,64 @@
+/** Turns stored messages into lines for people and into JSON for programs. */
+import type { LogEvent } from "../../contracts/events.ts";
+import type { Frame } from "../../contracts/frame.ts";
+import type { LogMessage } from "../../contracts/ports.ts";
+import { decodeFrame } from "../runtime/frame-codec.ts";
+import { safeText, timeText } from "./terminal.ts";
+
+/** One JSON object: `{ streamSequence, frame }`, or `{ streamSequence, void }` with the reason for what is no frame. */
+export function jsonOf(message: LogMessage): string {
+  const { streamSequence, chainHeader } = message;
+  const decoded = decodeFrame(message.payload);
+  return JSON.stringify(
+    decoded.kind === "frame"
+      ? { streamSequence, chain: chainHeader, frame: decoded.frame }
+      : { streamSequence, void: decoded.reason },
+  );
+}
+
+/** One line for the frame and one for each of its events. */
+export function linesOf(message: LogMessage): readonly string[] {
+  const decoded = decodeFrame(message.payload);
+  if (decoded.kind === "void") return [`${message.streamSequence}  void message: ${safeText(decoded.reason)}`];
+  const { frame } = decoded;
+  const { term, writer, count, pending, active } = frame;
+  const events = count === 1 ? "1 event" : `${count} events`;
+  const head = `${message.streamSequence}  ${timeText(frame.at)}  term ${term}  ${safeText(writer)}  ${events}  pending ${pending}  leased ${active}`;
+  return [head, ...frame.events.map((event, index) => `    ${frame.first + index}  ${eventText(event, frame)}`)];
+}
+
+function eventText(event: LogEvent, frame: Frame): string {
+  const peer = "actor" in event ? frame.actors[event.actor]?.peerId : undefined;
+  const by = peer === undefined ? "" : `  by ${safeText(peer)}`;
+  return `${event.type}${safeText(detailOf(event))}${by}`;
+}
+
+function detailOf(event: LogEvent): string {
+  switch (event.type) {
+    case "enqueued":
+      return ` ${event.itemId} ${event.item.resourceType} ${event.item.resourceId}`;
+    case "leased":
+      return ` ${event.itemId} ${event.resourceType} ${event.resourceId}, attempt ${event.attempt}, until ${timeText(event.expiresAt)}`;
+    case "renewed":
+      return ` ${event.leases.map((lease) => lease.itemId).join(" ")}`;
+    case "completed":
+    case "released":
+      return ` ${event.itemId} ${event.resourceType} ${event.resourceId}, token ${event.token}`;
+    case "failed":
+      return ` ${event.itemId} ${event.resourceType} ${event.resourceId}, token ${event.token}: ${event.outcome}: ${event.reason}`;
+    case "expired":
+      return ` ${event.itemId} ${event.resourceType} ${event.resourceId}, token ${event.token}: ${event.outcome}, ${event.reason}`;
+    case "logCreated":
+      return ` ${event.logId}`;
+    case "termStarted":
+    case "termReleased":
+      return ` ${event.term} ${event.leader}`;
+    case "configured":
+      return ` ${JSON.stringify(event.options)}`;
+    case "stateHash":
+      return ` ${event.hash}`;
+    case "paused":
+    case "resumed":
+      return "";
+  }
+}

@@ -1,0 +1,77 @@
+/** The command line: puts the commands together and turns how they end into an exit code. */
+import { Command, CommanderError } from "commander";
+import { OperatingError } from "../../contracts/errors.ts";
+import { RefusedError } from "../client/refusal.ts";
+import { EXIT_CODES } from "../runtime/lifecycle.ts";
+import { packageVersion } from "../runtime/package-version.ts";
+import { enqueueCommand } from "./commands/enqueue.ts";
+import { getCommand } from "./commands/get.ts";
+import { helpCommand } from "./commands/help.ts";
+import { ingestCommand } from "./commands/ingest.ts";
+import { listCommand } from "./commands/list.ts";
+import { logCommand } from "./commands/log.ts";
+import { statsCommand } from "./commands/stats.ts";
+import { upCommand } from "./commands/up.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** What a command's action returns: the exit code. */
+export type ExitCode = number;
+
+const AFTER_HELP = `
+Exit codes: 0 done; 1 an operating error or a refusal; 2 wrong usage; 70 a defect of this program; 128 + n ended by signal n.
+Settings by environment: OMNIRELAY_NATS_URL, OMNIRELAY_REGION.`;
+
+/** Runs one command line. Never throws for what a user or a network can do; a bug is thrown. */
+export async function runCli(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
+  let exitCode: ExitCode = EXIT_CODES.ok;
+  const program = createProgram(terminal, (code) => {
+    exitCode = code;
+  });
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_CODES.ok : EXIT_CODES.usage;
+    if (!(error instanceof OperatingError || error instanceof RefusedError)) throw error;
+    terminal.note(`omnirelay: ${error.message}`);
+    return EXIT_CODES.failed;
+  }
+}
+
+export type Done = (code: ExitCode) => void;
+
+function createProgram(terminal: Terminal, done: Done): Command {
+  const program = new Command("omnirelay")
+    .description(
+      "A resource-lease mesh on NATS JetStream: leased items with fencing tokens, replayed from one log per shard.",
+    )
+    .version(packageVersion(), "-V, --version", "print the version")
+    .helpCommand(false)
+    .enablePositionalOptions()
+    .showSuggestionAfterError()
+    .addHelpText("after", AFTER_HELP);
+  const commands = [upCommand, ingestCommand, enqueueCommand, statsCommand, listCommand, getCommand, logCommand];
+  for (const create of commands) program.addCommand(create(terminal, done));
+  program.addCommand(helpCommand(terminal, program));
+  prepare(program, terminal);
+  return program;
+}
+
+/** Errors come back as exceptions and are written where the terminal says, for every command below. */
+function prepare(command: Command, terminal: Terminal): void {
+  command.exitOverride();
+  command.configureOutput({
+    writeOut: (text) => terminal.out(text.trimEnd()),
+    writeErr: (text) => terminal.note(text.trimEnd()),
+    outputError: (text, write) =>
+      write(`${text.trimEnd().replace(/^error: /, "omnirelay: ")}\nSee: omnirelay ${pathOf(command)}--help`),
+  });
+  for (const inner of command.commands) prepare(inner, terminal);
+}
+
+/** `log tail ` for a command below `log`; empty for the program. */
+function pathOf(command: Command): string {
+  const names: string[] = [];
+  for (let at: Command | null = command; at !== null && at.parent !== null; at = at.parent) names.unshift(at.name());
+  return names.map((name) => `${name} `).join("");
+}

@@ -1,0 +1,45 @@
+/** Where the command writes: results to standard output, everything else to standard error; one object, so that tests can read both. */
+import { redactText } from "../runtime/redact.ts";
+
+export interface Terminal {
+  /** One line of result. */
+  out(line: string): void;
+  /** One line for the person at the terminal. */
+  note(line: string): void;
+  /** Whether standard error is a terminal, so that a progress bar can be drawn. */
+  readonly isInteractive: boolean;
+}
+
+export function processTerminal(): Terminal {
+  // The reader of a pipe may leave (`… | head`): then nobody wants the rest.
+  process.stdout.on("error", () => process.exit(0));
+  process.stderr.on("error", () => {});
+  return {
+    out: (line) => void process.stdout.write(`${line}\n`),
+    note: (line) => void process.stderr.write(`${redactText(line)}\n`),
+    isInteractive: process.stderr.isTTY === true,
+  };
+}
+
+/** Rows with the columns aligned; figures to the right. */
+export function aligned(rows: readonly (readonly (string | number)[])[]): readonly string[] {
+  const widths: number[] = [];
+  for (const row of rows)
+    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, String(cell).length);
+  return rows.map((row) =>
+    row
+      .map((cell, column) =>
+        typeof cell === "number" ? String(cell).padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
+      )
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+/** A time in the log as people read it. */
+export const timeText = (ms: number | undefined): string => (ms === undefined ? "" : new Date(ms).toISOString());
+
+/** Text from a stranger on one line of a terminal: control characters, which could move the cursor, are escaped. */
+export function safeText(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029]/gu, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}

@@ -1,0 +1,81 @@
+/** Turns a caller's entry into its JSON, checked against the contract's schema and limits; or into the refusal it would get. */
+import type { z } from "zod";
+import {
+  CompleteRequest,
+  EnqueueItem,
+  FailRequest,
+  HeartbeatRequest,
+  ReleaseRequest,
+} from "../../contracts/commands.ts";
+import { utf8Length } from "../../contracts/ids.ts";
+import { ITEM_BYTES_MAX, RESULT_BYTES_MAX } from "../../contracts/limits.ts";
+import { bytes } from "./body.ts";
+import type { EncodedEntry } from "./entry.ts";
+import { ENTRY_BYTES_MAX } from "./lane.ts";
+import { check, type Refusal, tooLarge } from "./refusal.ts";
+
+/** What is to be worked on. A body of bytes travels as base64 under its `payloadEncoding` (or `application/octet-stream`). */
+export type EnqueueInput = Omit<EnqueueItem, "body"> & { readonly body?: string | Uint8Array | undefined };
+
+/** What names a lease: every lease that was granted is one. */
+export interface LeaseRef {
+  readonly itemId: string;
+  readonly token: number;
+}
+export interface Completion extends LeaseRef {
+  /** Text that is kept with the completed item, at most 8 KiB. */
+  readonly result?: string | undefined;
+}
+export interface Failure {
+  /** For people; at most 1,024 characters. */
+  readonly reason: string;
+  /** For programs: `[A-Za-z0-9_.-]`, at most 64 characters. */
+  readonly code?: string | undefined;
+  /** False dead-letters the item at once. True by default. */
+  readonly requeue?: boolean | undefined;
+}
+
+export type Encoded =
+  | { readonly kind: "ok"; readonly entry: EncodedEntry }
+  | { readonly kind: "refused"; readonly error: Refusal };
+
+const HEARTBEAT_ENTRY = HeartbeatRequest.shape.leases.element;
+const COMPLETE_ENTRY = CompleteRequest.shape.leases.element;
+const FAIL_ENTRY = FailRequest.shape.leases.element;
+const RELEASE_ENTRY = ReleaseRequest.shape.leases.element;
+
+export function encodeItem(input: EnqueueInput): Encoded {
+  const { body } = input;
+  const item = body instanceof Uint8Array ? { ...input, ...bytes(body, input.payloadEncoding) } : input;
+  const encoded = encode(EnqueueItem, item, input.requestId !== undefined);
+  if (encoded.kind === "refused" || typeof item.body !== "string") return encoded;
+  return bounded(encoded, "the body", item.body, ITEM_BYTES_MAX);
+}
+
+export const encodeHeartbeat = ({ itemId, token }: LeaseRef): Encoded => encode(HEARTBEAT_ENTRY, { itemId, token });
+export const encodeRelease = ({ itemId, token }: LeaseRef): Encoded => encode(RELEASE_ENTRY, { itemId, token });
+
+export function encodeCompletion({ itemId, token, result }: Completion): Encoded {
+  const encoded = encode(COMPLETE_ENTRY, { itemId, token, result });
+  return result === undefined ? encoded : bounded(encoded, "the result", result, RESULT_BYTES_MAX);
+}
+
+export const encodeFailure = ({ itemId, token, reason, code, requeue }: LeaseRef & Failure): Encoded =>
+  encode(FAIL_ENTRY, { itemId, token, reason, code, requeue });
+
+function encode(schema: z.ZodType, value: object, hasRequestId = false): Encoded {
+  const error = check(schema, value);
+  if (error !== undefined) return { kind: "refused", error };
+  const text = JSON.stringify(value);
+  const length = utf8Length(text);
+  if (length > ENTRY_BYTES_MAX) return { kind: "refused", error: tooLarge("the entry", length, ENTRY_BYTES_MAX) };
+  return { kind: "ok", entry: { text, bytes: length, hasRequestId } };
+}
+
+/** The limits of texts count encoded JSON bytes, as the dispatcher does. */
+function bounded(encoded: Encoded, what: string, text: string, bytesMax: number): Encoded {
+  // Every UTF-16 unit takes at most six bytes in JSON, so a short text needs no measuring.
+  if (encoded.kind === "refused" || text.length * 6 + 2 <= bytesMax) return encoded;
+  const length = utf8Length(JSON.stringify(text));
+  return length <= bytesMax ? encoded : { kind: "refused", error: tooLarge(what, length, bytesMax) };
+}

@@ -1,0 +1,296 @@
+/** One request until its one answer: attempts with the same bytes, rests between them, and what may be said when time is over. */
+import type { NatsConnection } from "@nats-io/transport-node";
+import { ErrorBodySchema, OperatingError } from "../../contracts/errors.ts";
+import type { Clock } from "../../contracts/ports.ts";
+import { type Deadline, DeadlineWheel } from "./deadline-wheel.ts";
+import { type Fate, type Refusal, tooLarge } from "./refusal.ts";
+import { type InboxHandler, ReplyInbox } from "./reply-inbox.ts";
+
+/** Longest rest before the first repeat, and before any. Each is drawn between 40 % and 100 %. ms. */
+const REST_FIRST_MS = 50;
+const REST_MAX_MS = 500;
+/** Rest after a backpressure that does not say how long. ms. */
+const RETRY_AFTER_DEFAULT_MS = 250;
+
+export type OnBackpressure = "wait" | "throw";
+
+/** Who gets the answer. Exactly one of `replied` with "done", `refused`, `failed`, or `outOfTime` with undefined is the last call. */
+export interface ExchangeOwner {
+  /** A reply that is no refusal of the whole request. "again" sends the same bytes once more after a rest. */
+  replied(reply: Readonly<Record<string, unknown>>, attempt: AnsweredAttempt): "done" | "again";
+  refused(error: Refusal): void;
+  /** The deadline has passed. Returns the next one, or undefined when nobody waits any more. */
+  outOfTime(nowMs: number, fate: Fate): number | undefined;
+  /** The client was closed, or the connection is over. */
+  failed(error: OperatingError): void;
+}
+
+export interface AnsweredAttempt {
+  /** When the attempt that is answered was sent: a leader counts the times in a reply from the arrival of that very message. ms. */
+  readonly sentAtMs: number;
+  /** Whether no other attempt can have had an effect. */
+  readonly isOnly: boolean;
+}
+
+export interface ExchangeOptions {
+  readonly subject: string;
+  readonly bytes: Uint8Array;
+  /** ms on the monotonic clock. */
+  readonly deadlineMs: number;
+  /** How long one attempt may stay without an answer before the same bytes are sent again. ms. */
+  readonly attemptTimeoutMs: number;
+  readonly onBackpressure: OnBackpressure;
+  /** New bytes for a request that was refused with `request_expired` before any attempt can have had an effect. */
+  readonly renew?: (() => Uint8Array) | undefined;
+}
+
+/**
+ * `sent`: the last attempt has no answer yet. `resting`: waits before the next attempt. `parked`: waits for the connection.
+ * `over`: answered or given up; everything that still comes is ignored.
+ */
+type Phase = "sent" | "resting" | "parked" | "over";
+
+class Exchange implements Deadline {
+  slot = -1;
+  phase: Phase = "resting";
+  attempt = 0;
+  /** Rests since the request began: how long the next one may be. */
+  rests = 0;
+  attemptEndsMs = 0;
+  /** When each attempt was sent. ms on the monotonic clock. */
+  readonly sentAtMs: number[] = [];
+  /** Whether an attempt that has ended may have been carried out. */
+  isUnknown = false;
+  /** The refusal that says for certain that nothing happened, while it is the last word. */
+  refusal: Refusal | undefined;
+  isRenewed = false;
+  last = "never sent";
+  bytes: Uint8Array;
+  deadlineMs: number;
+  readonly id: string;
+  readonly options: ExchangeOptions;
+  readonly owner: ExchangeOwner;
+  readonly #exchanges: Exchanges;
+
+  constructor(exchanges: Exchanges, id: string, options: ExchangeOptions, owner: ExchangeOwner) {
+    this.#exchanges = exchanges;
+    this.id = id;
+    this.options = options;
+    this.owner = owner;
+    this.bytes = options.bytes;
+    this.deadlineMs = options.deadlineMs;
+  }
+
+  due(nowMs: number): void {
+    this.#exchanges.due(this, nowMs);
+  }
+
+  get fate(): Fate {
+    if (this.refusal !== undefined) return { kind: "refused", error: this.refusal };
+    const isUnknown = this.isUnknown || this.phase === "sent";
+    return { kind: isUnknown ? "unknown" : "undecided", last: this.phase === "sent" ? "timeout" : this.last };
+  }
+}
+export type { Exchange };
+
+/** All requests of one client that are under way. */
+export class Exchanges implements InboxHandler {
+  readonly wheel: DeadlineWheel;
+  readonly #clock: Clock;
+  readonly #inbox: ReplyInbox;
+  readonly #random: () => number;
+  readonly #open = new Map<string, Exchange>();
+  #nextId = 0;
+  #closedBy: OperatingError | undefined;
+  /** Requests put on the wire, repeats included. */
+  attempts = 0;
+
+  constructor(connection: NatsConnection, clock: Clock, random: () => number) {
+    this.#clock = clock;
+    this.#random = random;
+    this.wheel = new DeadlineWheel(clock);
+    this.#inbox = new ReplyInbox(connection, this);
+  }
+
+  /** Requests under way. */
+  get size(): number {
+    return this.#open.size;
+  }
+  get payloadBytesMax(): number | undefined {
+    return this.#inbox.payloadBytesMax;
+  }
+
+  start(options: ExchangeOptions, owner: ExchangeOwner): Exchange {
+    const exchange = new Exchange(this, this.#nextId.toString(36), options, owner);
+    this.#nextId += 1;
+    this.#open.set(exchange.id, exchange);
+    const bytesMax = this.#inbox.payloadBytesMax;
+    if (this.#closedBy !== undefined) this.#fail(exchange, this.#closedBy);
+    else if (bytesMax !== undefined && options.bytes.length > bytesMax)
+      this.#end(exchange).refused(tooLarge("the request", options.bytes.length, bytesMax));
+    else this.#send(exchange);
+    return exchange;
+  }
+
+  /** Ends a request that nobody waits for any more. */
+  cancel(exchange: Exchange): void {
+    this.#end(exchange);
+  }
+
+  close(error: OperatingError): void {
+    if (this.#closedBy !== undefined) return;
+    this.#closedBy = error;
+    this.#inbox.close();
+    for (const exchange of [...this.#open.values()]) this.#fail(exchange, error);
+  }
+
+  reply(token: string, payload: Uint8Array): void {
+    const [exchange, attempt] = this.#find(token);
+    if (exchange === undefined) return;
+    const body = parseObject(payload);
+    if (body === undefined) return this.#repeat(exchange, attempt, "a reply that is no JSON object");
+    if (body["error"] !== undefined) return this.#refused(exchange, attempt, body["error"]);
+    exchange.refusal = undefined;
+    const sentAtMs = exchange.sentAtMs[attempt - 1];
+    if (sentAtMs === undefined) return; // not an attempt of ours: somebody else writes to our inbox
+    const verdict = exchange.owner.replied(body, { sentAtMs, isOnly: !exchange.isUnknown });
+    if (verdict === "done") this.#end(exchange);
+    else this.#repeat(exchange, attempt, "a reply without a whole outcome");
+  }
+
+  noResponders(token: string): void {
+    const [exchange, attempt] = this.#find(token);
+    if (exchange?.phase !== "sent" || attempt !== exchange.attempt) return;
+    exchange.last = "no responders";
+    this.#rest(exchange);
+  }
+
+  denied(subject: string, reason: string): void {
+    const error: Refusal = { code: "permission_denied", message: reason, retryable: false, definite: true };
+    for (const exchange of [...this.#open.values()])
+      if (exchange.options.subject === subject) this.#end(exchange).refused(error);
+  }
+
+  connection(connected: boolean): void {
+    for (const exchange of [...this.#open.values()]) {
+      if (!connected && exchange.phase === "sent") {
+        this.#wasSilent(exchange, "disconnected");
+        this.#park(exchange);
+      } else if (connected && exchange.phase === "parked") this.#send(exchange);
+    }
+  }
+
+  lost(): void {
+    this.close(new OperatingError("disconnected", "the connection to NATS is closed", { definite: false }));
+  }
+
+  /** The deadline, the end of an attempt, or the end of a rest. */
+  due(exchange: Exchange, nowMs: number): void {
+    if (nowMs >= exchange.deadlineMs) {
+      const next = exchange.owner.outOfTime(nowMs, exchange.fate);
+      if (next === undefined) return void this.#end(exchange);
+      exchange.deadlineMs = next;
+    }
+    if (exchange.phase === "sent" && nowMs >= exchange.attemptEndsMs) {
+      this.#wasSilent(exchange, "timeout");
+      this.#rest(exchange);
+    } else if (exchange.phase === "resting" && nowMs >= exchange.attemptEndsMs) this.#send(exchange);
+    else this.#schedule(exchange);
+  }
+
+  #find(token: string): [Exchange | undefined, number] {
+    const [id = "", attempt = ""] = token.split("-");
+    return [this.#open.get(id), Number(attempt)];
+  }
+
+  #send(exchange: Exchange): void {
+    if (!this.#inbox.connected) return this.#park(exchange);
+    const attempt = exchange.attempt + 1;
+    const nowMs = this.#clock.monotonicMs();
+    if (!this.#inbox.send(exchange.options.subject, exchange.bytes, `${exchange.id}-${attempt}`)) return this.#park(exchange);
+    this.attempts += 1;
+    exchange.attempt = attempt;
+    exchange.phase = "sent";
+    exchange.refusal = undefined;
+    exchange.sentAtMs.push(nowMs);
+    exchange.attemptEndsMs = nowMs + exchange.options.attemptTimeoutMs;
+    this.#schedule(exchange);
+  }
+
+  #refused(exchange: Exchange, attempt: number, value: unknown): void {
+    const parsed = ErrorBodySchema.safeParse(value);
+    if (!parsed.success) return this.#repeat(exchange, attempt, "a refusal that is none");
+    const error = parsed.data;
+    const { renew, onBackpressure } = exchange.options;
+    if (error.code === "request_expired" && renew !== undefined && !exchange.isUnknown && !exchange.isRenewed) {
+      exchange.isRenewed = true;
+      exchange.bytes = renew();
+      return this.#send(exchange);
+    }
+    if (!error.retryable || (error.definite && onBackpressure === "throw")) return this.#end(exchange).refused(error);
+    if (!error.definite) return this.#repeat(exchange, attempt, error.code);
+    exchange.isUnknown = false;
+    exchange.refusal = error;
+    exchange.last = error.code;
+    this.#rest(exchange, jitteredUp(error.retryAfterMs ?? RETRY_AFTER_DEFAULT_MS, this.#random()));
+  }
+
+  /** After an answer that leaves the outcome open. One to an attempt that was already given up changes nothing. */
+  #repeat(exchange: Exchange, attempt: number, reason: string): void {
+    if (exchange.phase !== "sent" || attempt !== exchange.attempt) return;
+    exchange.isUnknown = true;
+    exchange.last = reason;
+    this.#rest(exchange);
+  }
+
+  #wasSilent(exchange: Exchange, reason: string): void {
+    exchange.isUnknown = true;
+    exchange.last = reason;
+  }
+
+  #rest(exchange: Exchange, restMs?: number): void {
+    const longest = Math.min(REST_FIRST_MS * 2 ** Math.min(exchange.rests, 10), REST_MAX_MS);
+    exchange.rests += 1;
+    exchange.phase = "resting";
+    exchange.attemptEndsMs = this.#clock.monotonicMs() + (restMs ?? longest * (0.4 + 0.6 * this.#random()));
+    this.#schedule(exchange);
+  }
+
+  #park(exchange: Exchange): void {
+    exchange.phase = "parked";
+    this.wheel.set(exchange, exchange.deadlineMs);
+  }
+
+  #schedule(exchange: Exchange): void {
+    const { phase, deadlineMs, attemptEndsMs } = exchange;
+    this.wheel.set(exchange, phase === "parked" ? deadlineMs : Math.min(deadlineMs, attemptEndsMs));
+  }
+
+  #fail(exchange: Exchange, error: OperatingError): void {
+    const definite = exchange.fate.kind !== "unknown";
+    this.#end(exchange).failed(new OperatingError(error.code, error.message, { definite, cause: error }));
+  }
+
+  #end(exchange: Exchange): ExchangeOwner {
+    exchange.phase = "over";
+    this.#open.delete(exchange.id);
+    this.wheel.clear(exchange);
+    return exchange.owner;
+  }
+}
+
+/** Between the time that was asked for and half as much again, so that those who were refused together do not return together. */
+const jitteredUp = (ms: number, random: number): number => ms * (1 + 0.5 * random);
+
+const decoder = new TextDecoder();
+
+function parseObject(payload: Uint8Array): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(decoder.decode(payload));
+    return typeof value === "object" && value !== null && !Array.isArray(value)
+      ? (value as Readonly<Record<string, unknown>>)
+      : undefined;
+  } catch {
+    return undefined; // not ours to understand: the request is repeated, and in the end its outcome is unknown
+  }
+}

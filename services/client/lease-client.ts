@@ -1,0 +1,315 @@
+/** The SDK's client: every verb of one shard as a typed method, for one principal, over one connection. */
+import type { NatsConnection } from "@nats-io/transport-node";
+import type { RequestInput } from "../../contracts/commands.ts";
+import { errorBody, OperatingError } from "../../contracts/errors.ts";
+import type { ShardOptionsPatch } from "../../contracts/options.ts";
+import type { Clock } from "../../contracts/ports.ts";
+import type { ReplyOf } from "../../contracts/replies.ts";
+import { connectNats } from "../jetstream/connect.ts";
+import { createClock } from "../runtime/clock.ts";
+import { type CallOptions, ClientCore } from "./client-core.ts";
+import { clientSettings, type LeaseClientOptions } from "./client-options.ts";
+import {
+  type Completion,
+  type EnqueueInput,
+  encodeCompletion,
+  encodeFailure,
+  encodeHeartbeat,
+  encodeItem,
+  encodeRelease,
+  type Failure,
+  type LeaseRef,
+} from "./entries.ts";
+import type { Envelope, Lane } from "./lane.ts";
+import { type EntryResult, RefusedError } from "./refusal.ts";
+
+/** For requests that may be asked again by another process, or after a crash, under the same id. */
+export interface IdempotentOptions extends CallOptions {
+  /** Makes the request one: every repeat under this id, for ever within the shard's memory, has one effect. */
+  readonly requestId?: string | undefined;
+  /** The sequence that was known when `requestId` was first used (`client.sequenceSeen` then). */
+  readonly after?: number | undefined;
+}
+export interface HeartbeatOptions extends CallOptions {
+  /** New length from now on; the length of the grant by default. ms. */
+  readonly extendMs?: number | undefined;
+}
+export interface LeaseOptions extends IdempotentOptions {
+  /** 1 by default, 1,000 at most. */
+  readonly maxItems?: number | undefined;
+  /** How long to wait for the first item. ms; 0 by default, 30,000 at most. Comes on top of `timeoutMs`. */
+  readonly waitMs?: number | undefined;
+  readonly leaseDurationMs?: number | undefined;
+  readonly resourceTypes?: readonly string[] | undefined;
+}
+export interface ReadOptions extends CallOptions {
+  /** Answer only from a state that has at least this sequence. */
+  readonly minSequence?: number | undefined;
+  /** Confirm through the log that the answer is current. */
+  readonly consistent?: boolean | undefined;
+}
+export type ListFilter = Pick<
+  RequestInput<"list">,
+  "status" | "resourceType" | "resourceId" | "partitionKey" | "limit" | "cursor"
+>;
+
+export interface Enqueued {
+  readonly itemId: string;
+  readonly sequence: number;
+  /** Whether an earlier request under the same id had done it. */
+  readonly duplicate: boolean;
+}
+type WireLease = ReplyOf<"lease">["leases"][number];
+/** A lease as the leader granted it, with the end of its validity on this process's own clock. */
+export type Lease = Readonly<WireLease> & {
+  /** Until when the work may be touched: `validMs` from sending the request. ms on the client's monotonic clock. */
+  readonly validUntilMs: number;
+};
+export interface LeaseAnswer {
+  readonly leases: readonly Lease[];
+  /** Why there is no lease: nothing pending, granting is paused, or the shard is being drained. */
+  readonly reason: "none" | "paused" | "draining" | undefined;
+}
+export interface Renewal {
+  /** Log time at which the lease ends unless it is renewed again. */
+  readonly expiresAt: number;
+  readonly validMs: number;
+  readonly validUntilMs: number;
+}
+export interface Settled {
+  readonly duplicate: boolean;
+}
+export interface FailOutcome extends Settled {
+  readonly outcome: "requeued" | "deadLettered";
+}
+export type ItemRecord = Extract<ReplyOf<"get">["results"][number], { status: string }>;
+
+/**
+ * One shard's verbs. Single forms throw a `RefusedError` for a refusal and share requests with their neighbours; batch forms return
+ * refusals as values. Both throw an `OperatingError` when the outcome is not known (`unknown_outcome`), when nobody could be asked
+ * (`unavailable`), or when the client is closed (`closed`), and the signal's reason when it is aborted.
+ */
+export class LeaseClient {
+  readonly #core: ClientCore;
+  readonly #connection: NatsConnection;
+  readonly #ownsConnection: boolean;
+  readonly #enqueue: Lane<Enqueued>;
+  readonly #heartbeat: Lane<Renewal>;
+  readonly #complete: Lane<Settled>;
+  readonly #fail: Lane<FailOutcome>;
+  readonly #release: Lane<Settled>;
+
+  /**
+   * Connects (or takes the connection given) and returns the client; it asks nothing of the shard yet.
+   * Throws: OperatingError `invalid_options`, `nats_unreachable`, `nats_unauthorized`, `nats_options` (all definite).
+   */
+  static async connect(options: LeaseClientOptions): Promise<LeaseClient> {
+    const settings = clientSettings(options);
+    const { connection, servers, nats } = options;
+    const used = connection ?? (await connectNats({ ...nats, servers: servers ?? [], name: `omnirelay ${settings.peerId}` }));
+    const core = new ClientCore(used, settings, options.clock ?? createClock());
+    return new LeaseClient(core, used, connection === undefined);
+  }
+
+  private constructor(core: ClientCore, connection: NatsConnection, ownsConnection: boolean) {
+    this.#core = core;
+    this.#connection = connection;
+    this.#ownsConnection = ownsConnection;
+    const settled = (result: object): Settled => ({ duplicate: (result as Settled).duplicate });
+    this.#enqueue = core.lane("enqueue", "items", (result) => result as unknown as Enqueued);
+    this.#heartbeat = core.lane("heartbeat", "leases", (result, sentAtMs) => {
+      const { expiresAt, validMs } = result as unknown as Renewal;
+      return { expiresAt, validMs, validUntilMs: sentAtMs + validMs };
+    });
+    this.#complete = core.lane("complete", "leases", settled);
+    this.#fail = core.lane("fail", "leases", (result) => result as unknown as FailOutcome);
+    this.#release = core.lane("release", "leases", settled);
+  }
+
+  get shard(): string {
+    return this.#core.settings.shard;
+  }
+  get principal(): string {
+    return this.#core.settings.principal;
+  }
+  get peerId(): string {
+    return this.#core.settings.peerId;
+  }
+  /** Highest event sequence that a reply has cited. Keep it with a request id of your own, as `after` of its repeats. */
+  get sequenceSeen(): number {
+    return this.#core.sequenceSeen;
+  }
+  /** The monotonic clock that `validUntilMs` is told on. */
+  get clock(): Clock {
+    return this.#core.clock;
+  }
+  /** A fresh request id, for a request that may have to be asked again by hand. */
+  newRequestId(): string {
+    return this.#core.requestId();
+  }
+  get isClosed(): boolean {
+    return this.#core.isClosed;
+  }
+  /** Requests under way, and requests put on the wire so far with their repeats. */
+  get traffic(): { readonly inFlight: number; readonly sent: number } {
+    return { inFlight: this.#core.exchanges.size, sent: this.#core.exchanges.attempts };
+  }
+
+  enqueue(item: EnqueueInput, options: Omit<IdempotentOptions, "requestId"> = {}): Promise<Enqueued> {
+    return this.#core.one(this.#enqueue, encodeItem(item), options, afterOnly(options));
+  }
+
+  /** With a `requestId` of yours the items must fit one request: 1,000 items and about 575 KiB. Else they are split as needed. */
+  enqueueMany(
+    items: readonly EnqueueInput[],
+    options: IdempotentOptions = {},
+  ): Promise<readonly EntryResult<Enqueued>[]> {
+    const encoded = items.map(encodeItem);
+    const { requestId, after } = options;
+    if (requestId === undefined) return this.#core.many(this.#enqueue, encoded, options, afterOnly(options));
+    const problem = this.#idProblem(requestId, items, encoded);
+    if (problem !== undefined) return Promise.reject(new RefusedError(errorBody("invalid_argument", problem)));
+    return this.#core.many(this.#enqueue, encoded, options, { requestId, after });
+  }
+
+  /** Leases what is ready. Leases that come after the call was aborted are given back. */
+  async lease(options: LeaseOptions = {}): Promise<LeaseAnswer> {
+    const { signal, timeoutMs, attemptTimeoutMs, resourceTypes, waitMs = 0, ...fields } = options;
+    const { reply, sentAtMs } = await this.#core.call(
+      "lease",
+      {
+        ...fields,
+        peerId: this.peerId,
+        waitMs,
+        resourceTypes: resourceTypes === undefined ? undefined : [...resourceTypes],
+      },
+      { signal, timeoutMs, attemptTimeoutMs, waitMs, abandoned: ({ leases }) => this.#giveBack(leases) },
+    );
+    const leases = reply.leases.map((lease) => ({ ...lease, validUntilMs: sentAtMs + lease.validMs }));
+    return { leases, reason: reply.reason };
+  }
+
+  heartbeat(lease: LeaseRef, options: HeartbeatOptions = {}): Promise<Renewal> {
+    return this.#core.one(this.#heartbeat, encodeHeartbeat(lease), options, extension(options));
+  }
+  heartbeatMany(leases: readonly LeaseRef[], options: HeartbeatOptions = {}): Promise<readonly EntryResult<Renewal>[]> {
+    return this.#core.many(this.#heartbeat, leases.map(encodeHeartbeat), options, extension(options));
+  }
+
+  complete(lease: LeaseRef, result?: string, options: CallOptions = {}): Promise<Settled> {
+    const { itemId, token } = lease;
+    return this.#core.one(this.#complete, encodeCompletion({ itemId, token, result }), options);
+  }
+  completeMany(leases: readonly Completion[], options: CallOptions = {}): Promise<readonly EntryResult<Settled>[]> {
+    return this.#core.many(this.#complete, leases.map(encodeCompletion), options);
+  }
+
+  fail(lease: LeaseRef, failure: Failure, options: CallOptions = {}): Promise<FailOutcome> {
+    const { itemId, token } = lease;
+    return this.#core.one(this.#fail, encodeFailure({ ...failure, itemId, token }), options);
+  }
+  failMany(
+    failures: readonly (LeaseRef & Failure)[],
+    options: CallOptions = {},
+  ): Promise<readonly EntryResult<FailOutcome>[]> {
+    return this.#core.many(this.#fail, failures.map(encodeFailure), options);
+  }
+
+  release(lease: LeaseRef, options: CallOptions = {}): Promise<Settled> {
+    return this.#core.one(this.#release, encodeRelease(lease), options);
+  }
+  releaseMany(leases: readonly LeaseRef[], options: CallOptions = {}): Promise<readonly EntryResult<Settled>[]> {
+    return this.#core.many(this.#release, leases.map(encodeRelease), options);
+  }
+
+  async pause(options: CallOptions = {}): Promise<ReplyOf<"pause">> {
+    return (await this.#core.call("pause", {}, options)).reply;
+  }
+  async resume(options: CallOptions = {}): Promise<ReplyOf<"resume">> {
+    return (await this.#core.call("resume", {}, options)).reply;
+  }
+  /** Changes the options that are named; returns all of them. */
+  async configure(patch: ShardOptionsPatch, options: CallOptions = {}): Promise<ReplyOf<"configure">> {
+    return (await this.#core.call("configure", { options: patch }, options)).reply;
+  }
+
+  /** One result per id, in the order given; an item that is not known is refused with `item_not_found`. */
+  async getMany(itemIds: readonly string[], options: ReadOptions = {}): Promise<readonly EntryResult<ItemRecord>[]> {
+    const [fields, call] = readParts(options);
+    const { reply } = await this.#core.call("get", { ...fields, itemIds: [...itemIds] }, call);
+    return reply.results.map((result) =>
+      "error" in result
+        ? { kind: "refused", error: (result as { error: RefusedErrorBody }).error }
+        : { kind: "ok", value: result as ItemRecord },
+    );
+  }
+  async get(itemId: string, options: ReadOptions = {}): Promise<ItemRecord> {
+    const [result] = await this.getMany([itemId], options);
+    if (result?.kind === "ok") return result.value;
+    throw new RefusedError(result?.error ?? errorBody("item_not_found", "the reply names no item"));
+  }
+  /** One page. A page may be short, or empty, while it has a cursor: then there may be more. */
+  async list(filter: ListFilter = {}, options: ReadOptions = {}): Promise<ReplyOf<"list">> {
+    const [fields, call] = readParts(options);
+    return (await this.#core.call("list", { ...fields, ...filter }, call)).reply;
+  }
+  /** Every item that matches, page by page: one that changes meanwhile may be missed or come in its newer state. */
+  async *listAll(filter: Omit<ListFilter, "cursor"> = {}, options: ReadOptions = {}): AsyncGenerator<ItemRecord, void, void> {
+    let cursor: string | undefined;
+    do {
+      const page = await this.list({ ...filter, cursor }, options);
+      yield* page.items;
+      cursor = page.cursor;
+    } while (cursor !== undefined);
+  }
+  async stats(options: ReadOptions = {}): Promise<ReplyOf<"stats">> {
+    const [fields, call] = readParts(options);
+    return (await this.#core.call("stats", fields, call)).reply;
+  }
+
+  /** Rejects what is under way and closes the connection if it is ours. Closing twice is allowed. */
+  async close(): Promise<void> {
+    this.#core.close();
+    if (this.#ownsConnection) await this.#connection.close();
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Best effort: a lease that cannot be given back runs out. */
+  #giveBack(leases: readonly LeaseRef[]): void {
+    if (leases.length === 0) return;
+    this.releaseMany(leases).catch((error: unknown) => {
+      if (!(error instanceof OperatingError)) throw error;
+    });
+  }
+
+  #idProblem(
+    requestId: string,
+    items: readonly EnqueueInput[],
+    encoded: Parameters<ClientCore["requestCount"]>[0],
+  ): string | undefined {
+    if (requestId.length < 1 || requestId.length > 128) return "requestId: must have 1 to 128 characters";
+    if (items.some((item) => item.requestId !== undefined))
+      return "requestId: a request-level requestId and a requestId of an item exclude each other";
+    // The index in the request is part of what is remembered, so leaving one out would shift the others.
+    if (encoded.some((one) => one.kind === "refused")) return "items: one of them is not valid, and a requestId names all of them";
+    if (this.#core.requestCount(encoded) > 1)
+      return "requestId: names one request, but the items need several; give each item its own requestId";
+    return undefined;
+  }
+}
+
+type RefusedErrorBody = Extract<EntryResult<never>, { kind: "refused" }>["error"];
+
+function afterOnly({ after, attemptTimeoutMs }: IdempotentOptions): Envelope | undefined {
+  return after === undefined ? undefined : { after, attemptTimeoutMs };
+}
+
+function extension({ extendMs, attemptTimeoutMs }: HeartbeatOptions): Envelope | undefined {
+  return extendMs === undefined ? undefined : { extendMs, attemptTimeoutMs };
+}
+
+function readParts({ minSequence, consistent, ...call }: ReadOptions): [Pick<ReadOptions, "minSequence" | "consistent">, CallOptions] {
+  return [{ minSequence, consistent }, call];
+}

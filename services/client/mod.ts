@@ -1,0 +1,24 @@
+/** The public entry of the SDK: what users import as `omnirelay/client`. */
+export { OperatingError } from "../../contracts/errors.ts";
+export { bytes, decodeBody, type EncodedBody, json } from "./body.ts";
+export type { CallOptions } from "./client-core.ts";
+export type { LeaseClientOptions } from "./client-options.ts";
+export type { Completion, EnqueueInput, Failure, LeaseRef } from "./entries.ts";
+export {
+  type Enqueued,
+  type FailOutcome,
+  type HeartbeatOptions,
+  type IdempotentOptions,
+  type ItemRecord,
+  type Lease,
+  type LeaseAnswer,
+  LeaseClient,
+  type LeaseOptions,
+  type ListFilter,
+  type ReadOptions,
+  type Renewal,
+  type Settled,
+} from "./lease-client.ts";
+export { type HandlerContext, type LeaseHandler, LeaseWorker, type LeaseWorkerOptions } from "./lease-worker.ts";
+export { BatchError, type EntryResult, type Refusal, RefusedError, valueOf } from "./refusal.ts";
+export { DrainError, FatalItemError, LeaseLostError, type LostReason, type WorkerEvents } from "./worker-events.ts";

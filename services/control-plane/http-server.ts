@@ -1,0 +1,82 @@
+/** The HTTP server's frame: bounds against slow and large requests, JSON errors, and a clear word when the port is taken. */
+import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
+import { OperatingError } from "../../contracts/errors.ts";
+import type { Reporter } from "../../contracts/ports.ts";
+
+/** Longest request, and longest silence within one. ms. */
+const REQUEST_MS = 10_000;
+const CONNECTION_IDLE_MS = 30_000;
+const KEEP_ALIVE_MS = 5_000;
+const BODY_BYTES_MAX = 64 * 1024;
+const HEADER_BYTES_MAX = 16 * 1024;
+const CONNECTIONS_MAX = 500;
+
+/** A refusal of the HTTP surface. */
+export class HttpRefusal extends Error {
+  readonly statusCode: number;
+  readonly code: string;
+
+  constructor(statusCode: number, code: string, message: string) {
+    super(message);
+    this.name = "HttpRefusal";
+    this.statusCode = statusCode;
+    this.code = code;
+  }
+}
+
+export function createHttpServer(reporter: Reporter): FastifyInstance {
+  const server = Fastify({
+    logger: false,
+    bodyLimit: BODY_BYTES_MAX,
+    requestTimeout: REQUEST_MS,
+    connectionTimeout: CONNECTION_IDLE_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    forceCloseConnections: true,
+    routerOptions: { ignoreTrailingSlash: false, maxParamLength: 200 },
+    http: { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: REQUEST_MS },
+  });
+  server.server.maxConnections = CONNECTIONS_MAX;
+  server.addHook("onSend", async (_request, reply) => {
+    reply.header("cache-control", "no-store").header("x-content-type-options", "nosniff");
+  });
+  server.setNotFoundHandler((request, reply) =>
+    refuse(reply, 404, "not_found", `there is no ${request.method} ${request.url.split("?")[0]?.slice(0, 200)}`),
+  );
+  server.setErrorHandler((error: FastifyError, request, reply) => {
+    const status = error.statusCode ?? 500;
+    if (status < 500)
+      return refuse(reply, status, error instanceof HttpRefusal ? error.code : "invalid_argument", error.message);
+    if (error instanceof HttpRefusal || error instanceof OperatingError)
+      return refuse(reply, 503, error.code, error.message);
+    // A defect: its words stay here.
+    reporter.error("http_defect", { method: request.method, url: request.url, error });
+    return refuse(reply, 500, "internal", "a defect of the server; its log has the trace");
+  });
+  return server;
+}
+
+function refuse(reply: FastifyReply, status: number, code: string, message: string): FastifyReply {
+  return reply.code(status).send({ error: { code, message } });
+}
+
+/**
+ * Listens and returns the address as a URL.
+ * Throws: OperatingError `http_port_taken`, `http_address_unusable` (definite), with what to do.
+ */
+export async function listen(server: FastifyInstance, host: string, port: number): Promise<string> {
+  try {
+    return await server.listen({ host, port });
+  } catch (cause) {
+    throw listenError(cause, `${host}:${port}`);
+  }
+}
+
+function listenError(cause: unknown, where: string): OperatingError {
+  if ((cause as NodeJS.ErrnoException).code === "EADDRINUSE") {
+    const message = `${where} is taken by another process: give another --http-port, or 0 for a free one`;
+    return new OperatingError("http_port_taken", message, { definite: true, cause });
+  }
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  const message = `cannot listen on ${where} (${reason}): check --http-host and --http-port`;
+  return new OperatingError("http_address_unusable", message, { definite: true, cause });
+}

@@ -1,0 +1,245 @@
+/** Folds the events of a lease's life: granted, renewed, and its four ends. */
+import assert from "node:assert/strict";
+import type { Actor, EventOf } from "../../contracts/events.ts";
+import { tokenOf } from "../../contracts/ids.ts";
+import {
+  hashDeadLetter,
+  hashItem,
+  hashLastError,
+  hashLease,
+  hashLeaseEnd,
+  hashLeaseRequest,
+  hashRecord,
+} from "./hash.ts";
+import { EndedRecord, type EndKind, type Item, type LeaseEnd, LeaseRequestRecord, type LiveLease } from "./item.ts";
+import { haltsPartition } from "./ready.ts";
+import type { ShardState } from "./state.ts";
+
+export interface EventMeta {
+  /** Log time of the event's frame. ms. */
+  readonly at: number;
+  /** Who caused it; undefined for what the leader does by itself. */
+  readonly actor: Actor | undefined;
+}
+
+/** Reason and code that an expired lease leaves as the item's last error. */
+const EXPIRED_REASON = {
+  duration: "the lease ran out without a heartbeat",
+  age: "the lease reached its maximum age",
+} as const;
+const EXPIRED_CODE = "lease_expired";
+
+export function applyLeased(state: ShardState, event: EventOf<"leased">, meta: EventMeta): void {
+  const actor = meta.actor;
+  assert(actor !== undefined, "a lease belongs to somebody");
+  const item = itemOf(state, event.itemId);
+  assert(item.status === "pending", `leased while ${item.status}`);
+  assert(event.attempt === item.attempt + 1, `attempt ${event.attempt} after ${item.attempt}`);
+  state.ready.take(item);
+  const fixed = {
+    token: tokenOf(state.tokenEpoch, state.sequence),
+    principal: state.intern(actor.principal),
+    peerId: state.intern(actor.peerId),
+    grantedAt: meta.at,
+    grantMs: event.durationMs,
+    request: requestOf(state, actor.principal, actor.requestId, actor.digest),
+  };
+  const { high, low } = hashLease(fixed);
+  item.lease = { ...fixed, high, low, renewedAt: meta.at, durationMs: event.durationMs, expiresAt: event.expiresAt };
+  item.status = "leased";
+  item.attempt = event.attempt;
+  item.slot = state.leased.length;
+  state.leased.push(item);
+  state.leasesByPeer.set(fixed.peerId, (state.leasesByPeer.get(fixed.peerId) ?? 0) + 1);
+  if (fixed.request !== undefined) {
+    fixed.request.items.push(item);
+    fixed.request.liveCount += 1;
+  }
+  state.pending -= 1;
+  state.active += 1;
+  rehash(state, item);
+}
+
+/** The remembered request of a grant, made by its first grant. */
+function requestOf(
+  state: ShardState,
+  principal: string,
+  requestId: string | undefined,
+  digest: string | undefined,
+): LeaseRequestRecord | undefined {
+  if (requestId === undefined) return undefined;
+  const known = state.leaseRequests.find(principal, requestId);
+  if (known !== undefined) return known;
+  const request = new LeaseRequestRecord(state.intern(principal), requestId, digest ?? "");
+  state.leaseRequests.add(request);
+  const { high, low } = hashLeaseRequest(request);
+  state.leaseRequestSum.add(high, low);
+  return request;
+}
+
+export function applyRenewed(state: ShardState, event: EventOf<"renewed">, meta: EventMeta): void {
+  for (const renewal of event.leases) {
+    const item = itemOf(state, renewal.itemId);
+    const lease = leaseOf(item, renewal.token);
+    lease.renewedAt = meta.at;
+    lease.durationMs = renewal.durationMs;
+    lease.expiresAt = renewal.expiresAt;
+    rehash(state, item);
+  }
+}
+
+export function applyCompleted(state: ShardState, event: EventOf<"completed">): void {
+  const item = itemOf(state, event.itemId);
+  const lease = endLease(state, item, event.token);
+  state.ready.end(item, false);
+  state.items.delete(item.itemId);
+  state.unfinished.remove(item);
+  state.enqueueRequests.remove(item);
+  state.itemSum.subtract(item.high, item.low);
+  state.bodyBytes -= item.bodyBytes;
+  state.completedTotal += 1;
+  remember(state, new EndedRecord(item, event.token, lease.principal, event.digest, state.sequence));
+}
+
+export function applyFailed(state: ShardState, event: EventOf<"failed">, meta: EventMeta): void {
+  const item = itemOf(state, event.itemId);
+  const lease = endLease(state, item, event.token);
+  item.charged += 1;
+  setLastEnd(item, lease, "failed", event.digest, event.outcome);
+  setLastError(item, lease, event.reason, event.code, meta.at);
+  become(state, item, event.outcome, event.reason, event.code, meta.at);
+}
+
+export function applyExpired(state: ShardState, event: EventOf<"expired">, meta: EventMeta): void {
+  const item = itemOf(state, event.itemId);
+  const lease = endLease(state, item, event.token);
+  item.charged += 1;
+  setLastEnd(item, lease, "expired", "", event.outcome);
+  setLastError(item, lease, EXPIRED_REASON[event.reason], EXPIRED_CODE, meta.at);
+  become(state, item, event.outcome, EXPIRED_REASON[event.reason], EXPIRED_CODE, meta.at);
+}
+
+export function applyReleased(state: ShardState, event: EventOf<"released">, meta: EventMeta): void {
+  const item = itemOf(state, event.itemId);
+  const lease = endLease(state, item, event.token);
+  setLastEnd(item, lease, "released", "", "requeued");
+  become(state, item, "requeued", "", undefined, meta.at);
+}
+
+/** Forgets the oldest records above the maximum, and moves the horizon to the last forgotten one. */
+export function evictRecords(state: ShardState): void {
+  while (state.recordCount > state.options.recordsMax) {
+    const record = state.oldestRecord;
+    assert(record !== undefined, "records are counted");
+    state.oldestRecord = record.next;
+    if (record.next === undefined) state.newestRecord = undefined;
+    record.next = undefined;
+    state.records.delete(record.itemId);
+    state.enqueueRequests.remove(record);
+    const { high, low } = hashRecord(record);
+    state.recordSum.subtract(high, low);
+    state.recordCount -= 1;
+    state.horizon = record.endedSequence;
+  }
+}
+
+function remember(state: ShardState, record: EndedRecord): void {
+  state.records.set(record.itemId, record);
+  state.enqueueRequests.add(record);
+  const { high, low } = hashRecord(record);
+  state.recordSum.add(high, low);
+  if (state.newestRecord === undefined) state.oldestRecord = record;
+  else state.newestRecord.next = record;
+  state.newestRecord = record;
+  state.recordCount += 1;
+  evictRecords(state);
+}
+
+function itemOf(state: ShardState, itemId: string): Item {
+  const item = state.items.get(itemId);
+  assert(item !== undefined, `there is no item ${itemId}`);
+  return item;
+}
+
+function leaseOf(item: Item, token: number): LiveLease {
+  const lease = item.lease;
+  assert(lease !== undefined, `item ${item.itemId} is ${item.status}`);
+  assert(lease.token === token, `token ${token} on a lease of token ${lease.token}`);
+  return lease;
+}
+
+/** Takes the lease off an item and off everything that counts leases. The item is left without a place. */
+function endLease(state: ShardState, item: Item, token: number): LiveLease {
+  const lease = leaseOf(item, token);
+  const last = state.leased.pop();
+  assert(last !== undefined, "leased items are listed");
+  if (last !== item) {
+    assert(state.leased[item.slot] === item, `item ${item.itemId} is not in its slot`);
+    state.leased[item.slot] = last;
+    last.slot = item.slot;
+  }
+  item.slot = -1;
+  item.lease = undefined;
+  state.active -= 1;
+  const held = state.leasesByPeer.get(lease.peerId) ?? 0;
+  assert(held > 0, `peer ${lease.peerId} holds no lease`);
+  if (held === 1) state.leasesByPeer.delete(lease.peerId);
+  else state.leasesByPeer.set(lease.peerId, held - 1);
+  const request = lease.request;
+  if (request !== undefined) {
+    request.liveCount -= 1;
+    if (request.liveCount === 0) forgetRequest(state, request);
+  }
+  return lease;
+}
+
+function forgetRequest(state: ShardState, request: LeaseRequestRecord): void {
+  state.leaseRequests.remove(request);
+  const { high, low } = hashLeaseRequest(request);
+  state.leaseRequestSum.subtract(high, low);
+}
+
+function setLastEnd(item: Item, lease: LiveLease, kind: EndKind, digest: string, outcome: LeaseEnd["outcome"]): void {
+  const end = { token: lease.token, kind, principal: lease.principal, digest, outcome };
+  const { high, low } = hashLeaseEnd(end);
+  item.lastEnd = { ...end, high, low };
+}
+
+function setLastError(item: Item, lease: LiveLease, reason: string, code: string | undefined, at: number): void {
+  const error = { reason, code, attempt: item.attempt, peerId: lease.peerId, at };
+  const { high, low } = hashLastError(error);
+  item.lastError = { ...error, high, low };
+}
+
+/** Gives an item back, or makes it a dead letter. */
+function become(
+  state: ShardState,
+  item: Item,
+  outcome: LeaseEnd["outcome"],
+  reason: string,
+  code: string | undefined,
+  at: number,
+): void {
+  if (outcome === "requeued") {
+    item.status = "pending";
+    state.pending += 1;
+    state.ready.giveBack(item);
+  } else {
+    const letter = { reason, code, at, halts: haltsPartition(item, state.options) };
+    const { high, low } = hashDeadLetter(letter);
+    item.deadLetter = { ...letter, high, low };
+    item.status = "deadLettered";
+    state.ready.end(item, letter.halts);
+    state.unfinished.remove(item);
+    state.deadLetters.insert(item);
+    state.deadLettered += 1;
+    state.bodyBytes -= item.bodyBytes;
+  }
+  rehash(state, item);
+}
+
+function rehash(state: ShardState, item: Item): void {
+  state.itemSum.subtract(item.high, item.low);
+  hashItem(item);
+  state.itemSum.add(item.high, item.low);
+}

@@ -1,0 +1,158 @@
+/** Folds events into the state. Leader, standby, replay and simulator run this same code; an impossible event is a failed assertion. */
+import assert from "node:assert/strict";
+import { OperatingError } from "../../contracts/errors.ts";
+import type { EventOf, LogEvent } from "../../contracts/events.ts";
+import type { Frame } from "../../contracts/frame.ts";
+import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
+import {
+  applyCompleted,
+  applyExpired,
+  applyFailed,
+  applyLeased,
+  applyReleased,
+  applyRenewed,
+  type EventMeta,
+  evictRecords,
+} from "./apply-lease.ts";
+import { hashNewItem, stateHash } from "./hash.ts";
+import { Item } from "./item.ts";
+import { jsonLength, payloadLength } from "./sizes.ts";
+import { itemIdOf, mergeOptions, type ShardState } from "./state.ts";
+
+/**
+ * Applies one event: advances `state.sequence` by exactly 1 and mutates the state.
+ *
+ * Total for every event that the decide functions produce from this state.
+ * Throws: OperatingError state_diverged (definite) when a `stateHash` differs; log_version_unsupported (definite).
+ */
+export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void {
+  assert(meta.at >= state.at, `log time went back: ${meta.at} after ${state.at}`);
+  // Both throw, so they come before anything changes.
+  if (event.type === "stateHash") checkHash(state, event.hash);
+  if (event.type === "logCreated") checkVersion(event);
+  state.sequence += 1;
+  state.at = meta.at;
+  switch (event.type) {
+    case "logCreated":
+      applyLogCreated(state, event);
+      break;
+    case "termStarted":
+      applyTermStarted(state, event);
+      break;
+    case "termReleased":
+      assert(event.term === state.term, `term ${event.term} released in term ${state.term}`);
+      state.leader = "";
+      break;
+    case "configured":
+      state.options = mergeOptions(state.options, event.options);
+      evictRecords(state);
+      break;
+    case "enqueued":
+      applyEnqueued(state, event, meta);
+      break;
+    case "leased":
+      applyLeased(state, event, meta);
+      break;
+    case "renewed":
+      applyRenewed(state, event, meta);
+      break;
+    case "completed":
+      applyCompleted(state, event);
+      break;
+    case "failed":
+      applyFailed(state, event, meta);
+      break;
+    case "expired":
+      applyExpired(state, event, meta);
+      break;
+    case "released":
+      applyReleased(state, event, meta);
+      break;
+    case "paused":
+      state.paused = true;
+      break;
+    case "resumed":
+      state.paused = false;
+      break;
+    case "stateHash":
+      break;
+  }
+}
+
+/** Applies all events of a frame. An empty frame moves only the time. Throws: see `apply`. */
+export function applyFrame(state: ShardState, frame: Frame): void {
+  assert(frame.first === state.sequence + 1, `frame begins at ${frame.first}, the state is at ${state.sequence}`);
+  for (const event of frame.events) {
+    const actor = "actor" in event ? frame.actors[event.actor] : undefined;
+    apply(state, event, { at: frame.at, actor });
+  }
+  assert(frame.at >= state.at, `log time went back: ${frame.at} after ${state.at}`);
+  state.at = frame.at;
+}
+
+function checkHash(state: ShardState, expected: string): void {
+  const actual = stateHash(state);
+  if (actual === expected) return;
+  throw new OperatingError("state_diverged", "the state differs from the one of the leader that wrote the log", {
+    definite: true,
+    details: { sequence: state.sequence, expected, actual },
+  });
+}
+
+function checkVersion(event: EventOf<"logCreated">): void {
+  if (event.logVersion <= LOG_VERSION_MAX) return;
+  throw new OperatingError("log_version_unsupported", "the log is newer than this program; upgrade it", {
+    definite: true,
+    details: { logVersion: event.logVersion, supported: LOG_VERSION_MAX },
+  });
+}
+
+function applyLogCreated(state: ShardState, event: EventOf<"logCreated">): void {
+  assert(state.sequence === 1, `log created at sequence ${state.sequence}`);
+  state.logId = state.intern(event.logId);
+  state.logVersion = event.logVersion;
+  state.options = event.options;
+  state.tokenEpoch = event.tokenEpoch;
+}
+
+function applyTermStarted(state: ShardState, event: EventOf<"termStarted">): void {
+  assert(event.term > state.term, `term ${event.term} after term ${state.term}`);
+  assert(event.tokenEpoch >= state.tokenEpoch, `token epoch ${event.tokenEpoch} after ${state.tokenEpoch}`);
+  state.term = event.term;
+  state.leader = event.leader;
+  state.tokenEpoch = event.tokenEpoch;
+}
+
+function applyEnqueued(state: ShardState, event: EventOf<"enqueued">, meta: EventMeta): void {
+  const { item: payload, itemId } = event;
+  assert(meta.actor !== undefined, "an item is enqueued by somebody");
+  assert(itemId === itemIdOf(state.tokenEpoch, state.sequence), `item id ${itemId} at sequence ${state.sequence}`);
+  const bodyBytes = payload.body === undefined ? 0 : jsonLength(payload.body);
+  const item = new Item({
+    itemId,
+    sequence: state.sequence,
+    enqueuedAt: meta.at,
+    principal: state.intern(meta.actor.principal),
+    exclusivity: payload.exclusivity ?? state.options.exclusivity,
+    resourceType: state.intern(payload.resourceType),
+    resourceId: payload.resourceId,
+    partitionKey: payload.partitionKey,
+    payloadEncoding: payload.payloadEncoding === undefined ? undefined : state.intern(payload.payloadEncoding),
+    body: payload.body,
+    attributes: payload.attributes,
+    maxAttempts: payload.maxAttempts,
+    requestId: event.requestId,
+    digest: event.digest,
+    bodyBytes,
+    payloadBytes: payloadLength(payload, bodyBytes),
+  });
+  hashNewItem(item);
+  state.itemSum.add(item.high, item.low);
+  state.items.set(itemId, item);
+  state.enqueueRequests.add(item);
+  state.unfinished.insert(item);
+  state.ready.admit(item);
+  state.pending += 1;
+  state.enqueuedTotal += 1;
+  state.bodyBytes += bodyBytes;
+}

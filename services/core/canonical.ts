@@ -1,0 +1,309 @@
+/** The state laid open, in O(n): as lines of text that can be compared, and checked against its own invariants. For tests, auditors and dumps. */
+import assert from "node:assert/strict";
+import {
+  hashDeadLetter,
+  hashLastError,
+  hashLease,
+  hashLeaseEnd,
+  hashLeaseRequest,
+  hashNewItem,
+  hashRecord,
+} from "./hash.ts";
+import { HashSum, hexOf } from "./hasher.ts";
+import type { HeapEntry, IndexedHeap } from "./indexed-heap.ts";
+import { type EndedRecord, Item } from "./item.ts";
+import { fenceKey } from "./ready.ts";
+import type { ShardState } from "./state.ts";
+
+/** Lines of the state without what is derived. Equal states give equal lines. */
+export function* canonicalState(state: ShardState): Generator<string> {
+  yield line("meta", {
+    logVersion: state.logVersion,
+    logId: state.logId,
+    term: state.term,
+    leader: state.leader,
+    tokenEpoch: state.tokenEpoch,
+    sequence: state.sequence,
+    paused: state.paused,
+    horizon: state.horizon,
+  });
+  yield line("counts", {
+    pending: state.pending,
+    active: state.active,
+    deadLettered: state.deadLettered,
+    enqueuedTotal: state.enqueuedTotal,
+    completedTotal: state.completedTotal,
+    bodyBytes: state.bodyBytes,
+    records: state.recordCount,
+  });
+  yield line("options", sorted(state.options));
+  const items = [...state.items.values()].sort((left, right) => left.sequence - right.sequence);
+  for (const item of items) yield line("item", itemFields(item));
+  for (const record of recordsOf(state)) yield line("record", recordFields(record));
+  const requests = [...state.leaseRequests.values()].map(
+    ({ principal, requestId, digest, liveCount, items: granted }) =>
+      line("leaseRequest", {
+        principal,
+        requestId,
+        digest,
+        live: granted.filter((item) => item.lease?.request?.requestId === requestId).map((item) => item.itemId),
+        liveCount,
+      }),
+  );
+  yield* requests.sort();
+}
+
+/** Ended records, oldest first. */
+function* recordsOf(state: ShardState): Generator<EndedRecord> {
+  for (let record = state.oldestRecord; record !== undefined; record = record.next) yield record;
+}
+
+function line(table: string, fields: object): string {
+  return `${table} ${JSON.stringify(fields)}`;
+}
+
+function sorted(fields: Readonly<Record<string, unknown>>): object {
+  return Object.fromEntries(Object.entries(fields).sort(([left], [right]) => (left < right ? -1 : 1)));
+}
+
+function itemFields(item: Item): object {
+  return {
+    itemId: item.itemId,
+    sequence: item.sequence,
+    enqueuedAt: item.enqueuedAt,
+    principal: item.principal,
+    exclusivity: item.exclusivity,
+    resourceType: item.resourceType,
+    resourceId: item.resourceId,
+    partitionKey: item.partitionKey,
+    payloadEncoding: item.payloadEncoding,
+    body: item.body,
+    attributes: item.attributes === undefined ? undefined : sorted(item.attributes),
+    maxAttempts: item.maxAttempts,
+    requestId: item.requestId,
+    digest: item.digest,
+    status: item.status,
+    attempt: item.attempt,
+    charged: item.charged,
+    lease: leaseFields(item),
+    lastEnd: withoutHash(item.lastEnd),
+    lastError: withoutHash(item.lastError),
+    deadLetter: withoutHash(item.deadLetter),
+  };
+}
+
+function leaseFields(item: Item): object | undefined {
+  const lease = item.lease;
+  if (lease === undefined) return undefined;
+  return {
+    token: lease.token,
+    principal: lease.principal,
+    peerId: lease.peerId,
+    grantedAt: lease.grantedAt,
+    grantMs: lease.grantMs,
+    requestId: lease.request?.requestId,
+    renewedAt: lease.renewedAt,
+    durationMs: lease.durationMs,
+    expiresAt: lease.expiresAt,
+  };
+}
+
+function recordFields(record: EndedRecord): object {
+  const { itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence } = record;
+  return { itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence };
+}
+
+function withoutHash(value: { readonly high: number; readonly low: number } | undefined): object | undefined {
+  if (value === undefined) return undefined;
+  const { high: _high, low: _low, ...fields } = value;
+  return fields;
+}
+
+/**
+ * Asserts conservation (Q1), one live lease per item and key (F3), order of keys and lanes, all counters, and that the incremental
+ * hashes are those of the records computed from scratch.
+ */
+export function assertInvariants(state: ShardState): void {
+  const items = [...state.items.values()].sort((left, right) => left.sequence - right.sequence);
+  checkCounts(state, items);
+  checkIndexes(state, items);
+  checkKeys(state, items);
+  checkLanes(state, items);
+  checkLeases(state, items);
+  checkRecords(state, items);
+  checkHashes(state, items);
+}
+
+const countOf = <Value>(values: Iterable<Value>, holds: (value: Value) => boolean): number => {
+  let count = 0;
+  for (const value of values) if (holds(value)) count += 1;
+  return count;
+};
+
+function checkCounts(state: ShardState, items: readonly Item[]): void {
+  const statusCount = (status: Item["status"]) => countOf(items, (item) => item.status === status);
+  assert.equal(state.pending, statusCount("pending"), "pending");
+  assert.equal(state.active, statusCount("leased"), "active");
+  assert.equal(state.deadLettered, statusCount("deadLettered"), "deadLettered");
+  const accounted = state.pending + state.active + state.deadLettered + state.completedTotal;
+  assert.equal(state.enqueuedTotal, accounted, "every enqueued item is pending, leased, completed or deadLettered");
+  const unfinished = items.filter((item) => item.status !== "deadLettered");
+  const bodyBytes = unfinished.reduce((sum, item) => sum + item.bodyBytes, 0);
+  assert.equal(state.bodyBytes, bodyBytes, "bodyBytes");
+  for (const item of items) {
+    assert.equal(item.lease !== undefined, item.status === "leased", `lease of ${item.itemId}`);
+    assert.equal(item.deadLetter !== undefined, item.status === "deadLettered", `dead letter of ${item.itemId}`);
+    assert(item.charged <= item.attempt, `charged of ${item.itemId}`);
+    assert(state.items.get(item.itemId) === item, `id of ${item.itemId}`);
+  }
+}
+
+function checkIndexes(state: ShardState, items: readonly Item[]): void {
+  const unfinished = items.filter((item) => item.status !== "deadLettered");
+  const dead = items.filter((item) => item.status === "deadLettered");
+  assert.deepEqual([...state.unfinished.after(0)].map(idOf), unfinished.map(idOf), "index of unfinished items");
+  assert.deepEqual([...state.deadLetters.after(0)].map(idOf), dead.map(idOf), "index of dead letters");
+  assert.equal(state.unfinished.size, unfinished.length);
+  assert.equal(state.deadLetters.size, dead.length);
+}
+
+const idOf = (item: Item): string => item.itemId;
+
+/** Keys as they follow from the items: unfinished ones in order, halted by a dead letter that halts. */
+function checkKeys(state: ShardState, items: readonly Item[]): void {
+  const expected = new Map<string, { ids: string[]; halted: boolean }>();
+  for (const item of items) {
+    if (item.exclusivity === "none" || (item.status === "deadLettered" && item.deadLetter?.halts !== true)) {
+      assert(item.key === undefined, `key of ${item.itemId}`);
+      continue;
+    }
+    const name = fenceKey(item);
+    const key = expected.get(name) ?? { ids: [], halted: false };
+    expected.set(name, key);
+    if (item.status === "deadLettered") key.halted = true;
+    else key.ids.push(item.itemId);
+  }
+  assert.equal(state.ready.keys.size, expected.size, "keys vanish when they are empty and not halted");
+  for (const key of state.ready.keys.values()) {
+    const ids: string[] = [];
+    let last: Item | undefined;
+    for (let item = key.head; item !== undefined; item = item.nextOfKey) {
+      assert(item.key === key, `key of ${item.itemId}`);
+      ids.push(item.itemId);
+      last = item;
+    }
+    assert(key.tail === last, `tail of ${key.fenceKey}`);
+    assert.deepEqual({ ids, halted: key.halted }, expected.get(key.fenceKey), key.fenceKey);
+  }
+}
+
+function checkLanes(state: ShardState, items: readonly Item[]): void {
+  const leasable = items.filter(
+    (item) => item.status === "pending" && (item.key === undefined || (item.key.head === item && !item.key.halted)),
+  );
+  const shown: Item[] = [];
+  assert.equal(state.ready.lanes.size, state.ready.byHead.size, "lanes");
+  checkHeap(state.ready.byHead);
+  for (const lane of state.ready.lanes.values()) {
+    checkHeap(lane.items);
+    assert.equal(lane.rank, lane.items.top()?.rank, `rank of lane ${lane.resourceType}`);
+    for (const item of lane.items.entries) {
+      assert.equal(item.resourceType, lane.resourceType);
+      shown.push(item);
+    }
+  }
+  shown.sort((left, right) => left.sequence - right.sequence);
+  assert.deepEqual(shown.map(idOf), leasable.map(idOf), "lanes hold exactly what is leasable");
+}
+
+function checkHeap<Entry extends HeapEntry>(heap: IndexedHeap<Entry>): void {
+  for (const [slot, entry] of heap.entries.entries()) {
+    assert.equal(entry.slot, slot, "slot");
+    if (slot > 0) assert((heap.entries[(slot - 1) >> 1] as Entry).rank <= entry.rank, "order of the heap");
+  }
+}
+
+function checkLeases(state: ShardState, items: readonly Item[]): void {
+  const leased = items.filter((item) => item.lease !== undefined);
+  assert.equal(state.leased.length, leased.length);
+  const byPeer = new Map<string, number>();
+  const tokens = new Set<number>();
+  const keys = new Set<string>();
+  for (const item of leased) {
+    const lease = item.lease;
+    assert(lease !== undefined && state.leased[item.slot] === item, `slot of ${item.itemId}`);
+    byPeer.set(lease.peerId, (byPeer.get(lease.peerId) ?? 0) + 1);
+    assert(!tokens.has(lease.token), "a token is granted once");
+    tokens.add(lease.token);
+    const key = fenceKey(item);
+    assert(!keys.has(key), `one live lease of ${key}`);
+    keys.add(key);
+    const { request } = lease;
+    if (request === undefined) continue;
+    assert(
+      state.leaseRequests.find(request.principal, request.requestId) === request,
+      "the request of a lease is known",
+    );
+    assert(request.items.includes(item), "the request of a lease lists it");
+  }
+  assert.deepEqual(new Map(state.leasesByPeer), byPeer, "leases by peer");
+  for (const request of state.leaseRequests.values()) {
+    const live = countOf(leased, (item) => item.lease?.request === request);
+    assert(live > 0, "a lease request is forgotten with its last lease");
+    assert.equal(request.liveCount, live);
+  }
+}
+
+function checkRecords(state: ShardState, items: readonly Item[]): void {
+  const records = [...recordsOf(state)];
+  assert.equal(state.recordCount, records.length);
+  assert.equal(state.records.size, records.length);
+  assert(records.length <= state.options.recordsMax, "records above the maximum");
+  assert(state.newestRecord === records.at(-1), "newest record");
+  let before = state.horizon;
+  for (const record of records) {
+    assert(record.endedSequence > before, "records are in order of their end, above the horizon");
+    before = record.endedSequence;
+    assert(state.records.get(record.itemId) === record);
+    assert(state.items.get(record.itemId) === undefined, "nothing is ended and unfinished");
+  }
+  let requested = 0;
+  for (const entry of [...items, ...records]) {
+    if (entry.requestId === undefined) continue;
+    requested += 1;
+    assert(state.enqueueRequests.find(entry.principal, entry.requestId) === entry, "a request id finds its item");
+  }
+  assert.equal(state.enqueueRequests.size, requested);
+}
+
+function checkHashes(state: ShardState, items: readonly Item[]): void {
+  const itemSum = new HashSum();
+  for (const item of items) {
+    const copy = Object.assign(new Item(item), {
+      status: item.status,
+      attempt: item.attempt,
+      charged: item.charged,
+      lease: item.lease && { ...item.lease, ...pair(hashLease(item.lease)) },
+      lastEnd: item.lastEnd && { ...item.lastEnd, ...pair(hashLeaseEnd(item.lastEnd)) },
+      lastError: item.lastError && { ...item.lastError, ...pair(hashLastError(item.lastError)) },
+      deadLetter: item.deadLetter && { ...item.deadLetter, ...pair(hashDeadLetter(item.deadLetter)) },
+    });
+    hashNewItem(copy);
+    itemSum.add(copy.high, copy.low);
+  }
+  const recordSum = new HashSum();
+  for (const record of recordsOf(state)) {
+    const { high, low } = hashRecord(record);
+    recordSum.add(high, low);
+  }
+  const requestSum = new HashSum();
+  for (const request of state.leaseRequests.values()) {
+    const { high, low } = hashLeaseRequest(request);
+    requestSum.add(high, low);
+  }
+  assert.equal(hexOf(state.itemSum), hexOf(itemSum), "hash of items");
+  assert.equal(hexOf(state.recordSum), hexOf(recordSum), "hash of records");
+  assert.equal(hexOf(state.leaseRequestSum), hexOf(requestSum), "hash of lease requests");
+}
+
+const pair = ({ high, low }: { high: number; low: number }) => ({ high, low });

@@ -1,0 +1,139 @@
+/** The verb `enqueue`: one item per entry, at most once per request id. */
+import type { EnqueueItem, ItemPayload, RequestOf } from "../../contracts/commands.ts";
+import { errorBody } from "../../contracts/errors.ts";
+import type { EventOf } from "../../contracts/events.ts";
+import { payloadDigest } from "./hash.ts";
+import { BACKPRESSURE_RETRY_AFTER_MS, EVENT_BYTES, FRAME_FULL_RETRY_AFTER_MS } from "./limits.ts";
+import {
+  type Context,
+  cite,
+  type Decision,
+  Emitter,
+  type EventSink,
+  type Outcome,
+  Results,
+  refused,
+} from "./outcome.ts";
+import { jsonLength, payloadLength } from "./sizes.ts";
+import { itemIdOf, type ShardState, sequenceOfItemId } from "./state.ts";
+
+export interface EnqueueResult {
+  readonly itemId: string;
+  readonly sequence: number;
+  readonly duplicate: boolean;
+}
+
+export interface EnqueueTerms {
+  readonly principal: string;
+  /** The item's own request id, or `<request's>/<index>`. */
+  readonly requestId: string | undefined;
+  /** The sequence known when the id was first used. */
+  readonly after: number | undefined;
+  readonly frameBytesLeft: number;
+}
+
+export function executeEnqueue(
+  state: ShardState,
+  request: RequestOf<"enqueue">,
+  context: Context,
+  sink: EventSink,
+): Outcome {
+  const emitter = new Emitter(state, context, sink);
+  const results = new Results();
+  for (const [index, item] of request.items.entries()) {
+    const decision = decideEnqueue(state, item, {
+      principal: context.principal,
+      requestId: request.requestId === undefined ? item.requestId : `${request.requestId}/${index}`,
+      after: request.after,
+      frameBytesLeft: emitter.bytesLeft,
+    });
+    if (decision.kind === "refused") {
+      results.refuse(decision.error);
+      continue;
+    }
+    if (decision.kind === "accepted") emitter.emit(decision.event);
+    results.add(decision.result);
+  }
+  const reply = { ...cite(state), results: results.entries, pending: state.pending, active: state.active };
+  return { reply, confirm: results.confirm, validity: [] };
+}
+
+/**
+ * Decides one item.
+ *
+ * Shapes: one `enqueued`; or the earlier result with `duplicate: true` for a known request id with the same contents.
+ * Refuses with: payload_too_large, unavailable (frame full), backpressure, request_expired, conflict (first that applies).
+ */
+export function decideEnqueue(
+  state: ShardState,
+  item: EnqueueItem,
+  terms: EnqueueTerms,
+): Decision<EventOf<"enqueued">, EnqueueResult> {
+  const { options } = state;
+  const digest = terms.requestId === undefined ? undefined : payloadDigest(item);
+  const known =
+    terms.requestId === undefined ? undefined : state.enqueueRequests.find(terms.principal, terms.requestId);
+  // A repeat is answered even where a new item would be refused: it adds nothing.
+  if (known !== undefined && known.digest === digest)
+    return {
+      kind: "unchanged",
+      result: { itemId: known.itemId, sequence: sequenceOfItemId(known.itemId), duplicate: true },
+    };
+  const bodyBytes = item.body === undefined ? 0 : jsonLength(item.body);
+  if (bodyBytes > options.itemBytesMax)
+    return refused(
+      errorBody("payload_too_large", `the body has ${bodyBytes} bytes, the limit is ${options.itemBytesMax}`, {
+        details: { bytes: bodyBytes, limit: options.itemBytesMax },
+      }),
+    );
+  const eventBytes = EVENT_BYTES + payloadLength(item, bodyBytes) + 6 * (terms.requestId?.length ?? 0);
+  if (eventBytes > terms.frameBytesLeft) return refused(frameFull());
+  if (state.pending >= options.pendingHigh || state.bodyBytes >= options.bodyBytesHigh)
+    return refused(backpressure(state));
+  if (known === undefined && terms.requestId !== undefined && terms.after !== undefined && terms.after < state.horizon)
+    return refused(
+      errorBody("request_expired", "the request id may have been used before what the shard remembers", {
+        details: { after: terms.after, horizon: state.horizon },
+      }),
+    );
+  if (known !== undefined)
+    return refused(
+      errorBody("conflict", "the request id was used before with other contents", {
+        details: { itemId: known.itemId },
+      }),
+    );
+  const sequence = state.sequence + 1;
+  const itemId = itemIdOf(state.tokenEpoch, sequence);
+  return {
+    kind: "accepted",
+    event: {
+      type: "enqueued",
+      actor: 0,
+      itemId,
+      item: payloadOf(item),
+      ...(terms.requestId === undefined || digest === undefined ? undefined : { requestId: terms.requestId, digest }),
+    },
+    result: { itemId, sequence, duplicate: false },
+  };
+}
+
+/** The entry was not decided because the open frame cannot take its event. */
+export function frameFull() {
+  return errorBody("unavailable", "the frame is full before this entry; send the entry again", {
+    retryAfterMs: FRAME_FULL_RETRY_AFTER_MS,
+  });
+}
+
+function backpressure(state: ShardState) {
+  const { pending, bodyBytes, options } = state;
+  return errorBody("backpressure", "the shard is above its high watermark", {
+    retryAfterMs: BACKPRESSURE_RETRY_AFTER_MS,
+    details: { pending, pendingHigh: options.pendingHigh, bodyBytes, bodyBytesHigh: options.bodyBytesHigh },
+  });
+}
+
+function payloadOf(item: EnqueueItem): ItemPayload {
+  if (item.requestId === undefined) return item;
+  const { requestId: _requestId, ...payload } = item;
+  return payload;
+}

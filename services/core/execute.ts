@@ -1,0 +1,52 @@
+/** The one way to run a command: decides, applies and pushes entry by entry, so that later entries see earlier ones. */
+import type { Command } from "../../contracts/commands.ts";
+import { errorBody } from "../../contracts/errors.ts";
+import { principalOfPeer } from "../../contracts/ids.ts";
+import { executeConfigure, executePause, executeResume } from "./admin.ts";
+import { executeEnqueue } from "./enqueue.ts";
+import { executeHeartbeat } from "./heartbeat.ts";
+import { executeLease } from "./lease.ts";
+import { type Context, type EventSink, type Outcome, refuse } from "./outcome.ts";
+import { executeGet, executeList, renderStats } from "./read.ts";
+import { executeComplete, executeFail, executeRelease } from "./settle.ts";
+import type { ShardState } from "./state.ts";
+
+/**
+ * Runs one parsed command against the state.
+ *
+ * Shapes: events through the sink, already applied; a reply with `term` and `sequence`, or an error for the whole request.
+ * Refuses with: permission_denied when the peer id is not of the principal; then what the verb says.
+ * Throws: nothing that a client can cause; a failed assertion is a bug.
+ */
+export function execute(state: ShardState, command: Command, context: Context, sink: EventSink): Outcome {
+  if (principalOfPeer(context.peerId) !== context.principal)
+    return refuse(errorBody("permission_denied", "the peer id belongs to another principal"), false);
+  switch (command.verb) {
+    case "enqueue":
+      return executeEnqueue(state, command.request, context, sink);
+    case "lease":
+      return executeLease(state, command.request, context, sink);
+    case "heartbeat":
+      return executeHeartbeat(state, command.request, context, sink);
+    case "complete":
+      return executeComplete(state, command.request, context, sink);
+    case "fail":
+      return executeFail(state, command.request, context, sink);
+    case "release":
+      return executeRelease(state, command.request, context, sink);
+    case "pause":
+      return executePause(state, context, sink);
+    case "resume":
+      return executeResume(state, context, sink);
+    case "configure":
+      return executeConfigure(state, command.request, context, sink);
+    case "get":
+      return executeGet(state, command.request);
+    case "list":
+      return executeList(state, command.request);
+    case "stats": {
+      const place = { region: context.region ?? "", shard: context.shard ?? "" };
+      return { reply: renderStats(state, place), confirm: false, validity: [] };
+    }
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * The state hash: per table a sum modulo 2^64 of record hashes, kept up with each change, so that reading it costs the same at any size.
+ *
+ * Fields of state version 1, in the order in which they are hashed:
+ * - item, fixed part: itemId, sequence, enqueuedAt, principal, exclusivity, resourceType, resourceId, partitionKey, payloadEncoding,
+ *   body, maxAttempts, requestId, digest, attributes (count, then name and value sorted by name)
+ * - item, changing part: the fixed part's hash, status, attempt, charged, lease (token, principal, peerId, grantedAt, grantMs, requestId;
+ *   renewedAt, durationMs, expiresAt), last end (token, kind, principal, digest, outcome), last error (reason, code, attempt, peerId, at),
+ *   dead letter (reason, code, at, halts)
+ * - record: itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence
+ * - lease request: principal, requestId, digest
+ * - meta: logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, recordCount, pending, active, deadLettered,
+ *   enqueuedTotal, completedTotal, bodyBytes, options (name and value sorted by name)
+ */
+import type { ItemPayload } from "../../contracts/commands.ts";
+import { EXCLUSIVITIES } from "../../contracts/options.ts";
+import { type Hash64, Hasher, hexOf } from "./hasher.ts";
+import type {
+  DeadLetter,
+  EndedRecord,
+  Item,
+  LastErrorRecord,
+  LeaseEnd,
+  LeaseRequestRecord,
+  LiveLease,
+} from "./item.ts";
+import type { ShardState } from "./state.ts";
+
+/** Scratch space: between `begin` and reading `high` and `low` nothing else runs. */
+const hasher = new Hasher();
+
+const STATUS_NUMBER = { pending: 1, leased: 2, deadLettered: 3 } as const;
+
+/** 64-bit hash of a text, 16 hex digits. */
+export function digest64(text: string): string {
+  return hasher.begin().text(text).end().hex();
+}
+
+/** Digest of texts and absences in a fixed order, 16 hex digits. */
+export function digestFields(fields: readonly (string | number | undefined)[]): string {
+  hasher.begin();
+  for (const field of fields) hasher.optional(typeof field === "number" ? String(field) : field);
+  return hasher.end().hex();
+}
+
+/** Digest of what an item asks for; its attributes in any order. */
+export function payloadDigest(payload: ItemPayload): string {
+  hasher.begin().text(payload.resourceType).text(payload.resourceId).optional(payload.partitionKey);
+  hasher.optional(payload.payloadEncoding).optional(payload.body).optional(payload.exclusivity);
+  hasher.optionalNumber(payload.maxAttempts);
+  hashAttributes(payload.attributes);
+  return hasher.end().hex();
+}
+
+function hashAttributes(attributes: Readonly<Record<string, string>> | undefined): void {
+  if (attributes === undefined) {
+    hasher.int(-1);
+    return;
+  }
+  const names = Object.keys(attributes).sort();
+  hasher.int(names.length);
+  for (const name of names) hasher.text(name).text(attributes[name] as string);
+}
+
+/** Computes both hashes of a new item. */
+export function hashNewItem(item: Item): void {
+  hasher.begin().text(item.itemId).number(item.sequence).number(item.enqueuedAt).text(item.principal);
+  hasher.int(EXCLUSIVITIES.indexOf(item.exclusivity));
+  hasher.text(item.resourceType).text(item.resourceId).optional(item.partitionKey).optional(item.payloadEncoding);
+  hasher.optional(item.body).optionalNumber(item.maxAttempts).optional(item.requestId).optional(item.digest);
+  hashAttributes(item.attributes);
+  hasher.end();
+  item.staticHigh = hasher.high;
+  item.staticLow = hasher.low;
+  hashItem(item);
+}
+
+/** Computes an item's hash from its fixed part and what has changed. */
+export function hashItem(item: Item): void {
+  hasher.begin().int(item.staticHigh).int(item.staticLow);
+  hasher.int(STATUS_NUMBER[item.status]).int(item.attempt).int(item.charged);
+  const lease = item.lease;
+  if (lease === undefined) hasher.int(-1);
+  else hasher.hash(lease).number(lease.renewedAt).number(lease.durationMs).number(lease.expiresAt);
+  hashOptional(item.lastEnd);
+  hashOptional(item.lastError);
+  hashOptional(item.deadLetter);
+  hasher.end();
+  item.high = hasher.high;
+  item.low = hasher.low;
+}
+
+function hashOptional(value: Hash64 | undefined): void {
+  if (value === undefined) hasher.int(-1);
+  else hasher.int(1).hash(value);
+}
+
+/** Hash of a lease's fixed fields. */
+export function hashLease(lease: Omit<LiveLease, "high" | "low" | "renewedAt" | "durationMs" | "expiresAt">): Hash64 {
+  hasher.begin().number(lease.token).text(lease.principal).text(lease.peerId);
+  return hasher.number(lease.grantedAt).number(lease.grantMs).optional(lease.request?.requestId).end();
+}
+
+export function hashLeaseEnd(end: Omit<LeaseEnd, "high" | "low">): Hash64 {
+  return hasher.begin().number(end.token).text(end.kind).text(end.principal).text(end.digest).text(end.outcome).end();
+}
+
+export function hashLastError(error: Omit<LastErrorRecord, "high" | "low">): Hash64 {
+  hasher.begin().text(error.reason).optional(error.code);
+  return hasher.int(error.attempt).text(error.peerId).number(error.at).end();
+}
+
+export function hashDeadLetter(letter: Omit<DeadLetter, "high" | "low">): Hash64 {
+  return hasher
+    .begin()
+    .text(letter.reason)
+    .optional(letter.code)
+    .number(letter.at)
+    .int(letter.halts ? 1 : 0)
+    .end();
+}
+
+export function hashRecord(record: EndedRecord): Hash64 {
+  hasher.begin().text(record.itemId).text(record.principal).optional(record.requestId).optional(record.digest);
+  return hasher
+    .number(record.token)
+    .text(record.settledBy)
+    .text(record.settleDigest)
+    .number(record.endedSequence)
+    .end();
+}
+
+export function hashLeaseRequest(request: LeaseRequestRecord): Hash64 {
+  return hasher.begin().text(request.principal).text(request.requestId).text(request.digest).end();
+}
+
+/** The hash of the whole state, 16 hex digits. */
+export function stateHash(state: ShardState): string {
+  hasher.begin().int(state.logVersion).text(state.logId).number(state.term).text(state.leader);
+  hasher
+    .number(state.tokenEpoch)
+    .number(state.sequence)
+    .int(state.paused ? 1 : 0);
+  hasher.number(state.horizon).number(state.recordCount);
+  hasher.number(state.pending).number(state.active).number(state.deadLettered);
+  hasher.number(state.enqueuedTotal).number(state.completedTotal).number(state.bodyBytes);
+  const options: Readonly<Record<string, string | number>> = state.options;
+  for (const name of Object.keys(options).sort()) hasher.text(name).text(String(options[name]));
+  hasher.hash(state.itemSum).hash(state.recordSum).hash(state.leaseRequestSum);
+  return hexOf(hasher.end());
+}

@@ -1,0 +1,90 @@
+/** The verb `heartbeat`: keeps leases alive, and writes only when that is due. */
+import assert from "node:assert/strict";
+import type { RequestOf } from "../../contracts/commands.ts";
+import type { EventOf } from "../../contracts/events.ts";
+import { frameFull } from "./enqueue.ts";
+import type { LiveLease } from "./item.ts";
+import { durationRefusal } from "./lease.ts";
+import { checkLease } from "./lease-check.ts";
+import { EVENT_BYTES } from "./limits.ts";
+import {
+  type Context,
+  cite,
+  Emitter,
+  type EventSink,
+  type Outcome,
+  Results,
+  refuse,
+  type Validity,
+} from "./outcome.ts";
+import type { ShardState } from "./state.ts";
+
+export type Renewal = EventOf<"renewed">["leases"][number];
+
+/**
+ * Renews the leases of one request.
+ *
+ * Shapes: one `renewed` for all that change, or none.
+ * Units: `extendMs` in ms, the new length from now, shorter than what is left is allowed; above `leaseDurationMsMax` is refused.
+ * Refuses with: invalid_argument for the request; unavailable (frame full), and what `checkLease` says, per entry.
+ */
+export function executeHeartbeat(
+  state: ShardState,
+  request: RequestOf<"heartbeat">,
+  context: Context,
+  sink: EventSink,
+): Outcome {
+  const { extendMs } = request;
+  const limit = state.options.leaseDurationMsMax;
+  if (extendMs !== undefined && extendMs > limit) return refuse(durationRefusal("extendMs", extendMs, limit), true);
+  const emitter = new Emitter(state, context, sink);
+  const results = new Results();
+  const renewals = new Map<number, Renewal>();
+  const validity: Validity[] = [];
+  let bytesLeft = emitter.bytesLeft - EVENT_BYTES;
+  for (const ref of request.leases) {
+    const check = checkLease(state, ref, context.principal, undefined);
+    if (check.kind === "refused") {
+      results.refuse(check.error);
+      continue;
+    }
+    assert(check.kind === "live", "a heartbeat settles nothing, so it repeats nothing");
+    const renewal =
+      renewals.get(ref.token) ?? decideRenewal(state, check.item.itemId, check.lease, context.at, extendMs);
+    if (renewal !== undefined && !renewals.has(ref.token)) {
+      if (bytesLeft < EVENT_BYTES) {
+        results.refuse(frameFull());
+        continue;
+      }
+      bytesLeft -= EVENT_BYTES;
+      renewals.set(ref.token, renewal);
+    }
+    const target = { expiresAt: renewal?.expiresAt ?? check.lease.expiresAt, validMs: 0 };
+    results.add(target);
+    validity.push({ target, token: ref.token });
+  }
+  if (renewals.size > 0) emitter.emit({ type: "renewed", actor: 0, leases: [...renewals.values()] });
+  return { reply: { ...cite(state), results: results.entries }, confirm: results.confirm, validity };
+}
+
+/**
+ * Decides whether and how a beat changes a lease; undefined when it changes nothing.
+ *
+ * With `extendMs` it always does. Without, only after a third of the lease has run, to the length of the grant from now, and never to
+ * an earlier end. No lease outlives `leaseAgeMsMax`.
+ */
+export function decideRenewal(
+  state: ShardState,
+  itemId: string,
+  lease: LiveLease,
+  at: number,
+  extendMs: number | undefined,
+): Renewal | undefined {
+  const latest = lease.grantedAt + state.options.leaseAgeMsMax;
+  const expiresAt = Math.min(at + (extendMs ?? lease.grantMs), latest);
+  if (extendMs === undefined) {
+    if ((at - lease.renewedAt) * 3 < lease.durationMs) return undefined;
+    if (expiresAt <= lease.expiresAt) return undefined;
+  }
+  return { itemId, token: lease.token, durationMs: Math.max(1, expiresAt - at), expiresAt };
+}

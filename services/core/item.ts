@@ -1,0 +1,216 @@
+/** The records of a shard's state: item, lease, end of a lease, ended item, lease request. Flat classes, for a million of them must be small. */
+import type { Exclusivity } from "../../contracts/options.ts";
+import type { HeapEntry } from "./indexed-heap.ts";
+
+/**
+ * `pending`: enqueued or given back; leasable unless its key holds it back. Left by a grant.
+ * `leased`: one worker has it. Left by complete (the item ends), fail, release or expiry.
+ * `deadLettered`: nobody gets it any more; kept with its reason. Never left in this version.
+ */
+export type ItemStatus = "pending" | "leased" | "deadLettered";
+
+/** How a lease ended, as `stale_token` tells it. */
+export type EndKind = "completed" | "failed" | "expired" | "released";
+
+/** The last end of a lease of an unfinished item: answers repeats of its settlement. */
+export interface LeaseEnd {
+  readonly token: number;
+  readonly kind: EndKind;
+  readonly principal: string;
+  /** Of the settlement's contents, 16 hex digits; empty for an expiry or a release. */
+  readonly digest: string;
+  readonly outcome: "requeued" | "deadLettered";
+  readonly high: number;
+  readonly low: number;
+}
+
+export interface LastErrorRecord {
+  readonly reason: string;
+  readonly code: string | undefined;
+  readonly attempt: number;
+  readonly peerId: string;
+  readonly at: number;
+  readonly high: number;
+  readonly low: number;
+}
+
+export interface DeadLetter {
+  readonly reason: string;
+  readonly code: string | undefined;
+  readonly at: number;
+  /** Whether its partition stands still since then. */
+  readonly halts: boolean;
+  readonly high: number;
+  readonly low: number;
+}
+
+/** Invariant: expiresAt <= grantedAt + the leaseAgeMsMax of the time it was set; grantedAt <= renewedAt. */
+export interface LiveLease {
+  readonly token: number;
+  readonly principal: string;
+  readonly peerId: string;
+  readonly grantedAt: number;
+  /** Length of the grant, and of every renewal that names no other. ms. */
+  readonly grantMs: number;
+  readonly request: LeaseRequestRecord | undefined;
+  readonly high: number;
+  readonly low: number;
+  renewedAt: number;
+  /** Length since the last renewal. ms. */
+  durationMs: number;
+  expiresAt: number;
+}
+
+/** A `lease` request with an id; remembered while one of its leases lives. */
+export class LeaseRequestRecord {
+  readonly principal: string;
+  readonly requestId: string;
+  readonly digest: string;
+  sameId: LeaseRequestRecord | undefined = undefined;
+  /** Everything it was granted, in order; some may have ended. */
+  readonly items: Item[] = [];
+  liveCount = 0;
+
+  constructor(principal: string, requestId: string, digest: string) {
+    this.principal = principal;
+    this.requestId = requestId;
+    this.digest = digest;
+  }
+}
+
+/**
+ * The items of one resource or partition that are not ended, oldest first, as a linked list. Derived from the items.
+ * Invariant: only the head is in a lane or leased; a halted key has neither.
+ */
+export class KeyQueue {
+  readonly fenceKey: string;
+  head: Item | undefined = undefined;
+  tail: Item | undefined = undefined;
+  halted = false;
+
+  constructor(fenceKey: string) {
+    this.fenceKey = fenceKey;
+  }
+}
+
+/** What an item is made of; see `Item`. */
+export type ItemFields = Pick<
+  Item,
+  | "itemId"
+  | "sequence"
+  | "enqueuedAt"
+  | "principal"
+  | "exclusivity"
+  | "resourceType"
+  | "resourceId"
+  | "partitionKey"
+  | "payloadEncoding"
+  | "body"
+  | "attributes"
+  | "maxAttempts"
+  | "requestId"
+  | "digest"
+  | "bodyBytes"
+  | "payloadBytes"
+>;
+
+/**
+ * One piece of work until it is completed.
+ * Invariant: lease is there exactly while status is leased; deadLetter exactly while it is deadLettered; charged <= attempt.
+ */
+export class Item implements HeapEntry {
+  readonly itemId: string;
+  /** Event sequence of its `enqueued`. */
+  readonly sequence: number;
+  readonly enqueuedAt: number;
+  /** Who enqueued it. */
+  readonly principal: string;
+  /** Fixed at enqueue, so that `configure` never changes what waits for what. */
+  readonly exclusivity: Exclusivity;
+  readonly resourceType: string;
+  readonly resourceId: string;
+  readonly partitionKey: string | undefined;
+  readonly payloadEncoding: string | undefined;
+  readonly body: string | undefined;
+  readonly attributes: Readonly<Record<string, string>> | undefined;
+  readonly maxAttempts: number | undefined;
+  readonly requestId: string | undefined;
+  readonly digest: string | undefined;
+  /** Of the body as JSON. */
+  readonly bodyBytes: number;
+  /** Of the whole payload as JSON, the body included. */
+  readonly payloadBytes: number;
+
+  status: ItemStatus = "pending";
+  attempt = 0;
+  charged = 0;
+  lease: LiveLease | undefined = undefined;
+  lastEnd: LeaseEnd | undefined = undefined;
+  lastError: LastErrorRecord | undefined = undefined;
+  deadLetter: DeadLetter | undefined = undefined;
+
+  /** Order of leasing: the enqueue sequence. */
+  rank: number;
+  /** Place in the lane while leasable, in the list of leased items while leased. Derived. */
+  slot = -1;
+  key: KeyQueue | undefined = undefined;
+  nextOfKey: Item | undefined = undefined;
+  sameId: Remembered | undefined = undefined;
+  /** Hash of the fields that never change, and of the whole item. */
+  staticHigh = 0;
+  staticLow = 0;
+  high = 0;
+  low = 0;
+
+  constructor(fields: ItemFields) {
+    this.itemId = fields.itemId;
+    this.sequence = fields.sequence;
+    this.enqueuedAt = fields.enqueuedAt;
+    this.principal = fields.principal;
+    this.exclusivity = fields.exclusivity;
+    this.resourceType = fields.resourceType;
+    this.resourceId = fields.resourceId;
+    this.partitionKey = fields.partitionKey;
+    this.payloadEncoding = fields.payloadEncoding;
+    this.body = fields.body;
+    this.attributes = fields.attributes;
+    this.maxAttempts = fields.maxAttempts;
+    this.requestId = fields.requestId;
+    this.digest = fields.digest;
+    this.bodyBytes = fields.bodyBytes;
+    this.payloadBytes = fields.payloadBytes;
+    this.rank = fields.sequence;
+  }
+}
+
+/** What is remembered of a completed item, so that repeats of its requests are recognised. */
+export class EndedRecord {
+  readonly itemId: string;
+  /** Who enqueued it, under which id, with which contents. */
+  readonly principal: string;
+  readonly requestId: string | undefined;
+  readonly digest: string | undefined;
+  /** Who completed it, with which lease and contents. */
+  readonly token: number;
+  readonly settledBy: string;
+  readonly settleDigest: string;
+  /** Event sequence of its `completed`. */
+  readonly endedSequence: number;
+  sameId: Remembered | undefined = undefined;
+  /** The record that is evicted after this one. */
+  next: EndedRecord | undefined = undefined;
+
+  constructor(item: Item, token: number, settledBy: string, settleDigest: string, endedSequence: number) {
+    this.itemId = item.itemId;
+    this.principal = item.principal;
+    this.requestId = item.requestId;
+    this.digest = item.digest;
+    this.token = token;
+    this.settledBy = settledBy;
+    this.settleDigest = settleDigest;
+    this.endedSequence = endedSequence;
+  }
+}
+
+/** What a request id of `enqueue` leads to. */
+export type Remembered = Item | EndedRecord;

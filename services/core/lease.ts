@@ -1,0 +1,149 @@
+/** The verb `lease`: grants the oldest leasable items to one peer. */
+import type { RequestOf } from "../../contracts/commands.ts";
+import { errorBody } from "../../contracts/errors.ts";
+import type { EventOf } from "../../contracts/events.ts";
+import { FRAME_BYTES_MAX } from "../../contracts/limits.ts";
+import { digestFields } from "./hash.ts";
+import type { Item } from "./item.ts";
+import { EVENT_BYTES, FRAME_BYTES_RESERVE, LEASE_BYTES, LEASE_CAP_RETRY_AFTER_MS } from "./limits.ts";
+import { type Context, cite, Emitter, type EventSink, type Outcome, refuse, type Validity } from "./outcome.ts";
+import { fenceKey, type Lane } from "./ready.ts";
+import { jsonLength } from "./sizes.ts";
+import type { ShardState } from "./state.ts";
+import { itemView, lastErrorView } from "./views.ts";
+
+export interface GrantTerms {
+  readonly at: number;
+  readonly durationMs: number;
+  /** undefined stands for every lane. */
+  readonly lanes: readonly Lane[] | undefined;
+  readonly replyBytesLeft: number;
+  readonly frameBytesLeft: number;
+}
+
+/**
+ * Grants up to `maxItems` leases.
+ *
+ * Shapes: one `leased` per grant. A repeat of the request id answers those of its leases that still live and writes nothing.
+ * Units: `leaseDurationMs` in ms; absent means the shard's default; above `leaseDurationMsMax` is refused, not clamped.
+ * Refuses with: invalid_argument, resource_exhausted, conflict (first that applies). Paused or nothing leasable is an empty reply.
+ */
+export function executeLease(
+  state: ShardState,
+  request: RequestOf<"lease">,
+  context: Context,
+  sink: EventSink,
+): Outcome {
+  const { options } = state;
+  const durationMs = request.leaseDurationMs ?? options.leaseDurationMsDefault;
+  if (durationMs > options.leaseDurationMsMax)
+    return refuse(durationRefusal("leaseDurationMs", durationMs, options.leaseDurationMsMax), true);
+  const identity = request.requestId === undefined ? undefined : identityOf(request, request.requestId, context);
+  const known = identity === undefined ? undefined : state.leaseRequests.find(context.principal, identity.requestId);
+  if (known !== undefined && known.digest === identity?.digest)
+    return replyLeases(
+      state,
+      known.items.filter((item) => item.lease?.request === known),
+    );
+  const held = state.leasesByPeer.get(context.peerId) ?? 0;
+  const limit = options.leasesPerPeerMax;
+  if (held >= limit)
+    return refuse(
+      errorBody("resource_exhausted", `the peer holds ${held} leases, the limit is ${limit}`, {
+        retryAfterMs: LEASE_CAP_RETRY_AFTER_MS,
+        details: { held, limit },
+      }),
+      true,
+    );
+  if (known !== undefined)
+    return refuse(errorBody("conflict", "the request id was used before with other contents"), true);
+  if (state.paused) return replyEmpty(state, "paused");
+
+  const emitter = new Emitter(state, context, sink, identity);
+  const lanes = state.ready.lanesOf(request.resourceTypes);
+  const granted: Item[] = [];
+  let replyBytesLeft = FRAME_BYTES_MAX - FRAME_BYTES_RESERVE;
+  const countMax = Math.min(request.maxItems, limit - held);
+  while (granted.length < countMax) {
+    const { at } = context;
+    const event = decideGrant(state, { at, durationMs, lanes, replyBytesLeft, frameBytesLeft: emitter.bytesLeft });
+    if (event === undefined) break;
+    const item = state.items.get(event.itemId) as Item;
+    replyBytesLeft -= leaseLength(item);
+    emitter.emit(event);
+    granted.push(item);
+  }
+  return granted.length === 0 ? replyEmpty(state, "none") : replyLeases(state, granted);
+}
+
+/** Decides one grant: the oldest leasable item, unless reply or frame cannot take it. undefined when there is none. */
+export function decideGrant(state: ShardState, terms: GrantTerms): EventOf<"leased"> | undefined {
+  const item = state.ready.next(terms.lanes);
+  if (item === undefined) return undefined;
+  const { itemId, resourceType, resourceId } = item;
+  if (leaseLength(item) > terms.replyBytesLeft) return undefined;
+  if (EVENT_BYTES + jsonLength(resourceType) + jsonLength(resourceId) > terms.frameBytesLeft) return undefined;
+  return {
+    type: "leased",
+    actor: 0,
+    itemId,
+    resourceType,
+    resourceId,
+    attempt: item.attempt + 1,
+    durationMs: terms.durationMs,
+    expiresAt: terms.at + Math.min(terms.durationMs, state.options.leaseAgeMsMax),
+  };
+}
+
+export function durationRefusal(field: string, durationMs: number, limit: number) {
+  return errorBody("invalid_argument", `${field}: ${durationMs} is above leaseDurationMsMax (${limit})`, {
+    details: { issues: [{ path: field, message: `must be at most ${limit}` }] },
+  });
+}
+
+/** The id of a lease request with the digest of what it asks for; how long it would wait is no part of that. */
+function identityOf(request: RequestOf<"lease">, requestId: string, context: Context) {
+  const types = request.resourceTypes === undefined ? [undefined] : [...request.resourceTypes].sort();
+  return { requestId, digest: digestFields([context.peerId, request.maxItems, request.leaseDurationMs, ...types]) };
+}
+
+/** Bytes that a lease of the item takes in a reply, rounded up. */
+function leaseLength(item: Item): number {
+  const error = item.lastError;
+  const errorBytes = error === undefined ? 0 : LEASE_BYTES + jsonLength(error.reason);
+  return LEASE_BYTES + item.payloadBytes + 6 * (item.requestId?.length ?? 0) + fenceKeyLength(item) + errorBytes;
+}
+
+/** An upper bound without building the text: an escape makes three characters of one. */
+function fenceKeyLength(item: Item): number {
+  if (item.exclusivity === "none") return item.itemId.length + 8;
+  return 16 + 3 * ((item.partitionKey ?? item.resourceType).length + item.resourceId.length) * 2;
+}
+
+function replyEmpty(state: ShardState, reason: "none" | "paused"): Outcome {
+  return { reply: { ...cite(state), leases: [], reason }, confirm: false, validity: [], empty: true };
+}
+
+function replyLeases(state: ShardState, items: readonly Item[]): Outcome {
+  const validity: Validity[] = [];
+  const leases: object[] = [];
+  for (const item of items) {
+    const lease = item.lease;
+    if (lease === undefined) continue;
+    const target = {
+      itemId: item.itemId,
+      token: lease.token,
+      fenceKey: item.key?.fenceKey ?? fenceKey(item),
+      attempt: item.attempt,
+      expiresAt: lease.expiresAt,
+      validMs: 0,
+      heartbeatMs: Math.max(1, Math.floor(lease.durationMs / 3)),
+      enqueuedAt: item.enqueuedAt,
+      ...(item.lastError === undefined ? undefined : { lastError: lastErrorView(item.lastError) }),
+      item: itemView(item, true),
+    };
+    leases.push(target);
+    validity.push({ target, token: lease.token });
+  }
+  return { reply: { ...cite(state), leases }, confirm: false, validity };
+}

@@ -1,0 +1,38 @@
+/** Bounds that only the core knows: estimates of encoded sizes and the shapes of requests that are worth parsing. */
+import assert from "node:assert/strict";
+import { ENTRIES_PER_REQUEST_MAX, FRAME_BYTES_MAX } from "../../contracts/limits.ts";
+
+/** Bytes of an event in a frame besides its texts of free length. */
+export const EVENT_BYTES = 256;
+/** Bytes of a lease in a reply besides its item, fence key and last error. */
+export const LEASE_BYTES = 384;
+/** Bytes of an item in `get` and `list` besides its payload, last error and dead letter. */
+export const ITEM_RECORD_BYTES = 560;
+/** Bytes of a frame besides its events. */
+export const FRAME_BYTES_RESERVE = 16 * 1_024;
+/** How long a client waits after `backpressure`. ms. */
+export const BACKPRESSURE_RETRY_AFTER_MS = 1_000;
+/** How long a client waits when a frame was full before its entry. ms. */
+export const FRAME_FULL_RETRY_AFTER_MS = 10;
+/** How long a peer at its cap of leases waits. ms. */
+export const LEASE_CAP_RETRY_AFTER_MS = 1_000;
+
+/** Deepest nesting of a request. */
+export const REQUEST_DEPTH_MAX = 32;
+/** Most fields of one object in a request; no schema has as many. */
+export const REQUEST_FIELDS_MAX = 256;
+/** Longest name or path that a refusal repeats. Characters. */
+export const ECHO_LENGTH_MAX = 120;
+
+/** Items in one chunk of a sequence index before it is split. */
+export const CHUNK_LENGTH_MAX = 512;
+/** Chunks shorter than this are merged with a neighbour. */
+export const CHUNK_LENGTH_MIN = 128;
+/** Texts that are kept once because many items share them. */
+export const INTERNED_MAX = 4_096;
+/** Maps that one striped map is made of; a power of two. */
+export const STRIPES = 64;
+
+assert(Number.isInteger(Math.log2(STRIPES)), "stripes are chosen by mask");
+assert(2 * CHUNK_LENGTH_MIN <= CHUNK_LENGTH_MAX, "two merged chunks fit one");
+assert(ENTRIES_PER_REQUEST_MAX * ITEM_RECORD_BYTES <= FRAME_BYTES_MAX, "a reply of truncated items fits");

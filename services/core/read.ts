@@ -1,0 +1,133 @@
+/** The verbs `get`, `list` and `stats`: answers as of the present state, without an event. */
+import type { RequestOf } from "../../contracts/commands.ts";
+import { errorBody } from "../../contracts/errors.ts";
+import { FRAME_BYTES_MAX, PAGE_SCAN_MAX, PAGE_SIZE_DEFAULT } from "../../contracts/limits.ts";
+import { stateHash } from "./hash.ts";
+import type { Item } from "./item.ts";
+import { FRAME_BYTES_RESERVE, ITEM_RECORD_BYTES } from "./limits.ts";
+import { cite, type Outcome, Results } from "./outcome.ts";
+import type { SequenceIndex } from "./sequence-index.ts";
+import type { ShardState } from "./state.ts";
+import { endedRecord, itemRecord, itemRecordLength } from "./views.ts";
+
+/**
+ * Looks up items by id, in the order asked; an unknown one is `item_not_found`.
+ *
+ * A reply ends at FRAME_BYTES_MAX: an item that does not fit any more is shown without payload and reasons, with `truncated: true`.
+ * Ask for it alone. The first item always fits.
+ */
+export function executeGet(state: ShardState, request: RequestOf<"get">): Outcome {
+  const results = new Results();
+  let bytesLeft = FRAME_BYTES_MAX - FRAME_BYTES_RESERVE - request.itemIds.length * ITEM_RECORD_BYTES;
+  for (const [index, itemId] of request.itemIds.entries()) {
+    const item = state.items.get(itemId);
+    if (item !== undefined) {
+      // What every entry has reserved already is not counted twice.
+      const bytes = itemRecordLength(item, "full") - ITEM_RECORD_BYTES;
+      const fits = bytes <= bytesLeft || request.itemIds.length === 1;
+      if (fits) bytesLeft -= bytes;
+      results.add(itemRecord(state, item, fits ? "full" : "state"));
+      continue;
+    }
+    const record = state.records.get(itemId);
+    if (record !== undefined) results.add(endedRecord(record));
+    else
+      results.refuse(
+        errorBody("item_not_found", `itemIds[${index}]: the shard knows no such item, or has forgotten it`),
+      );
+  }
+  return { reply: { ...cite(state), results: results.entries }, confirm: results.confirm, validity: [] };
+}
+
+/**
+ * Lists items in order of enqueue, without bodies.
+ *
+ * A page ends at `limit` items, FRAME_BYTES_MAX bytes or PAGE_SCAN_MAX items looked at, and then has a `cursor`: the enqueue sequence
+ * of the last item looked at, in base 36. So it may be short, or empty, with a cursor. Completed items are not listed.
+ */
+export function executeList(state: ShardState, request: RequestOf<"list">): Outcome {
+  const limit = request.limit ?? PAGE_SIZE_DEFAULT;
+  const items: object[] = [];
+  let bytesLeft = FRAME_BYTES_MAX - FRAME_BYTES_RESERVE;
+  let scanned = 0;
+  let last = request.cursor === undefined ? 0 : Number.parseInt(request.cursor, 36);
+  let more = false;
+  for (const item of candidates(state, request.status, last)) {
+    const matches = isListed(item, request);
+    const bytes = matches ? itemRecordLength(item, "withoutBody") : 0;
+    if (scanned >= PAGE_SCAN_MAX || items.length >= limit || (bytes > bytesLeft && items.length > 0)) {
+      more = true;
+      break;
+    }
+    scanned += 1;
+    last = item.sequence;
+    if (!matches) continue;
+    bytesLeft -= bytes;
+    items.push(itemRecord(state, item, "withoutBody"));
+  }
+  const reply = { ...cite(state), items, ...(more ? { cursor: last.toString(36) } : undefined) };
+  return { reply, confirm: false, validity: [] };
+}
+
+function candidates(state: ShardState, status: RequestOf<"list">["status"], after: number): Iterable<Item> {
+  if (status === "deadLettered") return state.deadLetters.after(after);
+  if (status !== undefined || state.deadLetters.size === 0) return state.unfinished.after(after);
+  return merged(state.unfinished, state.deadLetters, after);
+}
+
+function* merged(left: SequenceIndex<Item>, right: SequenceIndex<Item>, after: number): Generator<Item> {
+  const lefts = left.after(after);
+  const rights = right.after(after);
+  let a = lefts.next();
+  let b = rights.next();
+  while (a.done !== true || b.done !== true) {
+    if (b.done === true || (a.done !== true && a.value.sequence < b.value.sequence)) {
+      if (a.done !== true) yield a.value;
+      a = lefts.next();
+    } else {
+      yield b.value;
+      b = rights.next();
+    }
+  }
+}
+
+function isListed(item: Item, request: RequestOf<"list">): boolean {
+  if (request.status !== undefined && item.status !== request.status) return false;
+  if (request.resourceType !== undefined && item.resourceType !== request.resourceType) return false;
+  if (request.resourceId !== undefined && item.resourceId !== request.resourceId) return false;
+  return request.partitionKey === undefined || item.partitionKey === request.partitionKey;
+}
+
+/** Renders the counts of a shard. The same for every caller: the node renders it once per frame. */
+export function renderStats(state: ShardState, place: { readonly region: string; readonly shard: string }): object {
+  const oldest = oldestPending(state);
+  return {
+    ...cite(state),
+    pending: state.pending,
+    active: state.active,
+    deadLettered: state.deadLettered,
+    leader: state.leader,
+    region: place.region,
+    shard: place.shard,
+    logId: state.logId,
+    at: state.at,
+    paused: state.paused,
+    enqueued: state.enqueuedTotal,
+    completed: state.completedTotal,
+    bodyBytes: state.bodyBytes,
+    ...(oldest === undefined ? undefined : { oldestPendingAt: oldest.enqueuedAt }),
+    stateHash: stateHash(state),
+    options: state.options,
+  };
+}
+
+/** The oldest pending item. Behind more than PAGE_SCAN_MAX leased ones only the oldest leasable: what waits for a key is younger. */
+function oldestPending(state: ShardState): Item | undefined {
+  let scanned = 0;
+  for (const item of state.unfinished.after(0)) {
+    if (item.status === "pending") return item;
+    scanned += 1;
+    if (scanned >= PAGE_SCAN_MAX) break;
+  }
+  return state.ready.next(undefined);
+}

@@ -1,0 +1,65 @@
+/** Encoded sizes without encoding: what texts weigh as JSON in a frame or a reply. */
+import type { ItemPayload } from "../../contracts/commands.ts";
+import type { LogEvent } from "../../contracts/events.ts";
+import { EVENT_BYTES } from "./limits.ts";
+
+/** Bytes of a text as a JSON string in UTF-8, quotes included. */
+export function jsonLength(text: string): number {
+  let bytes = text.length + 2;
+  for (let index = 0; index < text.length; index += 1) {
+    const unit = text.charCodeAt(index);
+    if (unit < 0x80) {
+      if (unit >= 0x20 && unit !== 0x22 && unit !== 0x5c) continue;
+      bytes += unit >= 0x20 || isShortEscape(unit) ? 1 : 5;
+    } else if (unit < 0x800) bytes += 1;
+    else if (unit >= 0xd800 && unit <= 0xdbff) {
+      // A pair is two units and four bytes.
+      bytes += 2;
+      index += 1;
+    } else bytes += 2;
+  }
+  return bytes;
+}
+
+/** \b \t \n \f \r take two characters, other control characters six. */
+function isShortEscape(unit: number): boolean {
+  return unit === 8 || unit === 9 || unit === 10 || unit === 12 || unit === 13;
+}
+
+const optionalLength = (text: string | undefined): number => (text === undefined ? 0 : jsonLength(text));
+
+/** Bytes of an item's payload as JSON, field names included, rounded up. */
+export function payloadLength(payload: ItemPayload, bodyBytes: number): number {
+  let bytes = 128 + bodyBytes + jsonLength(payload.resourceType) + jsonLength(payload.resourceId);
+  bytes += optionalLength(payload.partitionKey) + optionalLength(payload.payloadEncoding);
+  const attributes = payload.attributes;
+  if (attributes === undefined) return bytes;
+  for (const name in attributes) bytes += jsonLength(name) + jsonLength(attributes[name] as string) + 2;
+  return bytes;
+}
+
+/** Bytes that an event takes in a frame, rounded up. */
+export function eventLength(event: LogEvent): number {
+  switch (event.type) {
+    case "enqueued":
+      return EVENT_BYTES + payloadLength(event.item, optionalLength(event.item.body)) + optionalLength(event.requestId);
+    case "leased":
+    case "released":
+    case "expired":
+      return EVENT_BYTES + jsonLength(event.resourceType) + jsonLength(event.resourceId);
+    case "completed":
+      return EVENT_BYTES + jsonLength(event.resourceType) + jsonLength(event.resourceId) + optionalLength(event.result);
+    case "failed":
+      return EVENT_BYTES + jsonLength(event.resourceType) + jsonLength(event.resourceId) + jsonLength(event.reason);
+    case "renewed":
+      return EVENT_BYTES + event.leases.length * EVENT_BYTES;
+    case "logCreated":
+    case "termStarted":
+    case "termReleased":
+    case "configured":
+    case "paused":
+    case "resumed":
+    case "stateHash":
+      return 4 * EVENT_BYTES;
+  }
+}

@@ -1,0 +1,107 @@
+/** The state of one shard: compact structures that `apply` alone changes. No command costs more because a million items are there. */
+import { tokenOf } from "../../contracts/ids.ts";
+import { TOKEN_EPOCH_STEP } from "../../contracts/limits.ts";
+import { SHARD_OPTIONS_DEFAULT, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
+import { HashSum } from "./hasher.ts";
+import type { EndedRecord, Item, LeaseRequestRecord, Remembered } from "./item.ts";
+import { INTERNED_MAX } from "./limits.ts";
+import { Ready } from "./ready.ts";
+import { RequestIndex } from "./request-index.ts";
+import { SequenceIndex } from "./sequence-index.ts";
+import { StripedMap } from "./striped-map.ts";
+
+/**
+ * Invariant: enqueuedTotal = pending + active + deadLettered + completedTotal.
+ * Invariant: bodyBytes is the sum over pending and leased items; recordCount <= options.recordsMax.
+ */
+export class ShardState {
+  /** Empty before `logCreated`. */
+  logId = "";
+  logVersion = 0;
+  term = 0;
+  /** Peer id of the leader; empty when nobody leads. */
+  leader = "";
+  tokenEpoch = 0;
+  /** Sequence of the last event that was applied. */
+  sequence = 0;
+  /** Log time of the last event or frame. ms. Not hashed: an empty frame moves it too. */
+  at = 0;
+  options: ShardOptions = SHARD_OPTIONS_DEFAULT;
+  paused = false;
+
+  pending = 0;
+  active = 0;
+  deadLettered = 0;
+  enqueuedTotal = 0;
+  completedTotal = 0;
+  bodyBytes = 0;
+
+  /** Pending, leased and dead-lettered items by id. */
+  readonly items = new StripedMap<Item>();
+  /** Completed items by id, at most options.recordsMax. */
+  readonly records = new StripedMap<EndedRecord>();
+  recordCount = 0;
+  oldestRecord: EndedRecord | undefined = undefined;
+  newestRecord: EndedRecord | undefined = undefined;
+  /** What ended at or below this sequence may have been forgotten. 0 while nothing was. */
+  horizon = 0;
+
+  /** Derived from here on, but for the lease requests and the sums of hashes. */
+  readonly enqueueRequests = new RequestIndex<Remembered>();
+  readonly leaseRequests = new RequestIndex<LeaseRequestRecord>();
+  readonly ready = new Ready();
+  /** Pending and leased items in order of enqueue. */
+  readonly unfinished = new SequenceIndex<Item>();
+  /** Dead-lettered items in order of enqueue. */
+  readonly deadLetters = new SequenceIndex<Item>();
+  /** Leased items in no order; an item's `slot` is its place. */
+  readonly leased: Item[] = [];
+  readonly leasesByPeer = new Map<string, number>();
+
+  readonly itemSum = new HashSum();
+  readonly recordSum = new HashSum();
+  readonly leaseRequestSum = new HashSum();
+
+  private readonly interned = new Map<string, string>();
+
+  /** The one copy of a text that many items share. Bounded, and without meaning. */
+  intern(text: string): string {
+    const known = this.interned.get(text);
+    if (known !== undefined) return known;
+    if (this.interned.size >= INTERNED_MAX) this.interned.clear();
+    this.interned.set(text, text);
+    return text;
+  }
+}
+
+/** The state before the log's first event. */
+export function createState(): ShardState {
+  return new ShardState();
+}
+
+/** The id of the item that an `enqueued` of this sequence makes. */
+export function itemIdOf(tokenEpoch: number, sequence: number): string {
+  return tokenOf(tokenEpoch, sequence).toString(36);
+}
+
+/** The event sequence of the `enqueued` that made an id. */
+export function sequenceOfItemId(itemId: string): number {
+  return Number.parseInt(itemId, 36) % TOKEN_EPOCH_STEP;
+}
+
+/** Charged attempts after which an item is dead-lettered. */
+export function maxAttemptsOf(state: ShardState, item: Item): number {
+  return item.maxAttempts ?? state.options.maxAttempts;
+}
+
+/** Why a lease will end when its present time has run out: its age is used up, or nobody renewed it. */
+export function expiryReasonOf(state: ShardState, item: Item): "duration" | "age" {
+  const lease = item.lease;
+  return lease !== undefined && lease.expiresAt - lease.grantedAt >= state.options.leaseAgeMsMax ? "age" : "duration";
+}
+
+/** The options after a change; what the change does not name stays. */
+export function mergeOptions(options: ShardOptions, patch: ShardOptionsPatch): ShardOptions {
+  const named = Object.entries(patch).filter(([, value]) => value !== undefined);
+  return { ...options, ...(Object.fromEntries(named) as Partial<ShardOptions>) };
+}

@@ -1,0 +1,88 @@
+/** Items as replies show them. */
+
+import type { EndedRecord, Item, LastErrorRecord } from "./item.ts";
+import { ITEM_RECORD_BYTES } from "./limits.ts";
+import { jsonLength } from "./sizes.ts";
+import { maxAttemptsOf, type ShardState, sequenceOfItemId } from "./state.ts";
+
+/** How much of an item a reply shows: `full`, `withoutBody`, or only its `state` (no payload, no reasons). */
+export type ViewDepth = "full" | "withoutBody" | "state";
+
+const PAYLOAD_ENCODING_DEFAULT = "application/json";
+const NO_ATTRIBUTES: Readonly<Record<string, string>> = Object.freeze({});
+
+/** The item as a worker sees it, with defaults filled in. */
+export function itemView(item: Item, withBody: boolean): object {
+  return {
+    resourceType: item.resourceType,
+    resourceId: item.resourceId,
+    ...(item.partitionKey === undefined ? undefined : { partitionKey: item.partitionKey }),
+    payloadEncoding: item.payloadEncoding ?? PAYLOAD_ENCODING_DEFAULT,
+    body: withBody ? (item.body ?? "") : "",
+    attributes: item.attributes ?? NO_ATTRIBUTES,
+    ...(item.requestId === undefined ? undefined : { requestId: item.requestId }),
+  };
+}
+
+export function lastErrorView(error: LastErrorRecord): object {
+  const { reason, code, attempt, peerId, at } = error;
+  return { reason, ...(code === undefined ? undefined : { code }), attempt, peerId, at };
+}
+
+/** The item as an operator sees it. Cut to its state it says `truncated: true`. */
+export function itemRecord(state: ShardState, item: Item, depth: ViewDepth): object {
+  const { lease, lastError, deadLetter } = item;
+  return {
+    itemId: item.itemId,
+    status: item.status,
+    sequence: item.sequence,
+    enqueuedAt: item.enqueuedAt,
+    exclusivity: item.exclusivity,
+    attempt: item.attempt,
+    charged: item.charged,
+    maxAttempts: maxAttemptsOf(state, item),
+    enqueuedBy: item.principal,
+    ...(lease === undefined
+      ? undefined
+      : {
+          lease: {
+            token: lease.token,
+            principal: lease.principal,
+            peerId: lease.peerId,
+            grantedAt: lease.grantedAt,
+            expiresAt: lease.expiresAt,
+          },
+        }),
+    ...(depth === "state"
+      ? { truncated: true }
+      : {
+          item: itemView(item, depth === "full"),
+          ...(lastError === undefined ? undefined : { lastError: lastErrorView(lastError) }),
+          ...(deadLetter === undefined ? undefined : { deadLetter: deadLetterView(deadLetter) }),
+        }),
+  };
+}
+
+/** Of a completed item only what its record keeps. */
+export function endedRecord(record: EndedRecord): object {
+  return {
+    itemId: record.itemId,
+    status: "completed",
+    sequence: sequenceOfItemId(record.itemId),
+    enqueuedBy: record.principal,
+    completedBy: record.settledBy,
+    endedSequence: record.endedSequence,
+  };
+}
+
+/** Bytes of `itemRecord`, rounded up. */
+export function itemRecordLength(item: Item, depth: ViewDepth): number {
+  if (depth === "state") return ITEM_RECORD_BYTES;
+  const payload = item.payloadBytes - (depth === "full" ? 0 : item.bodyBytes) + 6 * (item.requestId?.length ?? 0);
+  const reasons = item.lastError === undefined ? 0 : 2 * (ITEM_RECORD_BYTES + jsonLength(item.lastError.reason));
+  return ITEM_RECORD_BYTES + payload + reasons;
+}
+
+function deadLetterView(letter: { reason: string; code: string | undefined; at: number }): object {
+  return { reason: letter.reason, ...(letter.code === undefined ? undefined : { code: letter.code }), at: letter.at };
+}

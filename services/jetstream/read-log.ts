@@ -1,0 +1,131 @@
+/** A shard's log as an async iterable, for tools: history by reads of the stream's leader, then, if wanted, what comes. */
+import type { NatsConnection } from "@nats-io/transport-node";
+import { OperatingError } from "../../contracts/errors.ts";
+import type { LogMessage } from "../../contracts/ports.ts";
+import { logStream } from "../../contracts/subjects.ts";
+import { API_CODES, apiFailure, askApiAsync } from "./api.ts";
+import { Follower } from "./follower.ts";
+import { Inbox } from "./inbox.ts";
+import { streamState } from "./log-origin.ts";
+import { logMessageOf, storedMessage } from "./stored-message.ts";
+
+/** Reads under way at once. Each may carry a whole frame. */
+const READS_MAX = 32;
+const READ_ATTEMPTS_MAX = 8;
+const RETRY_MS = 250;
+/** Messages that may wait for the reader of a live log before the server is asked to pause. */
+const WAITING_MAX = 1_000;
+
+export interface ReadLogRequest {
+  readonly region: string;
+  readonly shard: string;
+  /** First stream sequence; 1 when absent. Where the log has been trimmed it begins at what is left. */
+  readonly from?: number;
+  /** Last stream sequence; the log's end at the start of the reading when absent. */
+  readonly to?: number;
+  /** Go on with what comes, until `to` or for ever. */
+  readonly live?: boolean;
+}
+
+/**
+ * Yields messages in stream order, each once. A hole shows as a jump of `streamSequence`.
+ * Throws: `stream_missing`, and what JetStream answers when it stays silent over several attempts.
+ */
+export async function* readLogMessages(
+  connection: NatsConnection,
+  request: ReadLogRequest,
+): AsyncGenerator<LogMessage> {
+  const { region, shard, from = 1, to = Number.MAX_SAFE_INTEGER, live = false } = request;
+  const stream = logStream(region, shard);
+  const inbox = new Inbox(connection);
+  try {
+    const state = await streamState(inbox, region, shard);
+    if (state === undefined)
+      throw new OperatingError("stream_missing", `there is no stream ${stream}; check region and shard`, {
+        definite: true,
+      });
+    const { firstSequence, lastSequence } = state.info;
+    yield* readRange(inbox, stream, Math.max(from, firstSequence, 1), Math.min(to, lastSequence));
+    if (live && to > lastSequence) yield* followRange(connection, inbox, stream, Math.max(from, lastSequence + 1), to);
+  } finally {
+    inbox.close();
+  }
+}
+
+/** Several reads under way, handed out in order. */
+async function* readRange(inbox: Inbox, stream: string, from: number, to: number): AsyncGenerator<LogMessage> {
+  const reads: Promise<LogMessage | undefined>[] = [];
+  let next = from;
+  for (let sequence = from; sequence <= to; sequence += 1) {
+    while (next <= to && reads.length < READS_MAX) {
+      const read = readOne(inbox, stream, next);
+      // A read that fails is met when its turn comes; until then its rejection is not an unhandled one.
+      read.catch(() => undefined);
+      reads.push(read);
+      next += 1;
+    }
+    const message = await reads.shift();
+    if (message !== undefined) yield message;
+  }
+}
+
+/** One message from the stream's leader, through elections; undefined when the server says that there is none. */
+async function readOne(inbox: Inbox, stream: string, sequence: number): Promise<LogMessage | undefined> {
+  for (let attempt = 1; ; attempt += 1) {
+    const answer = await askApiAsync(inbox, `STREAM.MSG.GET.${stream}`, { seq: sequence });
+    if (answer.kind === "ok") {
+      const message = storedMessage(answer.value);
+      return message === undefined ? undefined : logMessageOf(message);
+    }
+    if (answer.kind === "api_error" && answer.error.errCode === API_CODES.noMessage) return undefined;
+    const isLast = attempt === READ_ATTEMPTS_MAX || (answer.kind === "api_error" && answer.error.code !== 503);
+    if (isLast) throw apiFailure(answer, `reading ${stream} at ${sequence}`, true);
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS * attempt));
+  }
+}
+
+async function* followRange(
+  connection: NatsConnection,
+  inbox: Inbox,
+  stream: string,
+  from: number,
+  to: number,
+): AsyncGenerator<LogMessage> {
+  const waiting: LogMessage[] = [];
+  let failure: OperatingError | undefined;
+  let wake: () => void = () => undefined;
+  const follower = new Follower({
+    connection,
+    inbox,
+    stream,
+    fromSequence: from,
+    handler: {
+      message: (message) => {
+        waiting.push(message);
+        if (waiting.length > WAITING_MAX) follower.hold();
+        wake();
+      },
+      failed: (error) => {
+        failure = error;
+        wake();
+      },
+    },
+  });
+  try {
+    for (;;) {
+      const message = waiting.shift();
+      if (message !== undefined) {
+        if (message.streamSequence <= to) yield message;
+        if (message.streamSequence >= to) return;
+        continue;
+      }
+      if (failure !== undefined) throw failure;
+      follower.resume();
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+  } finally {
+    follower.close();
+  }
+}

@@ -1,0 +1,38 @@
+/** Makes sure at start that a data folder can be written, so that a wrong path is told at once and not at the first commit. */
+import { accessSync, constants, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { OperatingError } from "../../contracts/errors.ts";
+
+/**
+ * Creates the folder where it is missing and returns its absolute path.
+ * Throws: OperatingError `data_dir_unusable` (definite).
+ */
+export function prepareDataFolder(path: string): string {
+  const folder = resolve(path);
+  try {
+    mkdirSync(folder, { recursive: true });
+    if (!statSync(folder).isDirectory()) throw new Error("it is a file");
+    accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
+    // Access bits say nothing about a read-only file system, a full disk, or root: only a write does.
+    const probe = join(folder, `.probe-${process.pid}`);
+    writeFileSync(probe, "probe", { flush: true });
+    rmSync(probe);
+    return folder;
+  } catch (cause) {
+    throw unusable(folder, cause);
+  }
+}
+
+function unusable(folder: string, cause: unknown): OperatingError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new OperatingError(
+    "data_dir_unusable",
+    `the data folder ${folder} cannot be written: ${reason}. Give another one with --data-dir, or its owner and permissions to this user.`,
+    { definite: true, cause, details: { folder } },
+  );
+}
+
+/** Where the workers of a data folder keep the catalog of a shard. One file per shard: tokens of different logs must not meet. */
+export function catalogFile(dataDir: string, region: string, shard: string): string {
+  return join(resolve(dataDir), `catalog.${region}.${shard}.sqlite`);
+}

@@ -1,0 +1,169 @@
+/** Shard nodes on a virtual clock: the production node over the ports in memory, with one caller that sends real bytes. */
+import type { Frame } from "../../contracts/frame.ts";
+import { SHARD_OPTIONS_DEFAULT, type ShardOptionsPatch } from "../../contracts/options.ts";
+import type { Ids, Reporter } from "../../contracts/ports.ts";
+import { logSubject, type Verb } from "../../contracts/subjects.ts";
+import { applyFrame } from "../../services/core/apply.ts";
+import { canonicalState } from "../../services/core/canonical.ts";
+import { stateHash } from "../../services/core/hash.ts";
+import { LogReader } from "../../services/core/log-reader.ts";
+import { createState, type ShardState } from "../../services/core/state.ts";
+import { NODE_TIMES, type NodeConfig } from "../../services/dispatcher/node/node-config.ts";
+import { ShardNode } from "../../services/dispatcher/node/shard-node.ts";
+import { chainOf, encodeFrame } from "../../services/runtime/frame-codec.ts";
+import { FakeClock } from "../../services/testing/fake-clock.ts";
+import { MemoryKv, MemoryStore } from "../../services/testing/memory-kv.ts";
+import { MemoryLog } from "../../services/testing/memory-log.ts";
+import { MemoryNet, MemoryWire } from "../../services/testing/memory-net.ts";
+import { MemoryStream } from "../../services/testing/memory-stream.ts";
+
+export const REGION = "local";
+export const SHARD = "default";
+const SUBJECT = logSubject(REGION, SHARD);
+
+export interface Answer {
+  readonly body: Record<string, unknown> & { readonly error?: { readonly code: string; readonly details?: unknown } };
+  readonly at: number;
+}
+
+/** One dispatcher's node with everything of its own; `store` outlives it. */
+export interface NodeUnit {
+  readonly node: ShardNode;
+  readonly log: MemoryLog;
+  readonly rpc: MemoryNet;
+  readonly gossip: MemoryNet;
+  readonly store: MemoryStore;
+  readonly lines: { readonly level: string; readonly event: string; readonly fields: unknown }[];
+}
+
+export class NodeWorld {
+  readonly clock = new FakeClock();
+  readonly stream = new MemoryStream({ subject: SUBJECT });
+  readonly wire = new MemoryWire(this.clock);
+  readonly kv = new MemoryKv(this.clock);
+  readonly client = new MemoryNet(this.wire, this.clock);
+  #draws = 0;
+
+  constructor(options: ShardOptionsPatch = {}) {
+    const genesis: Frame = {
+      schema: 1,
+      logId: "log-1",
+      region: REGION,
+      shard: SHARD,
+      term: 0,
+      writer: "provisioner",
+      append: "genesis",
+      first: 1,
+      count: 1,
+      at: 1_000,
+      prev: "",
+      pending: 0,
+      active: 0,
+      actors: [],
+      events: [
+        {
+          type: "logCreated",
+          logId: "log-1",
+          logVersion: 1,
+          options: { ...SHARD_OPTIONS_DEFAULT, ...(options as object) },
+          tokenEpoch: 0,
+        },
+      ],
+    };
+    const payload = encodeFrame(genesis);
+    this.stream.publish(payload, chainOf(payload));
+  }
+
+  /** Ids and chance in a fixed order. */
+  ids(): Ids {
+    return {
+      id: (draw) => `${draw}${(this.#draws += 1)}`,
+      random: () => ((this.#draws += 1) * 0.618) % 1,
+    };
+  }
+
+  addNode(peerId: string, changes: Partial<NodeConfig> = {}, store = new MemoryStore()): NodeUnit {
+    const log = new MemoryLog({ clock: this.clock, stream: this.stream });
+    const rpc = new MemoryNet(this.wire, this.clock);
+    const gossip = new MemoryNet(this.wire, this.clock);
+    const lines: NodeUnit["lines"] = [];
+    const reporter: Reporter = {
+      info: (event, fields) => void lines.push({ level: "info", event, fields }),
+      warn: (event, fields) => void lines.push({ level: "warn", event, fields }),
+      error: (event, fields) => void lines.push({ level: "error", event, fields }),
+    };
+    const config: NodeConfig = { ...NODE_TIMES, region: REGION, shard: SHARD, peerId, logId: "log-1", ...changes };
+    const node = new ShardNode(config, { clock: this.clock, ids: this.ids(), log, kv: this.kv, rpc, gossip, store, reporter });
+    node.start();
+    // The process answers pings beside its nodes.
+    gossip.subscribe(`omnirelay.ping.${REGION}.${peerId}`, (message) => gossip.publish(message.reply, new Uint8Array(0)));
+    return { node, log, rpc, gossip, store, lines };
+  }
+
+  leading(unit: NodeUnit): NodeUnit {
+    this.clock.until(() => unit.node.status().mode === "leading");
+    return unit;
+  }
+
+  /** The process dies: nothing of it runs, hears or says anything any more. */
+  kill(unit: NodeUnit): void {
+    unit.rpc.setConnected(false);
+    unit.gossip.setConnected(false);
+    unit.log.disconnect();
+    unit.node.abandon();
+    unit.log.close();
+  }
+
+  /** Sends a request; the answers that come are in `answers`, in order. */
+  send(verb: Verb | string, body: unknown, principal = "me", reply = this.wire.inbox()): Answer[] {
+    const answers: Answer[] = [];
+    this.client.subscribe(reply, ({ payload }) => {
+      answers.push({ body: JSON.parse(Buffer.from(payload).toString()), at: this.clock.monotonicMs() });
+    });
+    const payload = body instanceof Uint8Array ? body : Buffer.from(typeof body === "string" ? body : JSON.stringify(body));
+    this.wire.deliver({ subject: `resourcelease.${SHARD}.${verb}.${principal}`, reply, payload, trace: "" });
+    return answers;
+  }
+
+  /** Sends a request and waits for its answer. */
+  ask(verb: Verb | string, body: unknown, principal = "me", limitMs = 60_000): Answer["body"] {
+    const answers = this.send(verb, body, principal);
+    this.clock.until(() => answers.length > 0, limitMs);
+    return (answers[0] as Answer).body;
+  }
+
+  enqueue(count: number, changes: object = {}): string[] {
+    const items = Array.from({ length: count }, (_, index) => ({ resourceType: "table", resourceId: `t-${index}`, ...changes }));
+    const body = this.ask("enqueue", { items }) as unknown as { results: { itemId: string }[] };
+    return body.results.map(({ itemId }) => itemId);
+  }
+
+  /** All frames of the stream, read as an auditor reads them: strictly, from the first one. */
+  frames(): readonly Frame[] {
+    const reader = new LogReader({ region: REGION, shard: SHARD, logId: "log-1", hashOf: chainOf, strict: true });
+    const frames: Frame[] = [];
+    for (const message of this.stream.messages()) {
+      const verdict = reader.classify({ ...message, pending: 0 });
+      if (verdict.kind === "halt") throw new Error(`${verdict.code}: ${verdict.message}`);
+      if (verdict.kind === "void") continue;
+      reader.advance(verdict.frame, verdict.chain);
+      frames.push(verdict.frame);
+    }
+    return frames;
+  }
+
+  /** The state that the log folds to. */
+  fold(): ShardState {
+    const state = createState();
+    for (const frame of this.frames()) applyFrame(state, frame);
+    return state;
+  }
+
+  foldHash(): string {
+    return stateHash(this.fold());
+  }
+
+  foldLines(): readonly string[] {
+    return [...canonicalState(this.fold())];
+  }
+}
