@@ -20,6 +20,18 @@ export interface Wrappers {
   readonly flock: string | undefined;
 }
 
+/** How the process ended: one of the two is not null. */
+export interface ChildEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export interface BoundChild {
+  readonly child: ChildProcess;
+  /** Resolves when the process has ended; never rejects. */
+  readonly ended: Promise<ChildEnd>;
+}
+
 export interface BoundChildRequest {
   readonly command: string;
   readonly args: readonly string[];
@@ -51,14 +63,18 @@ export async function findWrappers(): Promise<Wrappers> {
  * uses it could finish its work. Must be called from a thread that lives as long as the server shall: with `setpriv` it is the thread that counts.
  * Throws: the spawn error, when the program cannot be started.
  */
-export async function startBoundChild(request: BoundChildRequest): Promise<ChildProcess> {
+export async function startBoundChild(request: BoundChildRequest): Promise<BoundChild> {
   const [command, ...args] = wrappedCommand(request);
   assert(command !== undefined, "a command has a first word");
   const { logDescriptor } = request;
   const child = spawn(command, args, { stdio: ["ignore", logDescriptor, logDescriptor], detached: true });
+  // Listened to from the first moment: a server that is refused ends before its caller gets to run again.
+  const ended = new Promise<ChildEnd>((resolve) => {
+    child.once("exit", (code, signal) => resolve({ code, signal }));
+  });
   await once(child, "spawn");
   if (request.wrappers.setpriv === undefined) watchParent(child);
-  return child;
+  return { child, ended };
 }
 
 function wrappedCommand({ command, args, lockFile, wrappers }: BoundChildRequest): readonly string[] {

@@ -15,6 +15,7 @@ import {
   type ServerExit,
   startFailed,
 } from "./launch.ts";
+import { isStopped } from "./process-state.ts";
 import { inspectServerBinary, provisionNatsServer, reportToStandardError } from "./provision.ts";
 
 export interface NatsServerOptions {
@@ -69,8 +70,8 @@ export interface NatsServer extends AsyncDisposable {
   stop(): Promise<void>;
   /** Ends it by SIGKILL. Does nothing when it does not run. */
   kill(): Promise<void>;
-  /** Freezes the process (SIGSTOP): connections stay open and nothing answers. */
-  pause(): void;
+  /** Freezes the process (SIGSTOP) and returns when it stands still: connections stay open and nothing answers. */
+  pause(): Promise<void>;
   /** Lets a frozen process go on (SIGCONT). */
   resume(): void;
   /** Stops it if it runs, and starts it on the same port and store. */
@@ -80,6 +81,8 @@ export interface NatsServer extends AsyncDisposable {
 const READY_TIMEOUT_MS_DEFAULT = 30_000;
 /** Longest wait for an orderly end; a server that syncs its stores needs well under a second. ms. */
 const STOP_BOUND_MS = 10_000;
+/** Pause between two looks at whether a paused server stands still, which takes microseconds. ms. */
+const PAUSE_POLL_MS = 1;
 /** How often another free port is tried when somebody took the one we had picked. */
 const PORT_ATTEMPTS_MAX = 5;
 
@@ -159,9 +162,12 @@ class EmbeddedServer implements NatsServer {
     await exited;
   }
 
-  pause(): void {
+  async pause(): Promise<void> {
     assert(this.running, "only a running server can be paused");
-    this.#launched.child.kill("SIGSTOP");
+    const { child, pid } = this.#launched;
+    child.kill("SIGSTOP");
+    // The signal is on its way when kill() returns; a server still answering then would spoil a drill that counts on its silence.
+    while (!hasEnded(child) && !(await isStopped(pid))) await delay(PAUSE_POLL_MS);
   }
 
   resume(): void {

@@ -5,10 +5,17 @@ import { type FileHandle, mkdir, mkdtemp, open, readdir, rename, rm, stat, write
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { OperatingError } from "../../contracts/errors.ts";
-import { FOLDER_BUSY_EXIT_CODE, startBoundChild, type Wrappers } from "./bound-child.ts";
+import {
+  type BoundChild,
+  type ChildEnd,
+  FOLDER_BUSY_EXIT_CODE,
+  startBoundChild,
+  type Wrappers,
+} from "./bound-child.ts";
 import { renderServerConfig, type ServerSettings } from "./config.ts";
 import { type Address, askJetStream, readGreeting, type ServerGreeting } from "./probe.ts";
-import { isAlive, liveHolder, recordHolder, removeHolder } from "./store-record.ts";
+import { isAlive } from "./process-state.ts";
+import { liveHolder, recordHolder, removeHolder } from "./store-record.ts";
 
 export interface LaunchRequest {
   readonly binary: string;
@@ -24,9 +31,7 @@ export interface LaunchRequest {
 }
 
 /** How a server process ended. */
-export interface ServerExit {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
+export interface ServerExit extends ChildEnd {
   /** The last line of its log, without time and process id. */
   readonly lastLogLine: string;
 }
@@ -73,8 +78,9 @@ async function launchIn(folder: string, request: LaunchRequest): Promise<Launche
   await writeFile(configFile, renderServerConfig({ ...settings, portsFolder: folder }), { mode: 0o600 });
   const log = await openLog(request.logFile);
   const logStart = (await log.stat()).size;
-  const child = await spawnServer(request, configFile, log);
-  const launch: Launch = { ...request, child, folder, logStart, exited: watchExit(child, folder, request, logStart) };
+  const { child, ended } = await spawnServer(request, configFile, log);
+  const exited = ended.then((end) => putAway(end, child.pid ?? 0, folder, request, logStart));
+  const launch: Launch = { ...request, child, folder, logStart, exited };
   try {
     const greeting = await untilReady(launch);
     const { pid = 0 } = child;
@@ -88,7 +94,7 @@ async function launchIn(folder: string, request: LaunchRequest): Promise<Launche
   }
 }
 
-async function spawnServer(request: LaunchRequest, configFile: string, log: FileHandle): Promise<ChildProcess> {
+async function spawnServer(request: LaunchRequest, configFile: string, log: FileHandle): Promise<BoundChild> {
   const { binary: command, settings, wrappers } = request;
   const lockFile = join(settings.storeDir, "nats-server.lock");
   try {
@@ -193,19 +199,22 @@ async function storeInUse(storeDir: string): Promise<OperatingError> {
   );
 }
 
-function watchExit(child: ChildProcess, folder: string, request: LaunchRequest, logStart: number): Promise<ServerExit> {
-  return new Promise((resolve) => {
-    child.once("exit", (code, signal) => {
-      const finish = async (): Promise<ServerExit> => {
-        await rm(folder, { recursive: true, force: true });
-        if (child.pid !== undefined) await removeHolder(request.settings.storeDir, child.pid);
-        const lines = await logLinesSince(request.logFile, logStart);
-        return { code, signal, lastLogLine: lines.at(-1) ?? "" };
-      };
-      // The process has ended whatever becomes of its files; whoever waits for the end must not wait for ever.
-      finish().then(resolve, () => resolve({ code, signal, lastLogLine: "" }));
-    });
-  });
+async function putAway(
+  end: ChildEnd,
+  pid: number,
+  folder: string,
+  { settings, logFile }: LaunchRequest,
+  logStart: number,
+): Promise<ServerExit> {
+  try {
+    await rm(folder, { recursive: true, force: true });
+    await removeHolder(settings.storeDir, pid);
+    const lines = await logLinesSince(logFile, logStart);
+    return { ...end, lastLogLine: lines.at(-1) ?? "" };
+  } catch {
+    // The process has ended whatever becomes of its files; whoever waits for the end must learn of it.
+    return { ...end, lastLogLine: "" };
+  }
 }
 
 /** Whether the process has ended and has been waited for. */

@@ -1,10 +1,11 @@
 /** Records who serves a store folder, beside the kernel lock: the lock is the truth where there is one, the record says who holds it. */
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { isAlive, startTicksOf } from "./process-state.ts";
 
 export interface StoreHolder {
   readonly pid: number;
-  /** From `/proc`, in clock ticks since boot: tells a process from a later one with the same id. Empty where there is no `/proc`. */
+  /** See `startTicksOf`. */
   readonly startTicks: string;
   readonly url: string;
   readonly serverName: string;
@@ -42,21 +43,4 @@ async function readRecord(storeDir: string): Promise<StoreHolder | undefined> {
     // No record, or not one of ours: nobody is known to hold the folder.
     return undefined;
   }
-}
-
-/** Whether a process with this id exists now; also one that ended and that nobody has waited for. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // EPERM: it lives and belongs to another user.
-    return error instanceof Error && "code" in error && error.code === "EPERM";
-  }
-}
-
-async function startTicksOf(pid: number): Promise<string> {
-  const status = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
-  // The second field is the program's name in brackets and may hold spaces; the start time is field 22.
-  return status.slice(status.lastIndexOf(")") + 2).split(" ")[19] ?? "";
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { Database } from "better-sqlite3";
 import { OperatingError } from "../../contracts/errors.ts";
-import { FencedStore, type FencedWrite, openSqlite } from "../persistence/mod.ts";
+import { FencedStore, type FencedWrite } from "../persistence/mod.ts";
 import { type FileChange, parseDeltaCommit } from "./delta-commit.ts";
 import type { LakehouseMutation } from "./lakehouse-mutation.ts";
 
@@ -42,9 +42,7 @@ const TABLES = `
 
 /** Opens, or makes, the catalog in a file (`:memory:` for none that lasts). Throws: OperatingError when the file is not ours to open. */
 export function openCatalog(path: string): FencedStore {
-  const db = openSqlite(path);
-  db.exec(TABLES);
-  return new FencedStore(db);
+  return FencedStore.open(path, { migrate: (db) => db.exec(TABLES) });
 }
 
 /**

@@ -34,7 +34,6 @@ export interface IngestOptions {
   readonly waitMs: number;
   /** Of the shard: whether a partition stands still behind a dead letter. */
   readonly haltsOnDeadLetter: boolean;
-  readonly itemBytesMax: number;
   readonly signal: AbortSignal;
   readonly onProgress: (progress: IngestProgress) => void;
 }
@@ -74,8 +73,13 @@ export class DeltaIngest {
     this.#client = client;
     this.#store = store;
     this.#options = options;
-    const { waitMs, haltsOnDeadLetter, itemBytesMax, signal } = options;
-    this.#tracker = new ItemTracker(client, { waitMs, haltsOnDeadLetter, itemBytesMax, signal, onChange: () => this.#progress() });
+    const { waitMs, haltsOnDeadLetter, signal } = options;
+    this.#tracker = new ItemTracker(client, {
+      waitMs,
+      haltsOnDeadLetter,
+      signal,
+      onChange: () => this.#progress(),
+    });
   }
 
   /** Throws: OperatingError when nothing moves any more, when the shard cannot be asked, and the signal's reason. */
@@ -103,7 +107,12 @@ export class DeltaIngest {
     } finally {
       await worker.stop();
     }
-    return { items: this.#items, completed: this.#tracker.completedCount, duplicates: this.#duplicates, problems: this.#allProblems() };
+    return {
+      items: this.#items,
+      completed: this.#tracker.completedCount,
+      duplicates: this.#duplicates,
+      problems: this.#allProblems(),
+    };
   }
 
   /** The first commits of all tables go first: a table of another lakehouse under the same name is found out before more of it is sent. */
@@ -123,16 +132,19 @@ export class DeltaIngest {
   }
 
   #enqueued(commit: DeltaCommit, result: EntryResult<Enqueued> | undefined): void {
-    const { table, version } = commit;
+    const { table, version, bodyBytes } = commit;
     if (result?.kind === "ok") {
       this.#enqueuedCount += 1;
       if (result.value.duplicate) this.#duplicates += 1;
-      this.#tracker.track(result.value.itemId, table, version);
+      this.#tracker.track(result.value.itemId, { table, version, bodyBytes }, result.value.duplicate);
       return;
     }
     if (this.#refused.has(table)) return;
     this.#refused.add(table);
-    const why = result?.error.code === "conflict" ? "a commit with other contents was enqueued under this name before" : result?.error.message;
+    const why =
+      result?.error.code === "conflict"
+        ? "a commit with other contents was enqueued under this name before"
+        : result?.error.message;
     this.#problems.push(`table ${JSON.stringify(table)}, version ${version}: refused: ${why}`);
   }
 
@@ -140,12 +152,15 @@ export class DeltaIngest {
     const { resourceId: table, requestId = "", body } = lease.item;
     const version = versionOfRequestId(requestId);
     if (version === undefined)
-      throw new FatalItemError(`the request id ${JSON.stringify(requestId)} names no version`, { code: "not_a_commit" });
+      throw new FatalItemError(`the request id ${JSON.stringify(requestId)} names no version`, {
+        code: "not_a_commit",
+      });
     const effectId = `${requestId} ${createHash("sha256").update(body).digest("hex")}`;
     try {
       applyDeltaCommit(this.#store, { fenceKey: lease.fenceKey, token: lease.token, effectId }, table, version, body);
     } catch (error) {
-      if (!(error instanceof OperatingError)) throw error;
+      // A stale token: the lease has ended and another holder has written. The shard says so too when the worker settles.
+      if (!(error instanceof OperatingError) || error.code === "stale_token") throw error;
       if (error instanceof DeltaLogError) throw new FatalItemError(error.message, { code: error.code, cause: error });
       await this.#hold(table, version, error, signal);
       throw error;

@@ -9,17 +9,17 @@ import type { EntryResult } from "../client/refusal.ts";
 const ENVELOPE_BYTES = 1_024;
 
 /** Cuts items into runs that each fit one request. An item that alone is too large makes a run of its own, which is refused. */
-export function requestRuns<T>(items: readonly T[], sizeOf: (item: T) => number): readonly (readonly T[])[] {
+export function requestRuns<T>(
+  items: readonly T[],
+  sizeOf: (item: T) => number,
+  bytesMax: number = REQUEST_BYTES_MAX - ENVELOPE_BYTES,
+): readonly (readonly T[])[] {
   const runs: T[][] = [];
   let bytes = Number.POSITIVE_INFINITY;
   for (const item of items) {
     const size = sizeOf(item) + 1;
     const run = runs.at(-1);
-    if (
-      run === undefined ||
-      bytes + size > REQUEST_BYTES_MAX - ENVELOPE_BYTES ||
-      run.length === ENTRIES_PER_REQUEST_MAX
-    ) {
+    if (run === undefined || bytes + size > bytesMax || run.length === ENTRIES_PER_REQUEST_MAX) {
       runs.push([item]);
       bytes = size;
     } else {

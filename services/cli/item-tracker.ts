@@ -1,25 +1,28 @@
 /** Follows enqueued items to their ends: from what the own worker tells, and by asking the shard about those that nothing was heard of. */
 import { OperatingError } from "../../contracts/errors.ts";
 import type { LeaseClient } from "../client/lease-client.ts";
+import { requestRuns } from "./enqueue-in-order.ts";
 
 /** How long nothing is heard before the shard is asked. ms. */
 const QUIET_MS = 1_000;
 /** Items asked about at a time: the oldest first, which are the ones that others wait for. */
-const ASKED_MAX = 256;
-/** Room for bodies in one reply. Bytes. */
-const REPLY_BYTES = 512 * 1024;
+const ASKED_MAX = 4_000;
+/** Room for bodies in one reply: those of unfinished items come with it. Bytes. */
+const REPLY_BODY_BYTES = 512 * 1024;
+const ENTRY_BYTES = 512;
 
 export interface TrackerOptions {
   readonly waitMs: number;
   readonly haltsOnDeadLetter: boolean;
-  readonly itemBytesMax: number;
   readonly signal: AbortSignal;
   readonly onChange: () => void;
 }
 
-interface TrackedItem {
+export interface TrackedItem {
   readonly table: string;
   readonly version: number;
+  /** Encoded size of its body. Bytes. */
+  readonly bodyBytes: number;
 }
 
 /**
@@ -38,6 +41,7 @@ export class ItemTracker {
   readonly #blocked = new Map<string, number>();
   #completedCount = 0;
   #hasGivenUp = false;
+  #hasOld = false;
   #wake: () => void = () => {};
   #movedAtMs = performance.now();
 
@@ -51,8 +55,11 @@ export class ItemTracker {
     return this.#completedCount;
   }
 
-  track(itemId: string, table: string, version: number): void {
-    this.#open.set(itemId, { table, version });
+  /** `isOld`: it was enqueued before, so it may have ended long ago. */
+  track(itemId: string, item: TrackedItem, isOld: boolean): void {
+    const { table } = item;
+    this.#open.set(itemId, item);
+    this.#hasOld ||= isOld;
     const reason = this.#heardDead.get(itemId);
     if (this.#heardCompleted.has(itemId)) this.completed(itemId);
     else if (reason !== undefined) this.deadLettered(itemId, reason);
@@ -71,7 +78,9 @@ export class ItemTracker {
     const item = this.#open.get(itemId);
     if (item === undefined) return;
     this.#open.delete(itemId);
-    this.#problems.push(`table ${JSON.stringify(item.table)}, version ${item.version}: item ${itemId} is dead-lettered: ${reason}`);
+    this.#problems.push(
+      `table ${JSON.stringify(item.table)}, version ${item.version}: item ${itemId} is dead-lettered: ${reason}`,
+    );
     if (this.#options.haltsOnDeadLetter) this.stuck(item.table);
     this.#moved();
   }
@@ -94,13 +103,16 @@ export class ItemTracker {
   }
 
   problems(): readonly string[] {
-    const blocked = [...this.#blocked].map(([table, count]) => `table ${JSON.stringify(table)}: ${count} of its items wait and were not done`);
+    const blocked = [...this.#blocked].map(
+      ([table, count]) => `table ${JSON.stringify(table)}: ${count} of its items wait and were not done`,
+    );
     return [...this.#problems, ...blocked];
   }
 
   /** Resolves when no item is open. Throws: OperatingError `ingest_stalled`, and the reason of the signal. */
   async allSettled(): Promise<void> {
     const { signal, waitMs } = this.#options;
+    if (this.#hasOld) await this.#askAboutOldest();
     while (this.#open.size > 0 && !this.#hasGivenUp) {
       signal.throwIfAborted();
       const isQuiet = await this.#quiet();
@@ -128,15 +140,18 @@ export class ItemTracker {
 
   /** An own completion whose answer was lost, or one by another process of ours, shows only here. */
   async #askAboutOldest(): Promise<void> {
-    const asked = [...this.#open.keys()].slice(0, ASKED_MAX);
-    const perReply = Math.max(1, Math.floor(REPLY_BYTES / this.#options.itemBytesMax));
-    for (let at = 0; at < asked.length; at += perReply) {
-      const itemIds = asked.slice(at, at + perReply);
-      const results = await this.#client.getMany(itemIds, { minSequence: this.#client.sequenceSeen, signal: this.#options.signal });
+    const asked = [...this.#open].slice(0, ASKED_MAX);
+    for (const run of requestRuns(asked, ([, item]) => item.bodyBytes + ENTRY_BYTES, REPLY_BODY_BYTES)) {
+      const itemIds = run.map(([itemId]) => itemId);
+      const results = await this.#client.getMany(itemIds, {
+        minSequence: this.#client.sequenceSeen,
+        signal: this.#options.signal,
+      });
       for (const [index, itemId] of itemIds.entries()) {
         const result = results[index];
         // Forgotten: it was completed so long ago that its record is gone.
-        if (result?.kind === "refused" ? result.error.code === "item_not_found" : result?.value.status === "completed") this.completed(itemId);
+        if (result?.kind === "refused" ? result.error.code === "item_not_found" : result?.value.status === "completed")
+          this.completed(itemId);
         else if (result?.kind === "ok" && result.value.status === "deadLettered")
           this.deadLettered(itemId, result.value.deadLetter?.reason ?? "no reason is known");
       }

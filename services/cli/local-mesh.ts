@@ -2,13 +2,13 @@
  * A NATS server and a dispatcher of this command alone, on a data folder. Both end with this process, also when it is killed, and the
  * dispatcher is started again when it dies: the server keeps its address, so that clients go on where they were.
  */
-import type { ChildProcess } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { OperatingError } from "../../contracts/errors.ts";
-import { findWrappers, startBoundChild } from "../../infra/nats-server/bound-child.ts";
+import { type BoundChild, findWrappers, startBoundChild } from "../../infra/nats-server/bound-child.ts";
 import { type NatsServer, startNatsServer } from "../../infra/nats-server/embedded.ts";
+import { pickFreePort } from "../../infra/nats-server/free-port.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
 import { processScript } from "./process-script.ts";
 
@@ -18,6 +18,7 @@ const DISPATCHER_FOLDER = "dispatcher";
 const LOG_FILE = "dispatcher.log";
 const LOCK_FILE = "dispatcher.lock";
 
+const HOST = "127.0.0.1";
 const RESTART_MS = 200;
 /** A dispatcher that ends this soon, this often in a row, will not come up by being started again. ms. */
 const QUICK_END_MS = 5_000;
@@ -26,6 +27,8 @@ const STOP_TIMEOUT_MS = 10_000;
 /** How long the server of a killed run may hold the folder before it counts as in use. ms. */
 const FOLDER_WAIT_MS = 5_000;
 const LOG_TAIL_LINES = 5;
+/** The folder may be held by a dying server, and a port may be taken between its picking and its use. */
+const PASSING_CODES: ReadonlySet<string> = new Set(["nats_server_store_in_use", "nats_server_port_taken"]);
 
 export interface LocalMeshOptions {
   readonly dataDir: string;
@@ -43,7 +46,7 @@ export class LocalMesh {
   readonly #folder: string;
   readonly #options: LocalMeshOptions;
   readonly #failure = new AbortController();
-  #child: ChildProcess | undefined;
+  #dispatcher: BoundChild | undefined;
   #isStopping = false;
   #over: Promise<void> = Promise.resolve();
 
@@ -68,8 +71,8 @@ export class LocalMesh {
   /** Stops the dispatcher, then the server. */
   async stop(): Promise<void> {
     this.#isStopping = true;
-    this.#child?.kill("SIGTERM");
-    const timer = setTimeout(() => this.#child?.kill("SIGKILL"), STOP_TIMEOUT_MS);
+    this.#dispatcher?.child.kill("SIGTERM");
+    const timer = setTimeout(() => this.#dispatcher?.child.kill("SIGKILL"), STOP_TIMEOUT_MS);
     await this.#over;
     clearTimeout(timer);
     await this.#server.stop();
@@ -77,17 +80,17 @@ export class LocalMesh {
 
   async #startDispatcher(): Promise<void> {
     const { region, shard } = this.#options;
-    const { path } = this;
-    const logDescriptor = openSync(path(LOG_FILE), "a");
+    const logDescriptor = openSync(this.#path(LOG_FILE), "a");
     try {
-      this.#child = await startBoundChild({
+      this.#dispatcher = await startBoundChild({
         command: process.execPath,
         args: [
           ...[processScript("dispatcher"), "--nats-url", this.url, "--region", region, "--shards", shard],
-          ...["--peer-id", "dispatcher--ingest", "--data-dir", path(DISPATCHER_FOLDER)],
+          ...["--peer-id", "dispatcher--ingest", "--data-dir", this.#path(DISPATCHER_FOLDER)],
+          ...(this.#server.httpUrl === undefined ? [] : ["--nats-monitor-url", this.#server.httpUrl]),
         ],
         logDescriptor,
-        lockFile: path(LOCK_FILE),
+        lockFile: this.#path(LOCK_FILE),
         wrappers: await findWrappers(),
       });
     } finally {
@@ -95,14 +98,16 @@ export class LocalMesh {
     }
   }
 
-  path = (name: string): string => join(this.#folder, name);
+  #path(name: string): string {
+    return join(this.#folder, name);
+  }
 
   /** Resolves when the last dispatcher has ended. */
   async #keepRunning(): Promise<void> {
     let quickEnds = 0;
     for (;;) {
       const startedAt = performance.now();
-      await endOf(this.#child);
+      await this.#dispatcher?.ended;
       if (this.#isStopping) return;
       quickEnds = performance.now() - startedAt < QUICK_END_MS ? quickEnds + 1 : 0;
       if (quickEnds > QUICK_ENDS_MAX || !this.#server.running) return this.#failure.abort(this.#whyNot());
@@ -115,8 +120,12 @@ export class LocalMesh {
 
   #whyNot(): OperatingError {
     const what = this.#server.running ? "the dispatcher does not stay up" : "the NATS server has ended";
-    const tail = readFileSync(this.path(LOG_FILE), "utf8").trimEnd().split("\n").slice(-LOG_TAIL_LINES);
-    return new OperatingError("local_mesh_failed", [`${what}; the end of ${this.path(LOG_FILE)}:`, ...tail].join("\n"), { definite: true });
+    const tail = readFileSync(this.#path(LOG_FILE), "utf8").trimEnd().split("\n").slice(-LOG_TAIL_LINES);
+    return new OperatingError(
+      "local_mesh_failed",
+      [`${what}; the end of ${this.#path(LOG_FILE)}:`, ...tail].join("\n"),
+      { definite: true },
+    );
   }
 }
 
@@ -125,16 +134,11 @@ async function startServer(storeDir: string, report: (line: string) => void): Pr
   const deadline = performance.now() + FOLDER_WAIT_MS;
   for (;;) {
     try {
-      return await startNatsServer({ storeDir, report });
+      return await startNatsServer({ storeDir, report, httpPort: await pickFreePort(HOST) });
     } catch (error) {
-      const isBusy = error instanceof OperatingError && error.code === "nats_server_store_in_use";
-      if (!isBusy || performance.now() > deadline) throw error;
+      const isPassing = error instanceof OperatingError && PASSING_CODES.has(error.code);
+      if (!isPassing || performance.now() > deadline) throw error;
       await delay(RESTART_MS);
     }
   }
-}
-
-function endOf(child: ChildProcess | undefined): Promise<void> {
-  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
-  return new Promise((resolve) => child.once("exit", () => resolve()));
 }

@@ -1,7 +1,7 @@
 /** What every call of a client shares: the exchanges, the lanes, request ids, and the highest sequence that was seen. */
 import type { NatsConnection } from "@nats-io/transport-node";
 import { z } from "zod";
-import { HeartbeatRequest, type RequestInput, REQUESTS } from "../../contracts/commands.ts";
+import { HeartbeatRequest, REQUESTS, type RequestInput } from "../../contracts/commands.ts";
 import { OperatingError } from "../../contracts/errors.ts";
 import { RequestId, Sequence } from "../../contracts/ids.ts";
 import { REQUEST_BYTES_MAX } from "../../contracts/limits.ts";
@@ -13,7 +13,7 @@ import type { ClientSettings } from "./client-options.ts";
 import type { Encoded } from "./entries.ts";
 import { CollectedEntry, Collector, type EncodedEntry, SingleEntry } from "./entry.ts";
 import { type AnsweredAttempt, type Exchange, type ExchangeOwner, Exchanges } from "./exchange.ts";
-import { ENVELOPE_BYTES, type Envelope, Lane, type LaneOptions } from "./lane.ts";
+import { ENVELOPE_BYTES, type Envelope, Lane, type LaneOptions, serverTimeoutMs } from "./lane.ts";
 import { check, type EntryResult, type Fate, fateError, type Refusal, RefusedError, tooLarge } from "./refusal.ts";
 
 /** What any call may carry. */
@@ -112,12 +112,15 @@ export class ClientCore {
       const deadlineMs = this.#deadlineMs(options);
       const collector = new Collector<T>(encoded.length, signal, resolve, reject);
       const alone: CollectedEntry<T>[] = [];
-      encoded.forEach((one, index) => {
-        if (one.kind === "refused") return collector.put(index, { kind: "refused", error: one.error });
+      for (const [index, one] of encoded.entries()) {
+        if (one.kind === "refused") {
+          collector.put(index, { kind: "refused", error: one.error });
+          continue;
+        }
         const entry = new CollectedEntry(one.entry, deadlineMs, collector, index);
         if (own === undefined) lane.push(entry);
         else alone.push(entry);
-      });
+      }
       if (own !== undefined) for (const chunk of this.#chunks(alone)) lane.sendAlone(chunk, own);
     });
   }
@@ -136,9 +139,12 @@ export class ClientCore {
     const { signal, waitMs = 0, abandoned } = options;
     return new Promise<Answer<V>>((resolve, reject) => {
       const isRead = READS.has(verb);
+      const attemptTimeoutMs = options.attemptTimeoutMs ?? this.settings.attemptTimeoutMs;
+      const timeoutMs = serverTimeoutMs(attemptTimeoutMs);
       const request = {
         ...(isRead ? {} : { requestId: this.requestId() }),
         ...(VERBS_WITH_AFTER.has(verb) ? { after: this.sequenceSeen } : {}),
+        ...(timeoutMs === undefined ? {} : { timeoutMs }),
         ...withoutUndefined(fields),
       };
       const refusal = check(REQUESTS[verb], request);
@@ -147,7 +153,7 @@ export class ClientCore {
       const bytes = encoder.encode(JSON.stringify(request));
       if (bytes.length > REQUEST_BYTES_MAX)
         return reject(new RefusedError(tooLarge("the request", bytes.length, REQUEST_BYTES_MAX)));
-      const { shard, principal, attemptTimeoutMs, onBackpressure } = this.settings;
+      const { shard, principal, onBackpressure } = this.settings;
       const saw = (sequence: number): void => this.#saw(sequence);
       const owner = new Call<V>(verb, { signal, resolve, reject, saw, abandoned });
       const hasOwnAfter = "after" in fields && fields.after !== undefined;
@@ -155,7 +161,7 @@ export class ClientCore {
         subject: rpcSubject(shard, verb, principal),
         bytes,
         deadlineMs: this.#deadlineMs(options) + waitMs,
-        attemptTimeoutMs: waitMs + (options.attemptTimeoutMs ?? attemptTimeoutMs),
+        attemptTimeoutMs: waitMs + attemptTimeoutMs,
         onBackpressure,
         renew:
           "after" in request && !hasOwnAfter
@@ -192,7 +198,8 @@ export class ClientCore {
   ): { readonly reason: unknown } | undefined {
     if (this.#closedBy !== undefined) return { reason: this.#closedBy };
     if (signal?.aborted === true) return { reason: signal.reason };
-    const refusal = encoded?.kind === "refused" ? encoded.error : own === undefined ? undefined : check(OwnEnvelope, own);
+    const refusal =
+      encoded?.kind === "refused" ? encoded.error : own === undefined ? undefined : check(OwnEnvelope, own);
     return refusal === undefined ? undefined : { reason: new RefusedError(refusal) };
   }
 

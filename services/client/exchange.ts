@@ -9,6 +9,9 @@ import { type InboxHandler, ReplyInbox } from "./reply-inbox.ts";
 /** Longest rest before the first repeat, and before any. Each is drawn between 40 % and 100 %. ms. */
 const REST_FIRST_MS = 50;
 const REST_MAX_MS = 500;
+/** How much longer than the server may take we wait for its word, at most, and as a part of that time. ms. */
+const MARGIN_MS_MAX = 250;
+const MARGIN_PART = 0.1;
 /** Rest after a backpressure that does not say how long. ms. */
 const RETRY_AFTER_DEFAULT_MS = 250;
 
@@ -37,7 +40,7 @@ export interface ExchangeOptions {
   readonly bytes: Uint8Array;
   /** ms on the monotonic clock. */
   readonly deadlineMs: number;
-  /** How long one attempt may stay without an answer before the same bytes are sent again. ms. */
+  /** How long the server may take for one attempt; a little later the same bytes are sent again. ms. */
   readonly attemptTimeoutMs: number;
   readonly onBackpressure: OnBackpressure;
   /** New bytes for a request that was refused with `request_expired` before any attempt can have had an effect. */
@@ -91,6 +94,7 @@ class Exchange implements Deadline {
     return { kind: isUnknown ? "unknown" : "undecided", last: this.phase === "sent" ? "timeout" : this.last };
   }
 }
+
 export type { Exchange };
 
 /** All requests of one client that are under way. */
@@ -148,8 +152,12 @@ export class Exchanges implements InboxHandler {
     const [exchange, attempt] = this.#find(token);
     if (exchange === undefined) return;
     const body = parseObject(payload);
-    if (body === undefined) return this.#repeat(exchange, attempt, "a reply that is no JSON object");
-    if (body["error"] !== undefined) return this.#refused(exchange, attempt, body["error"]);
+    if (body === undefined) this.#repeat(exchange, attempt, "a reply that is no JSON object");
+    else if (body["error"] !== undefined) this.#refused(exchange, attempt, body["error"]);
+    else this.#replied(exchange, attempt, body);
+  }
+
+  #replied(exchange: Exchange, attempt: number, body: Readonly<Record<string, unknown>>): void {
     exchange.refusal = undefined;
     const sentAtMs = exchange.sentAtMs[attempt - 1];
     if (sentAtMs === undefined) return; // not an attempt of ours: somebody else writes to our inbox
@@ -188,7 +196,10 @@ export class Exchanges implements InboxHandler {
   due(exchange: Exchange, nowMs: number): void {
     if (nowMs >= exchange.deadlineMs) {
       const next = exchange.owner.outOfTime(nowMs, exchange.fate);
-      if (next === undefined) return void this.#end(exchange);
+      if (next === undefined) {
+        this.#end(exchange);
+        return;
+      }
       exchange.deadlineMs = next;
     }
     if (exchange.phase === "sent" && nowMs >= exchange.attemptEndsMs) {
@@ -204,35 +215,43 @@ export class Exchanges implements InboxHandler {
   }
 
   #send(exchange: Exchange): void {
-    if (!this.#inbox.connected) return this.#park(exchange);
     const attempt = exchange.attempt + 1;
     const nowMs = this.#clock.monotonicMs();
-    if (!this.#inbox.send(exchange.options.subject, exchange.bytes, `${exchange.id}-${attempt}`)) return this.#park(exchange);
+    const { subject } = exchange.options;
+    if (!this.#inbox.connected || !this.#inbox.send(subject, exchange.bytes, `${exchange.id}-${attempt}`)) {
+      this.#park(exchange);
+      return;
+    }
     this.attempts += 1;
     exchange.attempt = attempt;
     exchange.phase = "sent";
     exchange.refusal = undefined;
     exchange.sentAtMs.push(nowMs);
-    exchange.attemptEndsMs = nowMs + exchange.options.attemptTimeoutMs;
+    const { attemptTimeoutMs } = exchange.options;
+    exchange.attemptEndsMs = nowMs + attemptTimeoutMs + Math.min(MARGIN_MS_MAX, attemptTimeoutMs * MARGIN_PART);
     this.#schedule(exchange);
   }
 
   #refused(exchange: Exchange, attempt: number, value: unknown): void {
     const parsed = ErrorBodySchema.safeParse(value);
-    if (!parsed.success) return this.#repeat(exchange, attempt, "a refusal that is none");
+    if (!parsed.success) {
+      this.#repeat(exchange, attempt, "a refusal that is none");
+      return;
+    }
     const error = parsed.data;
     const { renew, onBackpressure } = exchange.options;
     if (error.code === "request_expired" && renew !== undefined && !exchange.isUnknown && !exchange.isRenewed) {
       exchange.isRenewed = true;
       exchange.bytes = renew();
-      return this.#send(exchange);
+      this.#send(exchange);
+    } else if (!error.retryable || (error.definite && onBackpressure === "throw")) this.#end(exchange).refused(error);
+    else if (!error.definite) this.#repeat(exchange, attempt, error.code);
+    else {
+      exchange.isUnknown = false;
+      exchange.refusal = error;
+      exchange.last = error.code;
+      this.#rest(exchange, jitteredUp(error.retryAfterMs ?? RETRY_AFTER_DEFAULT_MS, this.#random()));
     }
-    if (!error.retryable || (error.definite && onBackpressure === "throw")) return this.#end(exchange).refused(error);
-    if (!error.definite) return this.#repeat(exchange, attempt, error.code);
-    exchange.isUnknown = false;
-    exchange.refusal = error;
-    exchange.last = error.code;
-    this.#rest(exchange, jitteredUp(error.retryAfterMs ?? RETRY_AFTER_DEFAULT_MS, this.#random()));
   }
 
   /** After an answer that leaves the outcome open. One to an attempt that was already given up changes nothing. */

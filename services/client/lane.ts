@@ -4,12 +4,17 @@
  */
 import assert from "node:assert/strict";
 import type { OperatingError } from "../../contracts/errors.ts";
-import { ENTRIES_PER_REQUEST_MAX, REQUEST_BYTES_MAX } from "../../contracts/limits.ts";
+import {
+  ENTRIES_PER_REQUEST_MAX,
+  REQUEST_BYTES_MAX,
+  TIMEOUT_MS_DEFAULT,
+  TIMEOUT_MS_MAX,
+} from "../../contracts/limits.ts";
 import { REPLIES } from "../../contracts/replies.ts";
 import type { Verb } from "../../contracts/subjects.ts";
 import type { Deadline } from "./deadline-wheel.ts";
 import type { Entry } from "./entry.ts";
-import type { AnsweredAttempt, ExchangeOptions, Exchanges, ExchangeOwner, OnBackpressure } from "./exchange.ts";
+import type { AnsweredAttempt, ExchangeOptions, ExchangeOwner, Exchanges, OnBackpressure } from "./exchange.ts";
 import { type Fate, fateError, type Refusal } from "./refusal.ts";
 
 /** Room for what stands around the entries of a request: ids, sequence, separators. Bytes. */
@@ -46,6 +51,12 @@ export interface Envelope {
   readonly after?: number | undefined;
   readonly extendMs?: number | undefined;
   readonly attemptTimeoutMs?: number | undefined;
+}
+
+/** What a request says about how long the server may take; undefined for the server's default. ms. */
+export function serverTimeoutMs(attemptTimeoutMs: number): number | undefined {
+  if (attemptTimeoutMs === TIMEOUT_MS_DEFAULT) return undefined;
+  return Math.min(Math.max(Math.round(attemptTimeoutMs), 1), TIMEOUT_MS_MAX);
 }
 
 type EntryOutcome = { readonly error?: Refusal } & Readonly<Record<string, unknown>>;
@@ -279,14 +290,18 @@ class Batch<T> implements ExchangeOwner {
   #encode(): Uint8Array {
     const { field, after } = this.#lane.options;
     const { extendMs } = this.#envelope;
+    const timeoutMs = serverTimeoutMs(this.#envelope.attemptTimeoutMs ?? this.#lane.options.attemptTimeoutMs);
     const hasOwnIds = this.#entries.some((entry) => entry.hasRequestId);
     const fields = [
       hasOwnIds ? "" : `"requestId":${JSON.stringify(this.#requestId)}`,
       this.#envelope.after === undefined ? after() : `"after":${this.#envelope.after}`,
+      timeoutMs === undefined ? "" : `"timeoutMs":${timeoutMs}`,
       extendMs === undefined ? "" : `"extendMs":${extendMs}`,
     ].filter((text) => text !== "");
     const texts = this.#entries.map((entry, index) =>
-      !hasOwnIds || entry.hasRequestId ? entry.text : `${entry.text.slice(0, -1)},"requestId":"${this.#requestId}/${index}"}`,
+      !hasOwnIds || entry.hasRequestId
+        ? entry.text
+        : `${entry.text.slice(0, -1)},"requestId":"${this.#requestId}/${index}"}`,
     );
     return Buffer.from(`{${fields.join(",")}${fields.length > 0 ? "," : ""}"${field}":[${texts.join(",")}]}`, "utf8");
   }

@@ -106,7 +106,8 @@ export class LeaseClient {
   static async connect(options: LeaseClientOptions): Promise<LeaseClient> {
     const settings = clientSettings(options);
     const { connection, servers, nats } = options;
-    const used = connection ?? (await connectNats({ ...nats, servers: servers ?? [], name: `omnirelay ${settings.peerId}` }));
+    const used =
+      connection ?? (await connectNats({ ...nats, servers: servers ?? [], name: `omnirelay ${settings.peerId}` }));
     const core = new ClientCore(used, settings, options.clock ?? createClock());
     return new LeaseClient(core, used, connection === undefined);
   }
@@ -254,7 +255,10 @@ export class LeaseClient {
     return (await this.#core.call("list", { ...fields, ...filter }, call)).reply;
   }
   /** Every item that matches, page by page: one that changes meanwhile may be missed or come in its newer state. */
-  async *listAll(filter: Omit<ListFilter, "cursor"> = {}, options: ReadOptions = {}): AsyncGenerator<ItemRecord, void, void> {
+  async *listAll(
+    filter: Omit<ListFilter, "cursor"> = {},
+    options: ReadOptions = {},
+  ): AsyncGenerator<ItemRecord, void, void> {
     let cursor: string | undefined;
     do {
       const page = await this.list({ ...filter, cursor }, options);
@@ -293,7 +297,8 @@ export class LeaseClient {
     if (items.some((item) => item.requestId !== undefined))
       return "requestId: a request-level requestId and a requestId of an item exclude each other";
     // The index in the request is part of what is remembered, so leaving one out would shift the others.
-    if (encoded.some((one) => one.kind === "refused")) return "items: one of them is not valid, and a requestId names all of them";
+    if (encoded.some((one) => one.kind === "refused"))
+      return "items: one of them is not valid, and a requestId names all of them";
     if (this.#core.requestCount(encoded) > 1)
       return "requestId: names one request, but the items need several; give each item its own requestId";
     return undefined;
@@ -310,6 +315,10 @@ function extension({ extendMs, attemptTimeoutMs }: HeartbeatOptions): Envelope |
   return extendMs === undefined ? undefined : { extendMs, attemptTimeoutMs };
 }
 
-function readParts({ minSequence, consistent, ...call }: ReadOptions): [Pick<ReadOptions, "minSequence" | "consistent">, CallOptions] {
+function readParts({
+  minSequence,
+  consistent,
+  ...call
+}: ReadOptions): [Pick<ReadOptions, "minSequence" | "consistent">, CallOptions] {
   return [{ minSequence, consistent }, call];
 }

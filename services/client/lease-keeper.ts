@@ -136,19 +136,25 @@ export class LeaseKeeper {
     try {
       results = await this.#client.heartbeatMany(
         due.map((held) => held.lease),
-        { timeoutMs: Math.max(periodMs, BEAT_TIMEOUT_MS_MIN), attemptTimeoutMs: Math.max(periodMs / 3, BEAT_TIMEOUT_MS_MIN / 2) },
+        {
+          timeoutMs: Math.max(periodMs, BEAT_TIMEOUT_MS_MIN),
+          attemptTimeoutMs: Math.max(periodMs / 3, BEAT_TIMEOUT_MS_MIN / 2),
+        },
       );
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       results = error instanceof BatchError ? (error.results as typeof results) : [];
       this.#listener.failed(error, undefined);
     }
-    due.forEach((held, index) => this.#answered(held, results[index]));
+    for (const [index, held] of due.entries()) this.#answered(held, results[index]);
   }
 
   #answered(held: HeldLease, result: EntryResult<Renewal> | undefined): void {
     if (held.state === "ended") return;
-    if (result?.kind === "ok") return this.renewed(held, result.value);
+    if (result?.kind === "ok") {
+      this.renewed(held, result.value);
+      return;
+    }
     const code = result?.error.code ?? "";
     if (isLost(code)) {
       // The shard may have the settlement already, so that it is the settlement's answer that counts.

@@ -17,7 +17,8 @@ export interface HandlerContext {
   readonly heartbeat: (extendMs?: number) => Promise<Renewal>;
 }
 /** Works on one item. What it returns is the result of the completion, text of at most 8 KiB; what it throws fails the item. */
-export type LeaseHandler = (lease: Lease, context: HandlerContext) => Promise<string | undefined | void>;
+// biome-ignore lint/suspicious/noConfusingVoidType: a handler without a result is an async function that returns nothing.
+export type LeaseHandler = (lease: Lease, context: HandlerContext) => Promise<string | void>;
 
 const Settings = z.strictObject({
   concurrency: z.int().min(1).max(10_000).default(1),
@@ -60,7 +61,9 @@ const REST_MAX_MS = 10_000;
 
 /** `idle` until `start`, `running` until `stop`, `stopping` while draining, then `stopped` for good. */
 type WorkerState = "idle" | "running" | "stopping" | "stopped";
-type Outcome = { readonly kind: "done"; readonly result: string | undefined } | { readonly kind: "threw"; readonly error: unknown };
+type Outcome =
+  | { readonly kind: "done"; readonly result: string | undefined }
+  | { readonly kind: "threw"; readonly error: unknown };
 interface Waiter {
   readonly isOver: () => boolean;
   readonly resolve: () => void;
@@ -244,7 +247,8 @@ export class LeaseWorker {
         if (isHeld(held)) this.#keeper.renewed(held, renewal);
         return renewal;
       } catch (error) {
-        if (error instanceof RefusedError && isLost(error.code) && held.state === "running") this.#keeper.lose(held, error.code);
+        if (error instanceof RefusedError && isLost(error.code) && held.state === "running")
+          this.#keeper.lose(held, error.code);
         throw error;
       }
     };
@@ -306,7 +310,8 @@ export class LeaseWorker {
 
   #lost(held: HeldLease, reason: LostReason): void {
     this.#events.emit("lost", { lease: held.lease, reason });
-    if (!held.isHandled) this.#freed();
+    if (held.isHandled) this.#changed();
+    else this.#freed();
   }
 
   #freed(): void {
@@ -328,7 +333,12 @@ export class LeaseWorker {
       await this.#until(isDrained, running.length > 0 ? abortGraceMs : 0);
       for (const held of running) {
         if (held.state !== "running") continue;
-        this.#report(new OperatingError("handler_did_not_stop", `the handler of item ${held.lease.itemId} runs on`, { definite: true }), held.lease);
+        this.#report(
+          new OperatingError("handler_did_not_stop", `the handler of item ${held.lease.itemId} runs on`, {
+            definite: true,
+          }),
+          held.lease,
+        );
         void this.#release(held, { timeoutMs: RELEASE_TIMEOUT_MS });
       }
       await this.#until(() => this.#keeper.size === 0, RELEASE_TIMEOUT_MS);

@@ -20,5 +20,5 @@ export {
   type Settled,
 } from "./lease-client.ts";
 export { type HandlerContext, type LeaseHandler, LeaseWorker, type LeaseWorkerOptions } from "./lease-worker.ts";
-export { BatchError, type EntryResult, type Refusal, RefusedError, valueOf } from "./refusal.ts";
+export { BatchError, type EntryResult, type Refusal, RefusedError, unwrap } from "./refusal.ts";
 export { DrainError, FatalItemError, LeaseLostError, type LostReason, type WorkerEvents } from "./worker-events.ts";

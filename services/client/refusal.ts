@@ -46,7 +46,7 @@ export type EntryResult<T> =
   | { readonly kind: "refused"; readonly error: Refusal };
 
 /** The value of a result; throws its refusal. */
-export function valueOf<T>(result: EntryResult<T>): T {
+export function unwrap<T>(result: EntryResult<T>): T {
   if (result.kind === "refused") throw new RefusedError(result.error);
   return result.value;
 }
@@ -87,7 +87,9 @@ export function fateError(fate: Fate, verb: string, isMutation: boolean): Refuse
 export function check<Schema extends z.ZodType>(schema: Schema, value: unknown): Refusal | undefined {
   const parsed = schema.safeParse(value);
   if (parsed.success) return undefined;
-  const issues = parsed.error.issues.slice(0, ISSUES_MAX).map(({ path, message }) => ({ path: path.join("."), message }));
+  const issues = parsed.error.issues
+    .slice(0, ISSUES_MAX)
+    .map(({ path, message }) => ({ path: path.join("."), message }));
   const first = issues[0];
   return errorBody("invalid_argument", `${first?.path === "" ? "" : `${first?.path}: `}${first?.message}`, {
     details: { issues },

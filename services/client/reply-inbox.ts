@@ -87,5 +87,7 @@ export class ReplyInbox {
 
 /** The inbox prefix that the connection was opened with; nats.js keeps it in its options. */
 function inboxPrefixOf(connection: NatsConnection): string {
-  return (connection as NatsConnection & { readonly options?: { readonly inboxPrefix?: string } }).options?.inboxPrefix ?? "";
+  return (
+    (connection as NatsConnection & { readonly options?: { readonly inboxPrefix?: string } }).options?.inboxPrefix ?? ""
+  );
 }

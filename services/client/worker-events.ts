@@ -54,8 +54,12 @@ const CODE = /^[A-Za-z0-9_.-]+$/;
 /** What is written about an item whose handler threw. */
 export function failureOf(error: unknown): Failure {
   const { message, code, name } =
-    error instanceof Error ? (error as Error & { readonly code?: unknown }) : { message: String(error), code: undefined, name: "" };
-  const usable = [code, name].find((text) => typeof text === "string" && CODE.test(text) && text.length <= FAILURE_CODE_LENGTH_MAX);
+    error instanceof Error
+      ? (error as Error & { readonly code?: unknown })
+      : { message: String(error), code: undefined, name: "" };
+  const usable = [code, name].find(
+    (text) => typeof text === "string" && CODE.test(text) && text.length <= FAILURE_CODE_LENGTH_MAX,
+  );
   // A cut through a surrogate pair would make text that the log cannot carry.
   const reason = (message === "" ? name || "unknown" : message).slice(0, REASON_LENGTH_MAX).toWellFormed();
   return { reason, code: usable as string | undefined, requeue: !(error instanceof FatalItemError) };

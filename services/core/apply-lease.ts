@@ -36,24 +36,33 @@ export function applyLeased(state: ShardState, event: EventOf<"leased">, meta: E
   assert(item.status === "pending", `leased while ${item.status}`);
   assert(event.attempt === item.attempt + 1, `attempt ${event.attempt} after ${item.attempt}`);
   state.ready.take(item);
-  const fixed = {
+  const peerId = state.intern(actor.peerId);
+  const request = requestOf(state, actor.principal, actor.requestId, actor.digest);
+  const lease: LiveLease = {
     token: tokenOf(state.tokenEpoch, state.sequence),
     principal: state.intern(actor.principal),
-    peerId: state.intern(actor.peerId),
+    peerId,
     grantedAt: meta.at,
     grantMs: event.durationMs,
-    request: requestOf(state, actor.principal, actor.requestId, actor.digest),
+    request,
+    high: 0,
+    low: 0,
+    renewedAt: meta.at,
+    durationMs: event.durationMs,
+    expiresAt: event.expiresAt,
   };
-  const { high, low } = hashLease(fixed);
-  item.lease = { ...fixed, high, low, renewedAt: meta.at, durationMs: event.durationMs, expiresAt: event.expiresAt };
+  const { high, low } = hashLease(lease);
+  lease.high = high;
+  lease.low = low;
+  item.lease = lease;
   item.status = "leased";
   item.attempt = event.attempt;
   item.slot = state.leased.length;
   state.leased.push(item);
-  state.leasesByPeer.set(fixed.peerId, (state.leasesByPeer.get(fixed.peerId) ?? 0) + 1);
-  if (fixed.request !== undefined) {
-    fixed.request.items.push(item);
-    fixed.request.liveCount += 1;
+  state.leasesByPeer.set(peerId, (state.leasesByPeer.get(peerId) ?? 0) + 1);
+  if (request !== undefined) {
+    request.items.push(item);
+    request.liveCount += 1;
   }
   state.pending -= 1;
   state.active += 1;
@@ -94,11 +103,10 @@ export function applyCompleted(state: ShardState, event: EventOf<"completed">): 
   state.ready.end(item, false);
   state.items.delete(item.itemId);
   state.unfinished.remove(item);
-  state.enqueueRequests.remove(item);
   state.itemSum.subtract(item.high, item.low);
   state.bodyBytes -= item.bodyBytes;
   state.completedTotal += 1;
-  remember(state, new EndedRecord(item, event.token, lease.principal, event.digest, state.sequence));
+  remember(state, item, new EndedRecord(item, event.token, lease.principal, state.intern(event.digest), state.sequence));
 }
 
 export function applyFailed(state: ShardState, event: EventOf<"failed">, meta: EventMeta): void {
@@ -143,9 +151,9 @@ export function evictRecords(state: ShardState): void {
   }
 }
 
-function remember(state: ShardState, record: EndedRecord): void {
+function remember(state: ShardState, item: Item, record: EndedRecord): void {
   state.records.set(record.itemId, record);
-  state.enqueueRequests.add(record);
+  state.enqueueRequests.replace(item, record);
   const { high, low } = hashRecord(record);
   state.recordSum.add(high, low);
   if (state.newestRecord === undefined) state.oldestRecord = record;

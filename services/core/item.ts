@@ -53,8 +53,9 @@ export interface LiveLease {
   /** Length of the grant, and of every renewal that names no other. ms. */
   readonly grantMs: number;
   readonly request: LeaseRequestRecord | undefined;
-  readonly high: number;
-  readonly low: number;
+  /** Hash of the fields above. */
+  high: number;
+  low: number;
   renewedAt: number;
   /** Length since the last renewal. ms. */
   durationMs: number;

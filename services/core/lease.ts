@@ -70,7 +70,7 @@ export function executeLease(
     if (event === undefined) break;
     const item = state.items.get(event.itemId) as Item;
     replyBytesLeft -= leaseLength(item);
-    emitter.emit(event);
+    emitter.emit(event, leasedLength(item));
     granted.push(item);
   }
   return granted.length === 0 ? replyEmpty(state, "none") : replyLeases(state, granted);
@@ -82,7 +82,7 @@ export function decideGrant(state: ShardState, terms: GrantTerms): EventOf<"leas
   if (item === undefined) return undefined;
   const { itemId, resourceType, resourceId } = item;
   if (leaseLength(item) > terms.replyBytesLeft) return undefined;
-  if (EVENT_BYTES + jsonLength(resourceType) + jsonLength(resourceId) > terms.frameBytesLeft) return undefined;
+  if (leasedLength(item) > terms.frameBytesLeft) return undefined;
   return {
     type: "leased",
     actor: 0,
@@ -105,6 +105,11 @@ export function durationRefusal(field: string, durationMs: number, limit: number
 function identityOf(request: RequestOf<"lease">, requestId: string, context: Context) {
   const types = request.resourceTypes === undefined ? [undefined] : [...request.resourceTypes].sort();
   return { requestId, digest: digestFields([context.peerId, request.maxItems, request.leaseDurationMs, ...types]) };
+}
+
+/** Bytes of a `leased` of the item, rounded up. */
+function leasedLength(item: Item): number {
+  return EVENT_BYTES + jsonLength(item.resourceType) + jsonLength(item.resourceId);
 }
 
 /** Bytes that a lease of the item takes in a reply, rounded up. */

@@ -85,11 +85,12 @@ export class Emitter {
     };
   }
 
-  emit(event: LogEvent & { actor: number }): void {
+  /** `bytes`: what the event takes in the frame, where the caller has counted already. */
+  emit(event: LogEvent & { actor: number }, bytes: number = eventLength(event)): void {
     if (this.index === -1) this.index = this.sink.actor(this.actor);
     event.actor = this.index;
     apply(this.state, event, { at: this.at, actor: this.actor });
-    this.bytesLeft -= eventLength(event);
+    this.bytesLeft -= bytes;
     this.sink.push(event);
   }
 }

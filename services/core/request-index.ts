@@ -26,10 +26,23 @@ export class RequestIndex<Entry extends Requested<Entry>> {
 
   add(entry: Entry): void {
     if (entry.requestId === undefined) return;
-    assert(this.find(entry.principal, entry.requestId) === undefined, "a request id has one effect");
-    entry.sameId = this.first.get(entry.requestId);
+    const head = this.first.get(entry.requestId);
+    for (let other = head; other !== undefined; other = other.sameId)
+      assert(other.principal !== entry.principal, "a request id has one effect");
+    entry.sameId = head;
     this.first.set(entry.requestId, entry);
     this.count += 1;
+  }
+
+  /** Puts one entry in the place of another with the same principal and request id. */
+  replace(before: Entry, entry: Entry): void {
+    if (before.requestId === undefined) return;
+    const head = this.first.get(before.requestId);
+    assert(head !== undefined, "the entry is not in the index");
+    if (head === before) this.first.set(before.requestId, entry);
+    else this.entryBefore(head, before).sameId = entry;
+    entry.sameId = before.sameId;
+    before.sameId = undefined;
   }
 
   remove(entry: Entry): void {
@@ -40,12 +53,7 @@ export class RequestIndex<Entry extends Requested<Entry>> {
     if (head === entry) {
       if (entry.sameId === undefined) this.first.delete(entry.requestId);
       else this.first.set(entry.requestId, entry.sameId);
-    } else {
-      let before: Entry = head;
-      while (before.sameId !== undefined && before.sameId !== entry) before = before.sameId;
-      assert(before.sameId === entry, "the entry is not in the index");
-      before.sameId = entry.sameId;
-    }
+    } else this.entryBefore(head, entry).sameId = entry.sameId;
     entry.sameId = undefined;
   }
 
@@ -53,5 +61,12 @@ export class RequestIndex<Entry extends Requested<Entry>> {
     for (const head of this.first.values()) {
       for (let entry: Entry | undefined = head; entry !== undefined; entry = entry.sameId) yield entry;
     }
+  }
+
+  private entryBefore(head: Entry, entry: Entry): Entry {
+    let before: Entry = head;
+    while (before.sameId !== undefined && before.sameId !== entry) before = before.sameId;
+    assert(before.sameId === entry, "the entry is not in the index");
+    return before;
   }
 }

@@ -3,6 +3,8 @@ import { STRIPES } from "./limits.ts";
 
 export class StripedMap<Value> {
   private readonly stripes: Map<string, Value>[] = Array.from({ length: STRIPES }, () => new Map<string, Value>());
+  private lastKey: string | undefined = undefined;
+  private lastValue: Value | undefined = undefined;
 
   get size(): number {
     let size = 0;
@@ -10,15 +12,25 @@ export class StripedMap<Value> {
     return size;
   }
 
+  /** Decide and apply look for the same key one after the other: the last one found is kept at hand. */
   get(key: string): Value | undefined {
-    return this.stripeOf(key).get(key);
+    if (key === this.lastKey) return this.lastValue;
+    const value = this.stripeOf(key).get(key);
+    if (value === undefined) return undefined;
+    this.lastKey = key;
+    this.lastValue = value;
+    return value;
   }
 
   set(key: string, value: Value): void {
     this.stripeOf(key).set(key, value);
+    this.lastKey = key;
+    this.lastValue = value;
   }
 
   delete(key: string): boolean {
+    this.lastKey = undefined;
+    this.lastValue = undefined;
     return this.stripeOf(key).delete(key);
   }
 

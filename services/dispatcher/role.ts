@@ -108,7 +108,19 @@ class Dispatcher implements DispatcherRole {
       if (this.#isStopped) return;
       node.start();
     }
+    await this.#untilServing();
     this.#isStarted = true;
+  }
+
+  /** Until every shard is led by us or by somebody we follow. Throws: OperatingError with the code of a node that halts. */
+  async #untilServing(): Promise<void> {
+    while (!this.#isStopped) {
+      const statuses = this.#nodes.map((node) => node.status());
+      for (const { halt, shard } of statuses)
+        if (halt !== undefined) throw new OperatingError(halt.code, `shard ${shard}: ${halt.message}`, { definite: true });
+      if (statuses.every((status) => isServing(status, this.#settings.peerId))) return;
+      await new Promise<void>((resolve) => void this.#clock.setTimer(NODE_TIMES.tickMs, resolve));
+    }
   }
 
   async stop(): Promise<void> {
@@ -204,6 +216,11 @@ class Dispatcher implements DispatcherRole {
       });
     });
   }
+}
+
+/** Leading, or standing by for a leader that the log names. */
+function isServing({ mode, leader }: NodeStatus, peerId: string): boolean {
+  return mode === "leading" || (mode === "following" && leader !== "" && leader !== peerId);
 }
 
 /** A data folder belongs to the shards that it has served; one that knows only other shards was given by mistake. */

@@ -30,6 +30,7 @@ class ConnectionWatch {
   #connected: boolean;
   #closed: boolean;
   readonly #changes = new Set<(connected: boolean) => void>();
+  readonly #ends = new Set<() => void>();
   readonly #denials = new Set<(denial: Denial) => void>();
 
   constructor(connection: NatsConnection) {
@@ -52,6 +53,12 @@ class ConnectionWatch {
     return { close: () => void this.#changes.delete(handler) };
   }
 
+  /** Calls once when the connection is over for good, connected at that moment or not. */
+  onClosed(handler: () => void): Closable {
+    this.#ends.add(handler);
+    return { close: () => void this.#ends.delete(handler) };
+  }
+
   /** Calls when the server refuses a publish or a subscription of this connection. */
   onDenied(handler: (denial: Denial) => void): Closable {
     this.#denials.add(handler);
@@ -60,13 +67,14 @@ class ConnectionWatch {
 
   async #follow(connection: NatsConnection): Promise<void> {
     for await (const status of connection.status()) {
-      if (status.type === "disconnect" || status.type === "staleConnection" || status.type === "close")
-        this.#set(false);
+      if (status.type === "disconnect" || status.type === "staleConnection") this.#set(false);
       else if (status.type === "reconnect") this.#set(true);
       else if (status.type === "error" && status.error instanceof PermissionViolationError) this.#denied(status.error);
     }
     this.#closed = true;
     this.#set(false);
+    for (const handler of [...this.#ends]) crashOnThrow(handler);
+    this.#ends.clear();
   }
 
   #set(connected: boolean): void {

@@ -54,7 +54,7 @@ interface Session {
 export class Follower implements Closable {
   readonly #options: FollowerOptions;
   readonly #watch: ConnectionWatch;
-  readonly #connectionHook: Closable;
+  readonly #connectionHooks: readonly Closable[];
   readonly #ticker: NodeJS.Timeout;
   #next: number;
   #session: Session | undefined;
@@ -68,11 +68,13 @@ export class Follower implements Closable {
     this.#options = options;
     this.#next = options.fromSequence;
     this.#watch = watchOf(options.connection);
-    this.#connectionHook = this.#watch.onChange((connected) => {
-      this.#drop();
-      if (connected) this.#open();
-      else if (this.#watch.closed) this.#fail(connectionClosed(options.stream));
-    });
+    this.#connectionHooks = [
+      this.#watch.onChange((connected) => {
+        this.#drop();
+        if (connected) this.#open();
+      }),
+      this.#watch.onClosed(() => this.#fail(connectionClosed(options.stream))),
+    ];
     this.#ticker = setInterval(() => this.#tick(), HEARTBEAT_MS);
     if (this.#watch.closed) setImmediate(() => this.#fail(connectionClosed(options.stream)));
     else if (this.#watch.connected) this.#open();
@@ -93,7 +95,7 @@ export class Follower implements Closable {
     if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#ticker);
-    this.#connectionHook.close();
+    for (const hook of this.#connectionHooks) hook.close();
     this.#drop();
   }
 

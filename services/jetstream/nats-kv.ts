@@ -36,21 +36,19 @@ export interface BucketOptions {
 /**
  * Creates the bucket where it does not exist, in the shape of `nats kv add`. Any number of callers at once is fine.
  *
- * Result: whether this call created it.
  * Throws: `jetstream_unavailable`, `jetstream_timeout`, `nats_disconnected`, `jetstream_error`; the bucket may exist then.
  */
-export async function ensureBucket(inbox: Inbox, options: BucketOptions): Promise<boolean> {
+export async function ensureBucket(inbox: Inbox, options: BucketOptions): Promise<void> {
   const { bucket } = options;
   const stream = bucketStream(bucket);
   const known = await askApiAsync(inbox, `STREAM.INFO.${stream}`, undefined);
-  if (known.kind === "ok") return false;
+  if (known.kind === "ok") return;
   const isMissing = known.kind === "api_error" && known.error.errCode === API_CODES.streamMissing;
   if (!isMissing) throw apiFailure(known, `looking for the bucket ${bucket}`, true);
   const created = await askApiAsync(inbox, `STREAM.CREATE.${stream}`, bucketConfig(stream, options));
-  if (created.kind === "ok") return created.value["did_create"] === true;
+  if (created.kind === "ok") return;
   const isTaken = created.kind === "api_error" && created.error.errCode === API_CODES.streamNameInUse;
-  if (isTaken) return false;
-  throw apiFailure(created, `creating the bucket ${bucket}`, false);
+  if (!isTaken) throw apiFailure(created, `creating the bucket ${bucket}`, false);
 }
 
 function bucketConfig(stream: string, options: BucketOptions): object {

@@ -23,8 +23,10 @@ export interface ReadLogRequest {
   readonly from?: number;
   /** Last stream sequence; the log's end at the start of the reading when absent. */
   readonly to?: number;
-  /** Go on with what comes, until `to` or for ever. */
+  /** Go on with what comes, until `to`, the signal or for ever. */
   readonly live?: boolean;
+  /** Ends the reading without an error. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -35,7 +37,7 @@ export async function* readLogMessages(
   connection: NatsConnection,
   request: ReadLogRequest,
 ): AsyncGenerator<LogMessage> {
-  const { region, shard, from = 1, to = Number.MAX_SAFE_INTEGER, live = false } = request;
+  const { region, shard, from = 1, to = Number.MAX_SAFE_INTEGER, live = false, signal } = request;
   const stream = logStream(region, shard);
   const inbox = new Inbox(connection);
   try {
@@ -45,18 +47,27 @@ export async function* readLogMessages(
         definite: true,
       });
     const { firstSequence, lastSequence } = state.info;
-    yield* readRange(inbox, stream, Math.max(from, firstSequence, 1), Math.min(to, lastSequence));
-    if (live && to > lastSequence) yield* followRange(connection, inbox, stream, Math.max(from, lastSequence + 1), to);
+    yield* readRange({ inbox, stream, signal, from: Math.max(from, firstSequence, 1), to: Math.min(to, lastSequence) });
+    if (live && to > lastSequence)
+      yield* followRange(connection, { inbox, stream, signal, from: Math.max(from, lastSequence + 1), to });
   } finally {
     inbox.close();
   }
 }
 
+interface Range {
+  readonly inbox: Inbox;
+  readonly stream: string;
+  readonly from: number;
+  readonly to: number;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** Several reads under way, handed out in order. */
-async function* readRange(inbox: Inbox, stream: string, from: number, to: number): AsyncGenerator<LogMessage> {
+async function* readRange({ inbox, stream, from, to, signal }: Range): AsyncGenerator<LogMessage> {
   const reads: Promise<LogMessage | undefined>[] = [];
   let next = from;
-  for (let sequence = from; sequence <= to; sequence += 1) {
+  for (let sequence = from; sequence <= to && signal?.aborted !== true; sequence += 1) {
     while (next <= to && reads.length < READS_MAX) {
       const read = readOne(inbox, stream, next);
       // A read that fails is met when its turn comes; until then its rejection is not an unhandled one.
@@ -84,16 +95,13 @@ async function readOne(inbox: Inbox, stream: string, sequence: number): Promise<
   }
 }
 
-async function* followRange(
-  connection: NatsConnection,
-  inbox: Inbox,
-  stream: string,
-  from: number,
-  to: number,
-): AsyncGenerator<LogMessage> {
+async function* followRange(connection: NatsConnection, range: Range): AsyncGenerator<LogMessage> {
+  const { inbox, stream, from, to, signal } = range;
   const waiting: LogMessage[] = [];
   let failure: OperatingError | undefined;
   let wake: () => void = () => undefined;
+  const onAbort = (): void => wake();
+  signal?.addEventListener("abort", onAbort);
   const follower = new Follower({
     connection,
     inbox,
@@ -112,7 +120,7 @@ async function* followRange(
     },
   });
   try {
-    for (;;) {
+    while (signal?.aborted !== true) {
       const message = waiting.shift();
       if (message !== undefined) {
         if (message.streamSequence <= to) yield message;
@@ -126,6 +134,7 @@ async function* followRange(
       });
     }
   } finally {
+    signal?.removeEventListener("abort", onAbort);
     follower.close();
   }
 }

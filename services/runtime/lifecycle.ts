@@ -63,13 +63,13 @@ export async function runProcess<Schema extends z.ZodObject>(definition: Process
     if (exit.isStopping()) return await exit.stop(EXIT_CODES.ok);
     const startedAt = performance.now();
     await role.start();
-    if (exit.isStopping()) return exit.never;
+    if (exit.isStopping()) return await exit.never;
     reporter.info("ready", {
       role: role.name,
       detail: role.ready().detail,
       startMs: Math.round(performance.now() - startedAt),
     });
-    if (role.finished === undefined) return exit.never;
+    if (role.finished === undefined) return await exit.never;
     const code = await role.finished();
     return await exit.stop(code);
   } catch (error) {

@@ -114,7 +114,8 @@ class Seeder implements SeederRole {
       const entries = Array.from({ length: count }, (_, index) => this.#entry(sent + index, story.next().value));
       await Promise.all([...this.#clients.keys()].map((shard) => this.#enqueue(shard, entries)));
       sent += count;
-      if (rate !== undefined) await this.#wait(startedAt + (sent / rate) * 1_000 - performance.now());
+      // What was there already is no load, so a run that goes on after a restart catches up with itself at once.
+      if (rate !== undefined) await this.#wait(startedAt + (this.#counts.enqueued / rate) * 1_000 - performance.now());
     }
     if (items !== undefined && !this.#stop.signal.aborted) this.#reporter.info("seeded", { items, ...this.#counts });
   }

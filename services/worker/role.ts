@@ -43,6 +43,8 @@ export interface WorkerRole extends Role {
 const CLOSE_MS = 2_500;
 /** Pause before a shard without a leader is asked again for its log id. ms. */
 const LEADER_WAIT_MS = 500;
+/** Pause before the store is tried again for an item whose lease is kept alive meanwhile. ms. */
+const STORE_RETRY_MS = 1_000;
 
 export function createWorkerRole(settings: WorkerSettings, deps: { readonly reporter: Reporter }): WorkerRole {
   return new LakehouseWorker(settings, deps.reporter);
@@ -60,6 +62,8 @@ class LakehouseWorker implements WorkerRole {
   readonly #catalogs = new Map<string, Catalog>();
   readonly #counts = { completed: 0, applied: 0, failed: 0, deadLettered: 0, lost: 0 };
   #detail = "starting";
+  /** Why the store cannot be written; undefined while it can. */
+  #storeProblem: string | undefined;
   #isStarted = false;
   #stopped: Promise<void> | undefined;
 
@@ -81,7 +85,7 @@ class LakehouseWorker implements WorkerRole {
       worker.start();
     }
     this.#isStarted = true;
-    this.#detail = `leasing from ${shards.join(", ")}`;
+    this.#detail = `${peerId} leases from ${shards.join(", ")}`;
   }
 
   stop(): Promise<void> {
@@ -91,6 +95,7 @@ class LakehouseWorker implements WorkerRole {
   }
 
   ready(): Readiness {
+    if (this.#storeProblem !== undefined) return { ready: false, detail: this.#storeProblem };
     return { ready: this.#isStarted && !this.#stop.signal.aborted, detail: this.#detail };
   }
 
@@ -132,13 +137,34 @@ class LakehouseWorker implements WorkerRole {
     }
   }
 
+  /**
+   * Repeats what the store could not do (full, busy, unwritable) for as long as the lease is ours: that is no failure of the item, and
+   * counting it as one would end in a dead letter for every item of a full disk.
+   */
+  async #withStore<T>(shard: string, signal: AbortSignal, apply: () => Promise<T>): Promise<T> {
+    while (true) {
+      try {
+        const value = await apply();
+        this.#storeProblem = undefined;
+        return value;
+      } catch (error) {
+        if (!(error instanceof OperatingError && error.code.startsWith("store_"))) throw error;
+        if (this.#storeProblem === undefined)
+          this.#reporter.error("store_unusable", { shard, code: error.code, error });
+        this.#storeProblem = error.message;
+        await delay(STORE_RETRY_MS, undefined, { signal }).catch(() => {});
+        if (signal.aborted) throw error;
+      }
+    }
+  }
+
   #createWorker(client: LeaseClient, catalog: Catalog): LeaseWorker {
     const { concurrency, prefetch, stopTimeoutMs } = this.#settings;
     const { shard } = client;
     const apply = lakehouseHandler(catalog);
     const worker = new LeaseWorker(client, {
       handler: async (lease, context) => {
-        const result = await apply(lease, context);
+        const result = await this.#withStore(shard, context.signal, () => apply(lease, context));
         if (result === APPLIED) this.#counts.applied += 1;
         return result;
       },

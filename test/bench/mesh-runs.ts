@@ -1,6 +1,5 @@
 /** The mesh measured through its own SDK: in batches, and by single calls that the SDK coalesces. */
-import { LeaseClient } from "../../services/client/mod.ts";
-import { LeaseWorker } from "../../services/client/mod.ts";
+import { LeaseClient, LeaseWorker, unwrap } from "../../services/client/mod.ts";
 import { assertSame } from "./raw-requests.ts";
 
 const BATCH = 100;
@@ -31,8 +30,7 @@ export async function runBatches(url: string, shard: string, items: number, body
       next += BATCH;
       const batch = Array.from({ length: Math.min(BATCH, items - from) }, (_, index) => itemOf(from + index, body));
       for (const result of await client.enqueueMany(batch)) {
-        if (!result.ok) throw new Error(result.error.message);
-        enqueued.add(result.value.itemId);
+        enqueued.add(unwrap(result).itemId);
       }
     }
   });
@@ -43,7 +41,7 @@ export async function runBatches(url: string, shard: string, items: number, body
       if (leases.length === 0) return;
       const results = await client.completeMany(leases);
       for (const [index, result] of results.entries()) {
-        if (!result.ok) throw new Error(result.error.message);
+        unwrap(result);
         completed.add(leases[index]?.itemId ?? "");
       }
     }

@@ -65,7 +65,7 @@ describe("a server that was started", () => {
 
   test("does not answer while it is paused, and goes on afterwards", async () => {
     const server = await natsServer({ cleanup: onTestFinished });
-    server.pause();
+    await server.pause();
     await expect(readGreeting(server, 100)).rejects.toThrow("no answer within 100 ms");
     server.resume();
     expect(await readGreeting(server, 5_000)).toMatchObject({ server_name: server.serverName });
@@ -73,7 +73,7 @@ describe("a server that was started", () => {
 
   test("stops in order also when it is paused, and stopping twice is harmless", async () => {
     const server = await natsServer({ cleanup: onTestFinished });
-    server.pause();
+    await server.pause();
     await Promise.all([server.stop(), server.stop()]);
     expect(await server.exited).toEqual({ code: 0, signal: null, lastLogLine: "[INF] Server Exiting.." });
     expect(readdirSync(server.storeDir).toSorted()).toEqual(["jetstream", "nats-server.lock", "nats-server.log"]);
@@ -247,7 +247,10 @@ async function startedByAnotherProcess(storeDir: string, how: "setpriv" | "watch
     stdio: ["ignore", "pipe", "inherit"],
   });
   onTestFinished(() => void parent.kill("SIGKILL"));
-  const [line] = await once(createInterface({ input: parent.stdout }), "line");
+  const gone = once(parent, "exit").then(([code]) => Promise.reject(new Error(`the other process ended with ${code}`)));
+  // After it was killed nobody waits for this any more.
+  gone.catch(() => {});
+  const [line] = await Promise.race([once(createInterface({ input: parent.stdout }), "line"), gone]);
   return { serverPid: Number(line), kill: () => parent.kill("SIGKILL") };
 }
 

@@ -31,7 +31,9 @@ function markdownOf(command: Command, program: Command): string {
   // `outputHelp` and not `helpInformation`: only the former has the examples behind the help.
   command.configureOutput({
     ...command.configureOutput(),
-    writeOut: (part) => void (text += part),
+    writeOut: (part) => {
+      text += part;
+    },
     getOutHelpWidth: () => 110,
   });
   command.outputHelp();

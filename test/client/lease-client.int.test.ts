@@ -1,0 +1,467 @@
+/** What the client promises on the wire: how calls share requests, how requests are repeated, and what is said when nothing is known. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { OperatingError } from "../../contracts/errors.ts";
+import type { NatsServer } from "../../infra/nats-server/embedded.ts";
+import { BatchError, bytes, decodeBody, json, LeaseClient, RefusedError } from "../../services/client/mod.ts";
+import { failOnLeakedSuiteServers, natsAvailability, natsServer, skipWithoutNats } from "../support/nats.ts";
+import { type ClientWorld, clientWorld, item, signal, type WorldOptions } from "./client-world.ts";
+import { refusal } from "./shard-double.ts";
+
+let server: NatsServer & AsyncDisposable;
+beforeEach(skipWithoutNats);
+beforeAll(async () => {
+  if ((await natsAvailability()).available) server = (await natsServer({ scope: "suite" })) as typeof server;
+});
+afterAll(failOnLeakedSuiteServers);
+afterAll(() => server?.[Symbol.asyncDispose]());
+
+const world = (cleanup: WorldOptions["cleanup"], more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
+  clientWorld({ url: server.url, cleanup, ...more });
+const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => "no error",
+    (error: { readonly code?: string }) => error.code ?? error,
+  );
+
+describe("every verb", () => {
+  test("goes through a shard and back", async ({ onTestFinished }) => {
+    const { client } = await world(onTestFinished, { client: { peerName: "one" } });
+    const { itemId, duplicate } = await client.enqueue({ ...item("orders"), ...json({ n: 1 }) });
+    expect(duplicate).toBe(false);
+    expect(await client.get(itemId)).toMatchObject({ status: "pending", item: { body: '{"n":1}' } });
+    const { leases } = await client.lease({ maxItems: 5, leaseDurationMs: 60_000 });
+    expect(leases).toMatchObject([{ itemId, attempt: 1, item: { resourceId: "orders" } }]);
+    const lease = leases[0]!;
+    expect(decodeBody(lease.item)).toEqual({ n: 1 });
+    expect(lease.validUntilMs - client.clock.monotonicMs()).toBeGreaterThan(59_000);
+    expect(await client.get(itemId)).toMatchObject({ lease: { principal: "alice", peerId: "alice--one" } });
+    expect((await client.heartbeat(lease)).validMs).toBe(60_000);
+    expect((await client.heartbeat(lease, { extendMs: 90_000 })).validMs).toBe(90_000);
+    expect(await client.release(lease)).toEqual({ duplicate: false });
+    const again = (await client.lease()).leases[0]!;
+    expect(await client.fail(again, { reason: "no luck", code: "luck" })).toEqual({ outcome: "requeued", duplicate: false });
+    const third = (await client.lease()).leases[0]!;
+    expect(third).toMatchObject({ attempt: 3, lastError: { reason: "no luck", code: "luck" } });
+    expect(await client.complete(third, "fine")).toEqual({ duplicate: false });
+    expect(await client.stats()).toMatchObject({ pending: 0, active: 0, completed: 1 });
+  });
+
+  test("pauses, resumes and configures the shard", async ({ onTestFinished }) => {
+    const { client } = await world(onTestFinished);
+    await client.enqueue(item("a"));
+    expect(await client.pause()).toMatchObject({ paused: true });
+    expect(await client.lease()).toEqual({ leases: [], reason: "paused" });
+    expect(await client.resume()).toMatchObject({ paused: false });
+    expect(await client.configure({ maxAttempts: 2 })).toMatchObject({ options: { maxAttempts: 2 } });
+    expect((await client.lease()).leases).toHaveLength(1);
+  });
+
+  test("lists every item over its pages", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    await client.enqueueMany(Array.from({ length: 25 }, (_, index) => item(`r${index}`)));
+    const ids: (string | undefined)[] = [];
+    for await (const record of client.listAll({ limit: 10 })) ids.push(record.item?.resourceId);
+    expect(ids).toEqual(Array.from({ length: 25 }, (_, index) => `r${index}`));
+    expect(shard.of("list").length).toBeGreaterThanOrEqual(3);
+  });
+
+  test("carries bytes and plain text as bodies", async ({ onTestFinished }) => {
+    const { client } = await world(onTestFinished);
+    const data = new Uint8Array([0, 255, 10]);
+    await client.enqueueMany([
+      { ...item("a"), ...bytes(data, "image/png") },
+      { ...item("b"), body: data },
+      { ...item("c"), payloadEncoding: "text/plain", body: "grüße" },
+      item("d"),
+    ]);
+    const { leases } = await client.lease({ maxItems: 4 });
+    expect(leases.map(({ item: { payloadEncoding } }) => payloadEncoding)).toEqual([
+      "image/png;base64",
+      "application/octet-stream;base64",
+      "text/plain",
+      "application/json",
+    ]);
+    expect(leases.map((lease) => decodeBody(lease.item))).toEqual([data, data, "grüße", undefined]);
+  });
+});
+
+describe("calls side by side", () => {
+  test("share one request", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    const all = await Promise.all(Array.from({ length: 300 }, (_, index) => client.enqueue(item(`r${index}`))));
+    expect(shard.of("enqueue")).toHaveLength(1);
+    expect(new Set(all.map(({ itemId }) => itemId)).size).toBe(300);
+  });
+
+  test("gather while the window is full and leave together when a request comes back", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished, { client: { requestsInFlightMax: 1 } });
+    const first = signal<() => void>();
+    shard.judge = () => (shard.of("enqueue").length === 1 ? first.resolve : "serve");
+    const calls = [client.enqueue(item("first"))];
+    const answerFirst = await first.promise;
+    for (let index = 0; index < 50; index += 1) calls.push(client.enqueue(item(`later${index}`)));
+    await Promise.resolve();
+    expect(client.traffic).toEqual({ inFlight: 1, sent: 1 });
+    answerFirst();
+    await Promise.all(calls);
+    expect(shard.of("enqueue").map(({ body }) => (body["items"] as unknown[]).length)).toEqual([1, 50]);
+  });
+
+  test("keep at most the window's requests under way", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished, { client: { requestsInFlightMax: 2, entriesMax: 10 } });
+    const served: (() => void)[] = [];
+    shard.judge = () => (serve) => served.push(serve);
+    const all = Promise.all(Array.from({ length: 50 }, (_, index) => client.enqueue(item(`r${index}`))));
+    await shard.arrived("enqueue", 2);
+    expect(client.traffic.inFlight).toBe(2);
+    for (let count = 3; count <= 5; count += 1) {
+      served.shift()?.();
+      await shard.arrived("enqueue", count);
+      expect(client.traffic.inFlight).toBe(2);
+    }
+    for (const serve of served) serve();
+    await all;
+    expect(shard.of("enqueue")).toHaveLength(5);
+  });
+
+  test("are cut by bytes before a request is too large", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    const body = "x".repeat(60_000);
+    await client.enqueueMany(Array.from({ length: 20 }, (_, index) => ({ ...item(`r${index}`), body })));
+    expect(shard.of("enqueue").map(({ body: { items } }) => (items as unknown[]).length)).toEqual([9, 9, 2]);
+  });
+
+  test("keep their own request ids among those that have none", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    const [own, other] = await Promise.all([client.enqueue(item("a", { requestId: "mine" })), client.enqueue(item("b"))]);
+    const [request] = shard.of("enqueue");
+    expect(request?.body.requestId).toBeUndefined();
+    expect((request?.body["items"] as { requestId: string }[]).map(({ requestId }) => requestId)).toEqual([
+      "mine",
+      expect.stringMatching(/^.{20,}\/1$/),
+    ]);
+    expect(await client.enqueue(item("a", { requestId: "mine" }))).toEqual({ ...own, duplicate: true });
+    expect(other.itemId).not.toBe(own.itemId);
+  });
+
+  test("get each its own refusal", async ({ onTestFinished }) => {
+    const { client } = await world(onTestFinished);
+    await client.enqueue(item("a"));
+    const { leases } = await client.lease();
+    const lease = leases[0]!;
+    const stale = { itemId: lease.itemId, token: lease.token + 1 };
+    const [good, bad] = await Promise.allSettled([client.complete(lease), client.complete(stale)]);
+    expect(good).toMatchObject({ status: "fulfilled" });
+    expect((bad as PromiseRejectedResult).reason).toBeInstanceOf(RefusedError);
+    expect((bad as PromiseRejectedResult).reason).toMatchObject({ code: "stale_token", definite: true, retryable: false });
+    expect(await client.completeMany([lease, stale])).toMatchObject([
+      { kind: "ok", value: { duplicate: true } },
+      { kind: "refused", error: { code: "stale_token" } },
+    ]);
+  });
+});
+
+describe("a request without an answer", () => {
+  test.each(["drop", "silent"] as const)("that was %s is sent again with the same bytes and has one effect", async (verdict) => {
+    const cleanups: (() => Promise<void>)[] = [];
+    const { client, shard } = await world((dispose) => cleanups.push(dispose), { client: { attemptTimeoutMs: 50 } });
+    shard.judge = () => (shard.of("enqueue").length <= 2 ? verdict : "serve");
+    const { duplicate } = await client.enqueue(item("a"));
+    const texts = shard.of("enqueue").map(({ text }) => text);
+    expect(texts).toHaveLength(3);
+    expect(new Set(texts).size).toBe(1);
+    expect(duplicate).toBe(verdict === "silent");
+    expect(shard.state.pending).toBe(1);
+    for (const cleanup of cleanups) await cleanup();
+  });
+
+  test("is sent again after each retryable refusal that leaves the outcome open", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    const codes = ["not_leader", "shutting_down", "unavailable", "unknown_outcome", "internal"] as const;
+    shard.judge = () => {
+      const code = codes[shard.of("complete").length - 1];
+      return code === undefined ? "serve" : refusal(code);
+    };
+    await client.enqueue(item("a"));
+    const lease = (await client.lease()).leases[0]!;
+    expect(await client.complete(lease)).toEqual({ duplicate: false });
+    expect(new Set(shard.of("complete").map(({ text }) => text)).size).toBe(1);
+    expect(shard.of("complete")).toHaveLength(codes.length + 1);
+  });
+
+  test("settles once when the answer of the settlement was lost", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished, { client: { attemptTimeoutMs: 50 } });
+    await client.enqueue(item("a"));
+    const lease = (await client.lease()).leases[0]!;
+    shard.judge = () => (shard.of("complete").length === 1 ? "silent" : "serve");
+    expect(await client.complete(lease, "fine")).toEqual({ duplicate: true });
+    expect(shard.state.completed).toBe(1);
+  });
+
+  test("gets the leases of its first attempt", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished, { client: { attemptTimeoutMs: 50 } });
+    await client.enqueueMany([item("a"), item("b")]);
+    shard.judge = () => (shard.of("lease").length === 1 ? "silent" : "serve");
+    const { leases } = await client.lease({ maxItems: 1 });
+    expect(leases.map(({ item: { resourceId } }) => resourceId)).toEqual(["a"]);
+    expect(shard.state.leased).toHaveLength(1);
+  });
+
+  test("is sent again while nobody leads the shard", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    await shard.leave();
+    const call = client.enqueue(item("a"));
+    await expect.poll(() => client.traffic.sent).toBeGreaterThan(2);
+    shard.serve();
+    expect(await call).toMatchObject({ duplicate: false });
+  });
+
+  test("ends as unavailable when nobody can have decided it", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    await shard.leave();
+    const error = await client.enqueue(item("a"), { timeoutMs: 120 }).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(OperatingError);
+    expect(error).toMatchObject({ code: "unavailable", definite: true, details: { last: "no responders" } });
+  });
+
+  test("ends as unknown when somebody may have decided it", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished, { client: { attemptTimeoutMs: 40 } });
+    shard.judge = () => "drop";
+    const error = await client.enqueue(item("a"), { timeoutMs: 150 }).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: "unknown_outcome", definite: false });
+    expect(await codeOf(client.stats({ timeoutMs: 60 }))).toBe("unavailable");
+  });
+
+  test("tells in a batch which outcomes are known", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished, { client: { attemptTimeoutMs: 40, entriesMax: 2 } });
+    shard.judge = ({ text }) => (text.includes("lost") ? "drop" : "serve");
+    const error = await client.enqueueMany([item("a"), item("b"), item("lost")], { timeoutMs: 150 }).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(BatchError);
+    expect(error).toMatchObject({ code: "unknown_outcome", results: [{ kind: "ok" }, { kind: "ok" }, undefined] });
+  });
+
+  test("keeps the deadline of each call that shares it", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished, { client: { attemptTimeoutMs: 40 } });
+    shard.judge = () => (shard.of("enqueue").length < 5 ? "drop" : "serve");
+    const [short, long] = await Promise.allSettled([client.enqueue(item("a"), { timeoutMs: 60 }), client.enqueue(item("b"))]);
+    expect(short).toMatchObject({ status: "rejected", reason: { code: "unknown_outcome" } });
+    expect(long).toMatchObject({ status: "fulfilled" });
+  });
+});
+
+describe("backpressure", () => {
+  const full = { pendingHigh: 1 };
+
+  test("is waited for by default", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished, { shard: full });
+    await client.enqueue(item("a"));
+    const waiting = client.enqueue(item("b"));
+    await shard.arrived("enqueue", 2);
+    const lease = (await client.lease()).leases[0]!;
+    expect(shard.state.pending).toBe(0);
+    expect(await waiting).toMatchObject({ duplicate: false });
+    await client.complete(lease);
+  });
+
+  test("is thrown where the caller wants that", async ({ onTestFinished }) => {
+    const { client } = await world(onTestFinished, { shard: full, client: { onBackpressure: "throw" } });
+    const results = await client.enqueueMany([item("a"), item("b")]);
+    expect(results).toMatchObject([{ kind: "ok" }, { kind: "refused", error: { code: "backpressure", retryAfterMs: expect.any(Number) } }]);
+    await expect(client.enqueue(item("c"))).rejects.toMatchObject({ code: "backpressure", retryable: true, definite: true });
+  });
+
+  test("is the last word when the time is over", async ({ onTestFinished }) => {
+    const { client } = await world(onTestFinished, { shard: full });
+    await client.enqueue(item("a"));
+    await expect(client.enqueue(item("b"), { timeoutMs: 50 })).rejects.toBeInstanceOf(RefusedError);
+    await expect(client.enqueue(item("b"), { timeoutMs: 50 })).rejects.toMatchObject({ code: "backpressure" });
+  });
+
+  test("of the whole request is waited for with the same bytes", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    shard.judge = () => (shard.of("enqueue").length === 1 ? refusal("backpressure", { retryAfterMs: 10 }) : "serve");
+    await client.enqueue(item("a"));
+    expect(new Set(shard.of("enqueue").map(({ text }) => text)).size).toBe(1);
+  });
+});
+
+describe("the sequence that was seen", () => {
+  test("goes along with request ids that outlive their request", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    await client.enqueue(item("a"));
+    expect(client.sequenceSeen).toBe(shard.state.sequence);
+    await client.enqueue(item("b"));
+    await client.lease();
+    expect(shard.of("enqueue").map(({ body }) => body.after)).toEqual([0, 3]);
+    expect(shard.of("lease")[0]?.body.after).toBe(4);
+  });
+
+  test("is renewed when a first attempt is refused as expired", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished, { shard: { recordsMax: 0 } });
+    await forget(client, shard);
+    const fresh = await LeaseClient.connect({ servers: server.url, shard: client.shard, principal: "bob" });
+    onTestFinished(() => fresh.close());
+    expect(await fresh.enqueue(item("b"))).toMatchObject({ duplicate: false });
+    const afters = shard.of("enqueue").map(({ body }) => body.after);
+    expect(afters.slice(-2)).toEqual([0, shard.state.sequence - 1]);
+  });
+
+  test("is not renewed once an attempt may have been carried out", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished, { shard: { recordsMax: 0 }, client: { attemptTimeoutMs: 50 } });
+    await forget(client, shard);
+    const fresh = await LeaseClient.connect({ servers: server.url, shard: client.shard, principal: "bob", attemptTimeoutMs: 50 });
+    onTestFinished(() => fresh.close());
+    const before = shard.of("enqueue").length;
+    shard.judge = () => (shard.of("enqueue").length === before + 1 ? "drop" : "serve");
+    await expect(fresh.enqueue(item("b"))).rejects.toMatchObject({ code: "request_expired" });
+  });
+
+  test("given by the caller is never renewed", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished, { shard: { recordsMax: 0 } });
+    await forget(client, shard);
+    await expect(client.enqueue(item("b", { requestId: "old" }), { after: 0 })).rejects.toMatchObject({ code: "request_expired" });
+  });
+
+  /** Ends an item under a request id in a shard that remembers nothing. */
+  async function forget(client: LeaseClient, shard: ClientWorld["shard"]): Promise<void> {
+    await client.enqueue(item("a"));
+    await client.complete((await client.lease()).leases[0]!);
+    expect(shard.state.horizon).toBeGreaterThan(0);
+  }
+});
+
+describe("before sending", () => {
+  test.each([
+    ["an empty resource id", () => ({ ...item("") })],
+    ["an unknown field", () => item("a", { prioritee: 1 })],
+    ["a lone surrogate", () => item("\ud800")],
+    ["a body that is too long", () => item("a", { body: "x".repeat(600_000) })],
+  ])("%s is refused as the server would", async (_what, make) => {
+    const cleanups: (() => Promise<void>)[] = [];
+    const { client, shard } = await world((dispose) => cleanups.push(dispose));
+    const results = await client.enqueueMany([make(), item("good")]);
+    expect(results).toMatchObject([{ kind: "refused", error: { code: "invalid_argument", definite: true } }, { kind: "ok" }]);
+    await expect(client.enqueue(make())).rejects.toMatchObject({ code: "invalid_argument", details: { issues: [{}] } });
+    expect(shard.of("enqueue")).toHaveLength(1);
+    for (const cleanup of cleanups) await cleanup();
+  });
+
+  test("texts over their limit of encoded bytes are refused as too large", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    await expect(client.enqueue(item("a", { body: "\u0001".repeat(100_000) }))).rejects.toMatchObject({ code: "payload_too_large" });
+    await expect(client.complete({ itemId: "x", token: 1 }, "ü".repeat(5_000))).rejects.toMatchObject({ code: "payload_too_large" });
+    expect(shard.received).toEqual([]);
+  });
+
+  test("options of a call are checked", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    expect(await codeOf(client.lease({ maxItems: 0 }))).toBe("invalid_argument");
+    expect(await codeOf(client.heartbeat({ itemId: "x", token: 1 }, { extendMs: 1 }))).toBe("invalid_argument");
+    expect(await codeOf(client.enqueueMany([item("a", { requestId: "x" })], { requestId: "y" }))).toBe("invalid_argument");
+    expect(await codeOf(client.list({ limit: 100_000 }))).toBe("invalid_argument");
+    expect(shard.received).toEqual([]);
+  });
+
+  test("an empty batch is an empty answer", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    expect(await client.completeMany([])).toEqual([]);
+    expect(shard.received).toEqual([]);
+  });
+
+  test.each([
+    [{ shard: "No Name" }, /shard/],
+    [{ shard: "s", principal: "a--b" }, /principal/],
+    [{ shard: "s", timeoutMs: 0 }, /timeoutMs/],
+    [{ shard: "s", timeout: 5 }, /timeout/],
+    [{ shard: "s", servers: undefined }, /connection or servers/],
+  ])("a client with %j is not made", async (options, message) => {
+    const client = LeaseClient.connect({ servers: "127.0.0.1:1", ...options });
+    await expect(client).rejects.toMatchObject({ code: "invalid_options", message: expect.stringMatching(message) });
+  });
+});
+
+describe("giving up", () => {
+  test("an aborted signal rejects with its reason and leaves the others alone", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    const held = signal<() => void>();
+    shard.judge = () => held.resolve;
+    const controller = new AbortController();
+    const [first, second] = [client.enqueue(item("a"), { signal: controller.signal }), client.enqueue(item("b"))];
+    const answer = await held.promise;
+    controller.abort(new Error("enough"));
+    await expect(first).rejects.toThrow("enough");
+    answer();
+    expect(await second).toMatchObject({ duplicate: false });
+    await expect(client.enqueue(item("c"), { signal: controller.signal })).rejects.toThrow("enough");
+    await expect(client.stats({ signal: controller.signal })).rejects.toThrow("enough");
+  });
+
+  test("leases that come after the call was aborted are given back", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    const controller = new AbortController();
+    const call = client.lease({ waitMs: 5_000, signal: controller.signal });
+    await shard.arrived("lease", 1);
+    controller.abort(new Error("enough"));
+    await expect(call).rejects.toThrow("enough");
+    await client.enqueue(item("a"));
+    await shard.arrived("release", 1);
+    expect(shard.state.pending).toBe(1);
+    await expect.poll(() => client.traffic.inFlight).toBe(0);
+  });
+
+  test("close rejects what is under way and what comes after", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished, { client: { requestsInFlightMax: 1 } });
+    shard.judge = () => "drop";
+    const sent = codeOf(client.enqueue(item("a")));
+    await shard.arrived("enqueue", 1);
+    const gathered = client.enqueue(item("b")).catch((error: unknown) => error);
+    const read = codeOf(client.stats());
+    await client.close();
+    await client.close();
+    expect(await sent).toBe("closed");
+    expect(await gathered).toMatchObject({ code: "closed", definite: true });
+    expect(await read).toBe("closed");
+    expect(await codeOf(client.enqueue(item("c")))).toBe("closed");
+  });
+});
+
+describe("the connection", () => {
+  test("may break: what is under way is sent again after it is back", async ({ onTestFinished }) => {
+    const { client, shard, connection } = await world(onTestFinished);
+    shard.judge = () => (shard.of("enqueue").length === 1 ? "silent" : "serve");
+    const call = client.enqueue(item("a"));
+    await shard.arrived("enqueue", 1);
+    await connection.reconnect();
+    expect(await call).toMatchObject({ duplicate: true });
+    expect(new Set(shard.of("enqueue").map(({ text }) => text)).size).toBe(1);
+  });
+
+  test("may be away for a while: calls wait for it", async ({ onTestFinished }) => {
+    const own = await natsServer({ cleanup: onTestFinished });
+    const { client } = await clientWorld({ url: own.url, cleanup: onTestFinished });
+    await client.enqueue(item("a"));
+    await own.kill();
+    const call = client.enqueue(item("b"));
+    await own.restart();
+    expect(await call).toMatchObject({ duplicate: false });
+  });
+
+  test("that is closed for good ends what is under way", async ({ onTestFinished }) => {
+    const { client, shard, connection } = await world(onTestFinished);
+    shard.judge = () => "drop";
+    const call = client.enqueue(item("a")).catch((error: unknown) => error);
+    await shard.arrived("enqueue", 1);
+    await connection.close();
+    expect(await call).toMatchObject({ code: "disconnected", definite: false });
+  });
+
+  test("that may not publish tells so at once", async ({ onTestFinished }) => {
+    const own = await natsServer({
+      cleanup: onTestFinished,
+      extraConfig: 'authorization { users: [{ user: u, password: p, permissions: { publish: { deny: "resourcelease.>" } } }] }',
+    });
+    const client = await LeaseClient.connect({ servers: own.url, nats: { user: "u", pass: "p" }, shard: "default" });
+    onTestFinished(() => client.close());
+    await expect(client.enqueue(item("a"))).rejects.toMatchObject({ code: "permission_denied", definite: true });
+  });
+});
