@@ -1,8 +1,8 @@
 /** The requests of the RPC surface, verb by verb: strict schemas, so that a typo or a field not built yet is refused. */
 import { z } from "zod";
 import {
-  isSafeKey,
   ItemId,
+  isSafeKey,
   PartitionKey,
   PeerId,
   RequestId,
@@ -36,7 +36,12 @@ import type { Verb } from "./subjects.ts";
 const envelope = {
   apiVersion: z.int().min(0).optional().describe("Version of this contract; 1."),
   requestId: RequestId.optional().describe("Makes the request idempotent per principal."),
-  timeoutMs: z.int().min(1).max(TIMEOUT_MS_MAX).optional().describe("How long to wait for the outcome. ms; 5,000 by default."),
+  timeoutMs: z
+    .int()
+    .min(1)
+    .max(TIMEOUT_MS_MAX)
+    .optional()
+    .describe("How long to wait for the outcome. ms; 5,000 by default."),
   minSequence: Sequence.optional().describe("Answer only from a state that has at least this sequence."),
   consistent: z.boolean().optional().describe("Confirm through the log that the answer is current."),
   after: Sequence.optional().describe("The sequence known when the request id was first used; see Idempotency."),
@@ -44,7 +49,10 @@ const envelope = {
 
 /** Attribute names and values; names that reach into prototypes are refused. */
 export const Attributes = z
-  .record(wellFormed(z.string().min(1).max(ATTRIBUTE_NAME_LENGTH_MAX)), wellFormed(z.string().max(ATTRIBUTE_VALUE_LENGTH_MAX)))
+  .record(
+    wellFormed(z.string().min(1).max(ATTRIBUTE_NAME_LENGTH_MAX)),
+    wellFormed(z.string().max(ATTRIBUTE_VALUE_LENGTH_MAX)),
+  )
   .refine((attributes) => Object.keys(attributes).length <= ATTRIBUTES_MAX, {
     error: `at most ${ATTRIBUTES_MAX} attributes`,
   })
@@ -80,7 +88,9 @@ export const EnqueueRequest = z
   });
 export const LeaseRequest = z.strictObject({
   ...envelope,
-  peerId: PeerId.optional().describe("The process of the principal that takes the leases; the principal itself by default."),
+  peerId: PeerId.optional().describe(
+    "The process of the principal that takes the leases; the principal itself by default.",
+  ),
   maxItems: z.int().min(1).max(ENTRIES_PER_REQUEST_MAX).default(1),
   waitMs: z.int().min(0).max(WAIT_MS_MAX).default(0).describe("Long poll: how long to wait for the first item. ms."),
   leaseDurationMs: durationMs.optional(),

@@ -12,7 +12,12 @@ export interface ErrorEntry {
 
 /** In order of precedence: the first that applies is returned. Codes are never reused. Tests walk this order. */
 export const ERRORS = [
-  entry("invalid_argument", false, true, "The request is malformed: syntax, type, range, unknown field or unknown verb."),
+  entry(
+    "invalid_argument",
+    false,
+    true,
+    "The request is malformed: syntax, type, range, unknown field or unknown verb.",
+  ),
   entry("unsupported_version", false, true, "The request's `apiVersion` is not one that this server speaks."),
   entry("payload_too_large", false, true, "The request, an item body or a result is over its limit."),
   entry("unauthenticated", false, true, "The caller has no identity where one is required."),
@@ -87,7 +92,11 @@ export class OperatingError extends Error {
   constructor(
     code: string,
     message: string,
-    options: { readonly definite: boolean; readonly cause?: unknown; readonly details?: Readonly<Record<string, unknown>> },
+    options: {
+      readonly definite: boolean;
+      readonly cause?: unknown;
+      readonly details?: Readonly<Record<string, unknown>>;
+    },
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "OperatingError";

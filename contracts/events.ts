@@ -1,7 +1,20 @@
 /** The events of the log: what happened, in the past tense, complete enough that a fold over them is the whole state. */
 import { z } from "zod";
 import { ItemPayload } from "./commands.ts";
-import { EntryRequestId, Hex64, ItemId, LogId, LogTimeMs, PeerId, Principal, ResourceId, ResourceType, Sequence, Token, TokenEpoch } from "./ids.ts";
+import {
+  EntryRequestId,
+  Hex64,
+  ItemId,
+  LogId,
+  LogTimeMs,
+  PeerId,
+  Principal,
+  ResourceId,
+  ResourceType,
+  Sequence,
+  Token,
+  TokenEpoch,
+} from "./ids.ts";
 import { ShardOptions, ShardOptionsPatch } from "./options.ts";
 
 /** Who caused events, once per frame; events point at it by index. */
@@ -64,7 +77,9 @@ export const Leased = z.strictObject({
 export const Renewed = z.strictObject({
   type: z.literal("renewed"),
   actor,
-  leases: z.array(z.strictObject({ itemId: ItemId, token: Token, durationMs: z.int().min(1), expiresAt: LogTimeMs })).min(1),
+  leases: z
+    .array(z.strictObject({ itemId: ItemId, token: Token, durationMs: z.int().min(1), expiresAt: LogTimeMs }))
+    .min(1),
 });
 export const Completed = z.strictObject({
   type: z.literal("completed"),

@@ -25,7 +25,10 @@ export const Frame = z
     actors: z.array(Actor),
     events: z.array(LogEvent),
   })
-  .refine((frame) => frame.count === frame.events.length, { error: "count must be the number of events", path: ["count"] });
+  .refine((frame) => frame.count === frame.events.length, {
+    error: "count must be the number of events",
+    path: ["count"],
+  });
 export type Frame = Readonly<z.infer<typeof Frame>>;
 
 /** A place in a log: everything a reader needs to go on from there. */

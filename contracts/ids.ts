@@ -91,4 +91,7 @@ export function tokenOf(tokenEpoch: number, sequence: number): number {
 export function tokenEpochOf(token: number): number {
   return Math.floor(token / TOKEN_EPOCH_STEP);
 }
-export const TokenEpoch = z.int().min(0).max(TOKEN_EPOCH_LIMIT - 1);
+export const TokenEpoch = z
+  .int()
+  .min(0)
+  .max(TOKEN_EPOCH_LIMIT - 1);

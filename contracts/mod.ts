@@ -10,7 +10,16 @@ export {
   type RequestInput,
   type RequestOf,
 } from "./commands.ts";
-export { ERROR_CODES, ERRORS, type ErrorBody, ErrorBodySchema, type ErrorCode, errorBody, errorEntry, OperatingError } from "./errors.ts";
+export {
+  ERROR_CODES,
+  ERRORS,
+  type ErrorBody,
+  ErrorBodySchema,
+  type ErrorCode,
+  errorBody,
+  errorEntry,
+  OperatingError,
+} from "./errors.ts";
 export { Actor, EVENTS, type EventOf, type EventType, LogEvent } from "./events.ts";
 export { CHAIN_START, Frame, LogPosition } from "./frame.ts";
 export { isPrincipal, principalOfPeer, tokenEpochOf, tokenOf, utf8Length } from "./ids.ts";

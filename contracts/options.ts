@@ -30,7 +30,9 @@ const fields = {
   onDeadLetter: z
     .enum(["halt", "continue"])
     .default("halt")
-    .describe("What a partition does when its head is dead-lettered: halt keeps the order, continue goes on without it."),
+    .describe(
+      "What a partition does when its head is dead-lettered: halt keeps the order, continue goes on without it.",
+    ),
   leaseDurationMsDefault: z
     .int()
     .min(LEASE_DURATION_MS_MIN)
@@ -84,7 +86,9 @@ const fields = {
     .min(0)
     .max(RECORDS_MAX)
     .default(RECORDS_DEFAULT)
-    .describe("Ended items whose outcome is remembered, so that repeats of their requests are recognised. 0 remembers none."),
+    .describe(
+      "Ended items whose outcome is remembered, so that repeats of their requests are recognised. 0 remembers none.",
+    ),
 };
 
 /** The complete options, with defaults filled in. Cross-field rules: `optionProblems`. */

@@ -41,7 +41,10 @@ export const Lease = z.looseObject({
   fenceKey: z.string().min(1),
   attempt: z.int().min(1),
   expiresAt: LogTimeMs.describe("Log time at which the lease ends unless it is renewed; never earlier."),
-  validMs: z.number().min(0).describe("How long the lease is valid, counted by the worker from sending the request. ms."),
+  validMs: z
+    .number()
+    .min(0)
+    .describe("How long the lease is valid, counted by the worker from sending the request. ms."),
   heartbeatMs: z.number().min(1).describe("Suggested time between heartbeats. ms."),
   enqueuedAt: LogTimeMs,
   lastError: LastError.optional(),
@@ -86,7 +89,10 @@ export const GetReply = z.looseObject({ ...cited, results: resultsOf(ItemRecord)
 export const ListReply = z.looseObject({
   ...cited,
   items: z.array(ItemRecord).describe("In order of enqueue. Bodies are left out; `get` has them."),
-  cursor: z.string().optional().describe("Present when there may be more; a page may be short, or empty, with a cursor."),
+  cursor: z
+    .string()
+    .optional()
+    .describe("Present when there may be more; a page may be short, or empty, with a cursor."),
 });
 export const StatsReply = z.looseObject({
   ...cited,

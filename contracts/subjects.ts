@@ -10,11 +10,31 @@ export interface SubjectEntry {
 
 /** The reference table of the bus; the docs are generated from it. */
 export const SUBJECTS: readonly SubjectEntry[] = [
-  row("rpc", "resourcelease.<shard>.<verb>.<principal>", "request/reply", "Commands and queries, answered by the leader only."),
-  row("log", "omnirelay.log.<region>.<shard>", "JetStream", "One frame per message; stream `LEASE_LOG_<region>_<shard>`."),
+  row(
+    "rpc",
+    "resourcelease.<shard>.<verb>.<principal>",
+    "request/reply",
+    "Commands and queries, answered by the leader only.",
+  ),
+  row(
+    "log",
+    "omnirelay.log.<region>.<shard>",
+    "JetStream",
+    "One frame per message; stream `LEASE_LOG_<region>_<shard>`.",
+  ),
   row("beat", "omnirelay.ready.<region>.<shard>", "publish", "The leader's beat: term, leader, sequence."),
-  row("ping", "omnirelay.ping.<region>.<peer>", "request/reply", "Liveness of one process: no responders means that it is gone."),
-  row("micro", "$SRV.{PING,INFO,STATS}[.<name>[.<id>]]", "request/reply", "Discovery of NATS micro services (`nats micro ls`)."),
+  row(
+    "ping",
+    "omnirelay.ping.<region>.<peer>",
+    "request/reply",
+    "Liveness of one process: no responders means that it is gone.",
+  ),
+  row(
+    "micro",
+    "$SRV.{PING,INFO,STATS}[.<name>[.<id>]]",
+    "request/reply",
+    "Discovery of NATS micro services (`nats micro ls`).",
+  ),
 ];
 
 function row(name: string, pattern: string, direction: string, description: string): SubjectEntry {
@@ -88,7 +108,8 @@ export interface RpcAddress {
 /** The parts of an RPC subject; undefined when it has not exactly four tokens or its principal is none. */
 export function parseRpcSubject(subject: string): RpcAddress | undefined {
   const [root, shard, verb, principal, ...rest] = subject.split(".");
-  if (root !== "resourcelease" || shard === undefined || verb === undefined || principal === undefined) return undefined;
+  if (root !== "resourcelease" || shard === undefined || verb === undefined || principal === undefined)
+    return undefined;
   if (rest.length > 0 || !isPrincipal(principal)) return undefined;
   return { shard, verb, principal };
 }

@@ -9,6 +9,9 @@ import { EVENTS } from "../contracts/events.ts";
 import * as limits from "../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT, ShardOptions } from "../contracts/options.ts";
 import { SUBJECTS, VERBS, VERBS_PLANNED } from "../contracts/subjects.ts";
+import { PROCESS_SETTINGS } from "../services/runtime/process-settings.ts";
+import { SETTINGS } from "../services/runtime/settings.ts";
+import { settingsTable } from "../services/runtime/settings-table.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -55,9 +58,24 @@ function referenceText(): string {
       ],
     ),
     section("Shard options", "Changed by `configure`. They are state: they stand in the log.", optionRows()),
+    section("Settings", SETTINGS_TEXT, settingRows()),
     section("Limits", "", [["limit", "value", "meaning"], ...limitRows()]),
   ];
   return `${sections.join("\n\n")}\n`;
+}
+
+const SETTINGS_TEXT =
+  "One name means the same in every process: `natsUrl` in a TOML or JSON file (`--config`), `OMNIRELAY_NATS_URL` in the environment, `--nats-url` as a flag. Flags win over the environment, that over the file. A name in a file that no process knows is refused. Defaults here are the general ones; `--help` of a process shows its own.";
+
+function settingRows(): string[][] {
+  const all = { process: "reference", summary: "", schema: z.strictObject(SETTINGS), defaults: {} };
+  const readers = (name: string) =>
+    PROCESS_SETTINGS.filter(({ schema }) => Object.hasOwn(schema.shape, name)).map((reader) => reader.process);
+  const rows = settingsTable(all).map((row) => [
+    ...[code(row.name), code(row.flag), row.type, row.default, row.description],
+    readers(row.name).join(", "),
+  ]);
+  return [["setting", "flag", "value", "default", "meaning", "read by"], ...rows];
 }
 
 function section(title: string, text: string, rows: readonly (readonly string[])[]): string {

@@ -4,7 +4,7 @@ import type { z } from "zod";
 import { Principal, RegionName, ShardName } from "../../contracts/ids.ts";
 import { NATS_URL_DEFAULT } from "../runtime/settings.ts";
 
-export const REGION_DEFAULT = "local";
+const REGION_DEFAULT = "local";
 const SHARD_DEFAULT = "default";
 /** How long a command waits for its answer unless it is told: long enough for another dispatcher to take over. ms. */
 const TIMEOUT_MS_DEFAULT = 10_000;
@@ -37,7 +37,7 @@ export function integer(min: number, max: number): (value: string) => number {
   };
 }
 
-export function natsUrl(value: string): string {
+function natsUrl(value: string): string {
   const url = URL.parse(value.includes("://") ? value : `nats://${value}`);
   if (url !== null && ["nats:", "tls:", "ws:", "wss:"].includes(url.protocol) && url.hostname !== "") return value;
   throw new InvalidArgumentError("must be the URL of a NATS server, such as nats://127.0.0.1:4222");
@@ -57,7 +57,7 @@ export const principalOption = (name: string) =>
     .default(name)
     .argParser(parsedBy(Principal));
 export const jsonOption = (what: string) => new Option("--json", `print only ${what}`).default(false);
-export const timeoutOption = () =>
+const timeoutOption = () =>
   new Option("--timeout-ms <ms>", "how long to wait for an answer")
     .default(TIMEOUT_MS_DEFAULT)
     .argParser(integer(1, TIMEOUT_MS_MAX));

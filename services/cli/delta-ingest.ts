@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { OperatingError } from "../../contracts/errors.ts";
+import { ATTEMPTS_MAX } from "../../contracts/limits.ts";
 import {
   applyDeltaCommit,
   commitRequestId,
@@ -22,14 +23,18 @@ import { itemBytes, requestRuns } from "./enqueue-in-order.ts";
 import { ItemTracker } from "./item-tracker.ts";
 
 /** Length of a lease: a commit takes milliseconds, and after a kill the next run waits no longer than this. ms. */
-const LEASE_DURATION_MS = 10_000;
+const LEASE_DURATION_MS = 5_000;
 /** How long one question for items waits at the leader: it is also how long stopping may take. ms. */
 const POLL_WAIT_MS = 500;
+/** A lease that ends because we were killed is charged: no number of kills may dead-letter a sound commit, and a bad one is at once. */
+const MAX_ATTEMPTS = ATTEMPTS_MAX;
 const PAYLOAD_ENCODING = "application/x-ndjson";
 
 export interface IngestOptions {
   /** Commits applied at once. */
   readonly workers: number;
+  /** Last event sequence of the log when the run began: an item from before is a duplicate. */
+  readonly startSequence: number;
   /** How long nothing may move before it is given up. ms. */
   readonly waitMs: number;
   /** Of the shard: whether a partition stands still behind a dead letter. */
@@ -135,8 +140,10 @@ export class DeltaIngest {
     const { table, version, bodyBytes } = commit;
     if (result?.kind === "ok") {
       this.#enqueuedCount += 1;
-      if (result.value.duplicate) this.#duplicates += 1;
-      this.#tracker.track(result.value.itemId, { table, version, bodyBytes }, result.value.duplicate);
+      // A repeat of our own request, whose answer was lost, is none.
+      const isOld = result.value.duplicate && result.value.sequence <= this.#options.startSequence;
+      if (isOld) this.#duplicates += 1;
+      this.#tracker.track(result.value.itemId, { table, version, bodyBytes }, isOld);
       return;
     }
     if (this.#refused.has(table)) return;
@@ -199,6 +206,7 @@ function itemOf(commit: DeltaCommit) {
     partitionKey: table,
     requestId: commitRequestId(table, version),
     exclusivity: "partition" as const,
+    maxAttempts: MAX_ATTEMPTS,
     payloadEncoding: PAYLOAD_ENCODING,
     body: text,
   };

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { EnqueueItem } from "../../contracts/commands.ts";
 import { OperatingError } from "../../contracts/errors.ts";
+import { isSafeKey } from "../../contracts/ids.ts";
 
 /** Problems named at most: a wrong file has one on every line. */
 const PROBLEMS_MAX = 20;
@@ -14,7 +15,7 @@ export function readItems(file: string): readonly EnqueueItem[] {
   return parseItems(readText(file), file === "-" ? "standard input" : file);
 }
 
-export function parseItems(text: string, name: string): readonly EnqueueItem[] {
+function parseItems(text: string, name: string): readonly EnqueueItem[] {
   const items: EnqueueItem[] = [];
   const problems: string[] = [];
   for (const [index, line] of text.split("\n").entries()) {
@@ -37,11 +38,17 @@ export function parseItems(text: string, name: string): readonly EnqueueItem[] {
 /** The item, or what is wrong with it. */
 function parseItem(line: string): EnqueueItem | string {
   let value: unknown;
+  let unsafeKey: string | undefined;
   try {
-    value = JSON.parse(line);
+    value = JSON.parse(line, (key, inner: unknown) => {
+      // zod passes over __proto__ in a record: it would be lost without a word.
+      if (!isSafeKey(key)) unsafeKey = key;
+      return inner;
+    });
   } catch (error) {
     return `no valid JSON (${(error as Error).message})`;
   }
+  if (unsafeKey !== undefined) return `the name ${JSON.stringify(unsafeKey)} is not allowed`;
   const parsed = EnqueueItem.safeParse(value);
   if (parsed.success) return parsed.data;
   return parsed.error.issues

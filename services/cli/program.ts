@@ -21,6 +21,15 @@ const AFTER_HELP = `
 Exit codes: 0 done; 1 an operating error or a refusal; 2 wrong usage; 70 a defect of this program; 128 + n ended by signal n.
 Settings by environment: OMNIRELAY_NATS_URL, OMNIRELAY_REGION.`;
 
+/** What to do about errors that only the command can advise on. */
+const HINTS: ReadonlyMap<string, string> = new Map([
+  [
+    "unavailable",
+    "; is a dispatcher of this shard running? It may be electing its leader: try again, or give a longer --timeout-ms",
+  ],
+  ["nats_server_store_in_use", "; if that is a mesh of yours, give its address with --nats-url"],
+]);
+
 /** Runs one command line. Never throws for what a user or a network can do; a bug is thrown. */
 export async function runCli(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
   let exitCode: ExitCode = EXIT_CODES.ok;
@@ -33,7 +42,7 @@ export async function runCli(args: readonly string[], terminal: Terminal): Promi
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_CODES.ok : EXIT_CODES.usage;
     if (!(error instanceof OperatingError || error instanceof RefusedError)) throw error;
-    terminal.note(`omnirelay: ${error.message}`);
+    terminal.note(`omnirelay: ${error.message}${HINTS.get(error.code) ?? ""}`);
     return EXIT_CODES.failed;
   }
 }

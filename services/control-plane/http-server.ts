@@ -32,6 +32,9 @@ export function createHttpServer(reporter: Reporter): FastifyInstance {
     connectionTimeout: CONNECTION_IDLE_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     forceCloseConnections: true,
+    // An address that cannot be decoded never reaches a route, so it needs its own way to our form of error.
+    frameworkErrors: (error, _request, reply) =>
+      void refuse(reply, error.statusCode ?? 400, "invalid_argument", error.message),
     routerOptions: { ignoreTrailingSlash: false, maxParamLength: 200 },
     http: { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: REQUEST_MS },
   });

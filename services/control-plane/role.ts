@@ -30,7 +30,7 @@ export interface ControlPlaneSettings {
 }
 
 /** Another role of the same process, for `/healthz` and `/readyz`. */
-export type RoleStatus = Readiness & { readonly name: string };
+type RoleStatus = Readiness & { readonly name: string };
 
 export interface ControlPlaneDeps {
   readonly reporter: Reporter;

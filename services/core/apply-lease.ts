@@ -106,7 +106,11 @@ export function applyCompleted(state: ShardState, event: EventOf<"completed">): 
   state.itemSum.subtract(item.high, item.low);
   state.bodyBytes -= item.bodyBytes;
   state.completedTotal += 1;
-  remember(state, item, new EndedRecord(item, event.token, lease.principal, state.intern(event.digest), state.sequence));
+  remember(
+    state,
+    item,
+    new EndedRecord(item, event.token, lease.principal, state.intern(event.digest), state.sequence),
+  );
 }
 
 export function applyFailed(state: ShardState, event: EventOf<"failed">, meta: EventMeta): void {

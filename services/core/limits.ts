@@ -1,6 +1,6 @@
 /** Bounds that only the core knows: estimates of encoded sizes and the shapes of requests that are worth parsing. */
 import assert from "node:assert/strict";
-import { ENTRIES_PER_REQUEST_MAX, FRAME_BYTES_MAX } from "../../contracts/limits.ts";
+import { ATTRIBUTES_MAX, ENTRIES_PER_REQUEST_MAX, FRAME_BYTES_MAX } from "../../contracts/limits.ts";
 
 /** Bytes of an event in a frame besides its texts of free length. */
 export const EVENT_BYTES = 256;
@@ -19,8 +19,10 @@ export const LEASE_CAP_RETRY_AFTER_MS = 1_000;
 
 /** Deepest nesting of a request. */
 export const REQUEST_DEPTH_MAX = 32;
-/** Most fields of one object in a request; no schema has as many. */
-export const REQUEST_FIELDS_MAX = 256;
+/** Most fields of one object in a request: attributes are the largest, and what is longer is not worth a list of problems. */
+export const REQUEST_FIELDS_MAX = ATTRIBUTES_MAX;
+/** Entries that are checked against the schema at a time: a hostile request earns the problems of so many, not of all. */
+export const ENTRIES_PER_CHECK = 32;
 /** Longest name or path that a refusal repeats. Characters. */
 export const ECHO_LENGTH_MAX = 120;
 

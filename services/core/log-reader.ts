@@ -91,7 +91,8 @@ export class LogReader {
     if (message.subject !== this.#subject) return { kind: "void", reason: "subject" };
     const candidate = parseCandidate(message.payload);
     if (candidate === undefined) return { kind: "void", reason: "unparsable" };
-    if (typeof candidate["logId"] !== "string" || candidate["logId"] === "") return { kind: "void", reason: "no log id" };
+    if (typeof candidate["logId"] !== "string" || candidate["logId"] === "")
+      return { kind: "void", reason: "no log id" };
     if (this.#logId !== "" && candidate["logId"] !== this.#logId) return { kind: "void", reason: "log id" };
     const chain = this.#options.hashOf(message.payload);
     if (message.chainHeader !== chain) return { kind: "void", reason: "chain header" };

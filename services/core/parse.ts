@@ -12,7 +12,7 @@ import {
   RESULT_BYTES_MAX,
 } from "../../contracts/limits.ts";
 import type { Verb } from "../../contracts/subjects.ts";
-import { ECHO_LENGTH_MAX, REQUEST_DEPTH_MAX, REQUEST_FIELDS_MAX } from "./limits.ts";
+import { ECHO_LENGTH_MAX, ENTRIES_PER_CHECK, REQUEST_DEPTH_MAX, REQUEST_FIELDS_MAX } from "./limits.ts";
 import { jsonLength } from "./sizes.ts";
 
 interface Issue {
@@ -62,9 +62,9 @@ export function parseCommand(verb: Verb, bytes: Uint8Array): Command | Refusal {
         details: { supported: [API_VERSION] },
       }),
     };
-  const parsed = REQUESTS[verb].safeParse(value);
-  if (!parsed.success) return refusalOf(parsed.error.issues);
-  const command = { verb, request: parsed.data } as Command;
+  const checked = check(verb, value as Readonly<Record<string, unknown>>);
+  if ("error" in checked) return checked;
+  const command = { verb, request: checked.request } as Command;
   const oversized = findOversized(command);
   return oversized === undefined ? command : tooLarge([oversized]);
 }
@@ -83,6 +83,39 @@ function decode(bytes: Uint8Array): { readonly value: unknown } | Refusal {
   } catch {
     return invalid([{ path: "", message: "is not valid JSON" }]);
   }
+}
+
+/** The field of a request that holds its entries. */
+const ENTRIES_FIELD: Partial<Record<Verb, string>> = {
+  enqueue: "items",
+  heartbeat: "leases",
+  complete: "leases",
+  fail: "leases",
+  release: "leases",
+  get: "itemIds",
+};
+
+/**
+ * Checks a request against its schema, its entries some at a time: the schema goes on after the first problem, and 1,000 entries of
+ * 64 wrong attributes would hold up the shard for a third of a second.
+ */
+function check(verb: Verb, value: Readonly<Record<string, unknown>>): { readonly request: object } | Refusal {
+  const schema = REQUESTS[verb];
+  const field = ENTRIES_FIELD[verb];
+  const entries = field === undefined ? undefined : value[field];
+  if (field === undefined || !Array.isArray(entries) || entries.length <= ENTRIES_PER_CHECK) {
+    const parsed = schema.safeParse(value);
+    return parsed.success ? { request: parsed.data } : refusalOf(parsed.error.issues, 0);
+  }
+  const checked: unknown[] = [];
+  let request: Record<string, unknown> = {};
+  for (let start = 0; start < entries.length; start += ENTRIES_PER_CHECK) {
+    const parsed = schema.safeParse({ ...value, [field]: entries.slice(start, start + ENTRIES_PER_CHECK) });
+    if (!parsed.success) return refusalOf(parsed.error.issues, start);
+    request = parsed.data as Record<string, unknown>;
+    for (const entry of request[field] as readonly unknown[]) checked.push(entry);
+  }
+  return { request: { ...request, [field]: checked } };
 }
 
 /** What no schema may see: it walks at most REQUEST_DEPTH_MAX deep and stops at the first problem. */
@@ -150,7 +183,8 @@ const oversized = (path: string, bytes: number, limit: number): Issue => ({
   message: `has ${bytes} bytes as JSON, the limit is ${limit}`,
 });
 
-function refusalOf(issues: readonly ZodIssueLike[]): Refusal {
+/** `start`: what to add to the index of an entry, the second part of a path. */
+function refusalOf(issues: readonly ZodIssueLike[], start: number): Refusal {
   const isSize = (issue: ZodIssueLike): boolean => {
     const field = issue.path.at(-1);
     return issue.code === "too_big" && issue.path.length === 3 && (field === "body" || field === "result");
@@ -158,7 +192,7 @@ function refusalOf(issues: readonly ZodIssueLike[]): Refusal {
   const listed: Issue[] = [];
   for (const issue of issues) {
     if (listed.length >= ISSUES_MAX) break;
-    const path = pathOf(issue.path);
+    const path = pathOf(issue.path, start);
     if (issue.keys === undefined) listed.push({ path, message: shortened(issue.message) });
     else
       for (const key of issue.keys.slice(0, ISSUES_MAX))
@@ -168,9 +202,10 @@ function refusalOf(issues: readonly ZodIssueLike[]): Refusal {
   return issues.every(isSize) ? tooLarge(listed) : invalid(listed);
 }
 
-function pathOf(path: readonly PropertyKey[]): string {
+function pathOf(path: readonly PropertyKey[], start: number): string {
   let text = "";
-  for (const part of path) text = typeof part === "number" ? `${text}[${part}]` : joined(text, String(part));
+  for (const [depth, part] of path.entries())
+    text = typeof part === "number" ? `${text}[${depth === 1 ? part + start : part}]` : joined(text, String(part));
   return shortened(text);
 }
 

@@ -117,7 +117,8 @@ class Dispatcher implements DispatcherRole {
     while (!this.#isStopped) {
       const statuses = this.#nodes.map((node) => node.status());
       for (const { halt, shard } of statuses)
-        if (halt !== undefined) throw new OperatingError(halt.code, `shard ${shard}: ${halt.message}`, { definite: true });
+        if (halt !== undefined)
+          throw new OperatingError(halt.code, `shard ${shard}: ${halt.message}`, { definite: true });
       if (statuses.every((status) => isServing(status, this.#settings.peerId))) return;
       await new Promise<void>((resolve) => void this.#clock.setTimer(NODE_TIMES.tickMs, resolve));
     }
@@ -136,9 +137,15 @@ class Dispatcher implements DispatcherRole {
   /** Ready: every hosted shard is followed or led. Who leads it is the control plane's question. */
   ready(): Readiness {
     if (!this.#isStarted) return { ready: false, detail: "starting" };
-    const bad = this.#nodes.map((node) => node.status()).filter(({ mode }) => mode !== "leading" && mode !== "following");
-    const detail = bad.map(({ shard, mode, halt }) => `${shard}: ${halt === undefined ? mode : `${halt.code}: ${halt.message}`}`);
-    return bad.length === 0 ? { ready: true, detail: "every shard is led or followed" } : { ready: false, detail: detail.join("; ") };
+    const bad = this.#nodes
+      .map((node) => node.status())
+      .filter(({ mode }) => mode !== "leading" && mode !== "following");
+    const detail = bad.map(
+      ({ shard, mode, halt }) => `${shard}: ${halt === undefined ? mode : `${halt.code}: ${halt.message}`}`,
+    );
+    return bad.length === 0
+      ? { ready: true, detail: "every shard is led or followed" }
+      : { ready: false, detail: detail.join("; ") };
   }
 
   shardReports(): readonly ShardReport[] {

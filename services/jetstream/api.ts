@@ -18,6 +18,9 @@ export const API_CODES = {
 /** How long one question to the JetStream API may take unless the caller says otherwise. ms. */
 export const API_TIMEOUT_MS = 5_000;
 
+/** The same for reads that are asked again anyway: a replicated stream that is just being made answers nothing at all for a moment. ms. */
+export const API_READ_TIMEOUT_MS = 1_000;
+
 export const API_PREFIX = "$JS.API";
 
 export interface ApiError {

@@ -1,6 +1,7 @@
 /**
  * Follows one stream from a sequence on, through any number of consumers: each is thrown away at the first doubt (disconnect, missed
- * heartbeats, a hole in what it delivered) and the next begins where the last delivered message ended.
+ * heartbeats, a hole in what it delivered) and the next begins where the last delivered message ended. In between the stream's leader is
+ * read message by message.
  */
 import { type Msg, type NatsConnection, nuid, type Subscription } from "@nats-io/transport-node";
 import { OperatingError } from "../../contracts/errors.ts";
@@ -10,7 +11,7 @@ import { type ConnectionWatch, watchOf } from "./connection-watch.ts";
 import { crashOnThrow } from "./crash.ts";
 import { headerValue, rawHeaders, statusCode } from "./header-block.ts";
 import { freshInbox, type Inbox } from "./inbox.ts";
-import { type Delivery, deliveredMessage, deliveryOf } from "./stored-message.ts";
+import { type Delivery, deliveredMessage, deliveryOf, logMessageOf, storedMessage } from "./stored-message.ts";
 
 /** How often an idle consumer says that it lives. ms. Low, for it bounds how long a consumer lost with its server goes unseen. */
 const HEARTBEAT_MS = 500;
@@ -18,7 +19,10 @@ const HEARTBEAT_MS = 500;
 const HEARTBEATS_MISSED_MAX = 4;
 /** How long the server keeps a consumer that nobody listens to. ms. */
 const ABANDONED_MS = 10_000;
+/** Ticks without a sign of life after which the stream's leader is asked in the consumer's stead. */
+const SILENT_TICKS_DARK = 2;
 const CREATE_TIMEOUT_MS = 2_000;
+const READ_TIMEOUT_MS = 1_000;
 const RETRY_MS_MIN = 50;
 const RETRY_MS_MAX = 1_000;
 const NS_PER_MS = 1_000_000;
@@ -40,6 +44,8 @@ interface Session {
   readonly subscription: Subscription;
   /** Sequence of the last delivery in the consumer's own count. */
   delivered: number;
+  /** Whether the server has sent anything for it. */
+  isAlive: boolean;
   silentTicks: number;
 }
 
@@ -60,6 +66,7 @@ export class Follower implements Closable {
   #session: Session | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #retryMs = RETRY_MS_MIN;
+  #isReading = false;
   #isHeld = false;
   #heldReply = "";
   #closed = false;
@@ -109,6 +116,7 @@ export class Follower implements Closable {
         callback: (error, message) => crashOnThrow(() => this.#receive(session, error, message)),
       }),
       delivered: 0,
+      isAlive: false,
       silentTicks: 0,
     };
     this.#session = session;
@@ -154,6 +162,7 @@ export class Follower implements Closable {
       return;
     }
     session.silentTicks = 0;
+    session.isAlive = true;
     const delivery = deliveryOf(message.reply ?? "");
     if (delivery === undefined) this.#control(session, message);
     else if (delivery.consumerSequence === session.delivered + 1) this.#deliver(session, message, delivery);
@@ -163,10 +172,34 @@ export class Follower implements Closable {
   #deliver(session: Session, message: Msg, delivery: Delivery): void {
     session.delivered = delivery.consumerSequence;
     this.#retryMs = RETRY_MS_MIN;
-    // A server that is behind starts a consumer at its own end instead of where we asked.
+    // Read from the leader already; or a server that is behind, which starts a consumer at its own end instead of where we asked.
     if (delivery.streamSequence < this.#next) return;
     this.#next = delivery.streamSequence + 1;
     this.#options.handler.message(deliveredMessage(message, delivery));
+  }
+
+  /** Whether nobody sends: no consumer, one that has not begun, or one that has fallen silent. */
+  #isDark(): boolean {
+    return this.#session?.isAlive !== true || this.#session.silentTicks >= SILENT_TICKS_DARK;
+  }
+
+  /**
+   * Asks the stream's leader for the next message, and goes on while it has some and nobody else sends. A consumer is made by the meta
+   * leader: while that is being elected (4 to 9 s) the stream itself may take appends all along.
+   */
+  #readNext(): void {
+    if (this.#closed || this.#isReading || this.#isHeld || !this.#watch.connected) return;
+    const { inbox, stream, handler } = this.#options;
+    this.#isReading = true;
+    const body = { seq: this.#next, next_by_subj: ">" };
+    askApi(inbox, `STREAM.MSG.GET.${stream}`, body, READ_TIMEOUT_MS, (outcome) => {
+      this.#isReading = false;
+      const message = outcome.kind === "ok" ? storedMessage(outcome.value) : undefined;
+      if (this.#closed || message === undefined || message.streamSequence < this.#next) return;
+      this.#next = message.streamSequence + 1;
+      handler.message(logMessageOf(message));
+      if (this.#isDark()) this.#readNext();
+    });
   }
 
   /** Heartbeats and flow control. Anything else on the subject comes from a stranger and means nothing. */
@@ -188,9 +221,9 @@ export class Follower implements Closable {
 
   #tick(): void {
     const session = this.#session;
-    if (session === undefined) return;
-    session.silentTicks += 1;
-    if (session.silentTicks > HEARTBEATS_MISSED_MAX) this.#reopen();
+    if (session !== undefined) session.silentTicks += 1;
+    if (this.#isDark()) this.#readNext();
+    if (session !== undefined && session.silentTicks > HEARTBEATS_MISSED_MAX) this.#reopen();
   }
 
   #reopen(): void {

@@ -5,7 +5,7 @@ import type { Frame } from "../../contracts/frame.ts";
 import type { LogInfo } from "../../contracts/ports.ts";
 import { logStream } from "../../contracts/subjects.ts";
 import { chainOf, decodeFrame } from "../runtime/frame-codec.ts";
-import { API_CODES, apiFailure, askApiAsync } from "./api.ts";
+import { API_CODES, API_READ_TIMEOUT_MS, apiFailure, askApiAsync } from "./api.ts";
 import type { Inbox } from "./inbox.ts";
 import { storedMessage } from "./stored-message.ts";
 import { configOf, type StreamConfig } from "./stream-config.ts";
@@ -31,7 +31,7 @@ export interface StreamState {
 /** Bounds and configuration of the shard's stream; undefined when there is no such stream. */
 export async function streamState(inbox: Inbox, region: string, shard: string): Promise<StreamState | undefined> {
   const stream = logStream(region, shard);
-  const answer = await askApiAsync(inbox, `STREAM.INFO.${stream}`, undefined);
+  const answer = await askApiAsync(inbox, `STREAM.INFO.${stream}`, undefined, API_READ_TIMEOUT_MS);
   const outcome = infoOutcome(answer, stream);
   if (outcome.kind === "missing") return undefined;
   if (outcome.kind === "failed") throw outcome.error;
@@ -62,7 +62,7 @@ export async function findOrigin(
 
 async function readPayload(inbox: Inbox, region: string, shard: string, sequence: number): Promise<Uint8Array> {
   const stream = logStream(region, shard);
-  const answer = await askApiAsync(inbox, `STREAM.MSG.GET.${stream}`, { seq: sequence });
+  const answer = await askApiAsync(inbox, `STREAM.MSG.GET.${stream}`, { seq: sequence }, API_READ_TIMEOUT_MS);
   if (answer.kind === "api_error" && answer.error.errCode === API_CODES.noMessage)
     throw identityError(region, shard, `message ${sequence} is missing before the first frame`);
   if (answer.kind !== "ok") throw apiFailure(answer, `reading ${stream} at ${sequence}`, true);

@@ -7,6 +7,7 @@ import { OperatingError } from "../../contracts/errors.ts";
 import type { Kv, KvEntry, KvOutcome } from "../../contracts/ports.ts";
 import {
   API_CODES,
+  API_READ_TIMEOUT_MS,
   API_TIMEOUT_MS,
   type ApiOutcome,
   apiFailure,
@@ -41,7 +42,7 @@ export interface BucketOptions {
 export async function ensureBucket(inbox: Inbox, options: BucketOptions): Promise<void> {
   const { bucket } = options;
   const stream = bucketStream(bucket);
-  const known = await askApiAsync(inbox, `STREAM.INFO.${stream}`, undefined);
+  const known = await askApiAsync(inbox, `STREAM.INFO.${stream}`, undefined, API_READ_TIMEOUT_MS);
   if (known.kind === "ok") return;
   const isMissing = known.kind === "api_error" && known.error.errCode === API_CODES.streamMissing;
   if (!isMissing) throw apiFailure(known, `looking for the bucket ${bucket}`, true);

@@ -15,20 +15,16 @@ import {
   registryKey,
 } from "../../contracts/subjects.ts";
 import { chainOf } from "../runtime/frame-codec.ts";
-import { API_CODES, apiFailure, askApiAsync, publishAsync } from "./api.ts";
+import { API_CODES, API_READ_TIMEOUT_MS, apiFailure, askApiAsync, publishAsync } from "./api.ts";
 import { FirstFrame } from "./first-frame.ts";
 import { headerBlock } from "./header-block.ts";
 import { Inbox } from "./inbox.ts";
 import { findOrigin, identityError, type LogOrigin, type StreamState, streamState } from "./log-origin.ts";
 import { ensureBucket, NatsKv } from "./nats-kv.ts";
+import { patiently } from "./patience.ts";
 import { type RegistryEntry, readEntry, writeEntry } from "./registry.ts";
 import type { Finding } from "./server-check.ts";
 import { type Difference, streamConfig, streamDifferences, streamFindings } from "./stream-config.ts";
-
-/** How long provisioning waits for JetStream to become able to answer. ms. */
-const PATIENCE_MS = 30_000;
-const RETRY_MS = 250;
-const PASSING: ReadonlySet<string> = new Set(["jetstream_unavailable", "jetstream_timeout", "nats_disconnected"]);
 
 export interface ProvisionRequest {
   readonly region: string;
@@ -115,31 +111,17 @@ export async function verifyShard(connection: NatsConnection, request: VerifyReq
 
 async function withServices<Result>(
   connection: NatsConnection,
-  patienceMs: number = PATIENCE_MS,
+  patienceMs: number | undefined,
   step: (inbox: Inbox, kv: Kv) => Promise<Result>,
 ): Promise<Result> {
   const inbox = new Inbox(connection);
-  const kv = new NatsKv(connection, REGISTRY_BUCKET);
-  const start = performance.now();
+  const kv = new NatsKv(connection, REGISTRY_BUCKET, API_READ_TIMEOUT_MS);
   try {
-    for (;;) {
-      try {
-        return await step(inbox, kv);
-      } catch (error) {
-        if (!canPass(error) || performance.now() - start >= patienceMs) throw error;
-      }
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-    }
+    return await patiently(() => step(inbox, kv), patienceMs);
   } finally {
     kv.close();
     inbox.close();
   }
-}
-
-/** Every step may be done again, so whatever time can heal is tried again, definite or not. */
-function canPass(error: unknown): boolean {
-  if (!(error instanceof OperatingError)) return false;
-  return PASSING.has(error.code) || (error.code === "jetstream_error" && error.details["code"] === 503);
 }
 
 /** A stream of that name with another configuration is somebody's who was here before: it is judged like any existing one. */

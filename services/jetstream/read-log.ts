@@ -7,12 +7,12 @@ import { API_CODES, apiFailure, askApiAsync } from "./api.ts";
 import { Follower } from "./follower.ts";
 import { Inbox } from "./inbox.ts";
 import { streamState } from "./log-origin.ts";
+import { patiently } from "./patience.ts";
 import { logMessageOf, storedMessage } from "./stored-message.ts";
+import { unreadableAnswer } from "./stream-info.ts";
 
 /** Reads under way at once. Each may carry a whole frame. */
 const READS_MAX = 32;
-const READ_ATTEMPTS_MAX = 8;
-const RETRY_MS = 250;
 /** Messages that may wait for the reader of a live log before the server is asked to pause. */
 const WAITING_MAX = 1_000;
 
@@ -31,7 +31,7 @@ export interface ReadLogRequest {
 
 /**
  * Yields messages in stream order, each once. A hole shows as a jump of `streamSequence`.
- * Throws: `stream_missing`, and what JetStream answers when it stays silent over several attempts.
+ * Throws: `stream_missing`, and what JetStream answers when 30 s do not heal it.
  */
 export async function* readLogMessages(
   connection: NatsConnection,
@@ -41,7 +41,7 @@ export async function* readLogMessages(
   const stream = logStream(region, shard);
   const inbox = new Inbox(connection);
   try {
-    const state = await streamState(inbox, region, shard);
+    const state = await patiently(() => streamState(inbox, region, shard));
     if (state === undefined)
       throw new OperatingError("stream_missing", `there is no stream ${stream}; check region and shard`, {
         definite: true,
@@ -69,7 +69,8 @@ async function* readRange({ inbox, stream, from, to, signal }: Range): AsyncGene
   let next = from;
   for (let sequence = from; sequence <= to && signal?.aborted !== true; sequence += 1) {
     while (next <= to && reads.length < READS_MAX) {
-      const read = readOne(inbox, stream, next);
+      const wanted = next;
+      const read = patiently(() => readOne(inbox, stream, wanted));
       // A read that fails is met when its turn comes; until then its rejection is not an unhandled one.
       read.catch(() => undefined);
       reads.push(read);
@@ -80,19 +81,14 @@ async function* readRange({ inbox, stream, from, to, signal }: Range): AsyncGene
   }
 }
 
-/** One message from the stream's leader, through elections; undefined when the server says that there is none. */
+/** One message from the stream's leader; undefined when the server says that there is none. */
 async function readOne(inbox: Inbox, stream: string, sequence: number): Promise<LogMessage | undefined> {
-  for (let attempt = 1; ; attempt += 1) {
-    const answer = await askApiAsync(inbox, `STREAM.MSG.GET.${stream}`, { seq: sequence });
-    if (answer.kind === "ok") {
-      const message = storedMessage(answer.value);
-      return message === undefined ? undefined : logMessageOf(message);
-    }
-    if (answer.kind === "api_error" && answer.error.errCode === API_CODES.noMessage) return undefined;
-    const isLast = attempt === READ_ATTEMPTS_MAX || (answer.kind === "api_error" && answer.error.code !== 503);
-    if (isLast) throw apiFailure(answer, `reading ${stream} at ${sequence}`, true);
-    await new Promise((resolve) => setTimeout(resolve, RETRY_MS * attempt));
-  }
+  const answer = await askApiAsync(inbox, `STREAM.MSG.GET.${stream}`, { seq: sequence });
+  if (answer.kind === "api_error" && answer.error.errCode === API_CODES.noMessage) return undefined;
+  if (answer.kind !== "ok") throw apiFailure(answer, `reading ${stream} at ${sequence}`, true);
+  const message = storedMessage(answer.value);
+  if (message === undefined) throw unreadableAnswer(`reading ${stream} at ${sequence}`);
+  return logMessageOf(message);
 }
 
 async function* followRange(connection: NatsConnection, range: Range): AsyncGenerator<LogMessage> {

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { OperatingError } from "../../contracts/errors.ts";
 import type { Reporter } from "../../contracts/ports.ts";
 import type { NatsServer } from "../../infra/nats-server/embedded.ts";
@@ -9,10 +10,11 @@ import { createControlPlaneRole } from "../control-plane/role.ts";
 import { createDispatcherRole } from "../dispatcher/role.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
 import { partPeerId } from "../runtime/identity.ts";
-import type { ProcessRole } from "../runtime/lifecycle.ts";
+import { EXIT_CODES, type ProcessRole } from "../runtime/lifecycle.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { MeshSettings } from "../runtime/process-settings.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
+import { HTTP_PORT_DEFAULT } from "../runtime/settings.ts";
 import { createSeederRole, type SeederRole } from "../seeder/role.ts";
 import { createWorkerRole, type WorkerRole } from "../worker/role.ts";
 import { startEmbeddedNats } from "./embedded-nats.ts";
@@ -20,6 +22,8 @@ import { runToEnd } from "./run-to-end.ts";
 
 /** The data folder of a mesh that was given none and runs until it is stopped. */
 const DATA_DIR = ".omnirelay";
+/** How long a role may take to stop when there is no server that it could tell. ms. */
+const LOST_STOP_MS = 500;
 
 /** What the parts of a run share. */
 export interface Mesh {
@@ -51,6 +55,8 @@ export class MeshHost implements ProcessRole {
   #server: Promise<NatsServer> | undefined;
   #natsServer: Mesh["natsServer"] | undefined;
   #temporaryDir: string | undefined;
+  /** The embedded server ended before its time: nothing can be settled or given back any more. */
+  #isServerLost = false;
   #startedAtMs = 0;
   #isStarted = false;
   #stopped: Promise<void> | undefined;
@@ -104,6 +110,11 @@ export class MeshHost implements ProcessRole {
     return Promise.race([runToEnd(mesh, this.#stop.signal), ended]);
   }
 
+  /** A run that was to end with all its items done, and was stopped before. */
+  codeWhenStopped(): number {
+    return this.#settings.exit ? EXIT_CODES.failed : EXIT_CODES.ok;
+  }
+
   #dataDir(): string {
     const { dataDir, exit } = this.#settings;
     if (dataDir !== undefined) return dataDir;
@@ -149,7 +160,9 @@ export class MeshHost implements ProcessRole {
         this.#roles
           .filter(({ name }) => name !== "control-plane")
           .map((role) => ({ name: role.name, ...role.ready() }));
-      created.push(createControlPlaneRole(settings, { reporter, roles: others }));
+      // A run with an end is over before anybody knows its port: it must not fail because another mesh has the usual one.
+      const httpPort = settings.httpPort ?? (settings.exit ? 0 : HTTP_PORT_DEFAULT);
+      created.push(createControlPlaneRole({ ...settings, httpPort }, { reporter, roles: others }));
     }
     for (let index = 1; roles.includes("worker") && index <= workers; index += 1) {
       const { reporter, settings } = part(`worker-${index}`);
@@ -169,6 +182,7 @@ export class MeshHost implements ProcessRole {
     const server = await this.#server;
     if (server !== undefined) {
       const exit = await server.exited;
+      this.#isServerLost = true;
       if (!this.#stop.signal.aborted)
         throw new OperatingError(
           "nats_server_ended",
@@ -187,7 +201,7 @@ export class MeshHost implements ProcessRole {
     const failures: unknown[] = [];
     const attempt = async (name: string, stop: () => Promise<void>): Promise<void> => {
       try {
-        await stop();
+        await (this.#isServerLost ? Promise.race([stop(), delay(LOST_STOP_MS)]) : stop());
         this.#reporter.debug("role_stopped", { role: name });
       } catch (error) {
         this.#reporter.error("role_stop_failed", { role: name, error });

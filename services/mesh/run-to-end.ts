@@ -1,6 +1,8 @@
 /** A run with an end (`--items N --exit`): waits until every item is completed, counts at both ends, and prints what came out. */
 import { setTimeout as delay } from "node:timers/promises";
+import { OperatingError } from "../../contracts/errors.ts";
 import { LeaseClient } from "../client/lease-client.ts";
+import { RefusedError } from "../client/refusal.ts";
 import { identityOf, partPeerId } from "../runtime/identity.ts";
 import { EXIT_CODES } from "../runtime/lifecycle.ts";
 import type { Mesh } from "./host.ts";
@@ -15,7 +17,7 @@ const STALL_MS = 60_000;
 const STALL_DEAD_LETTER_MS = 5_000;
 
 /** What `--json` prints: one line. */
-export interface RunSummary {
+interface RunSummary {
   readonly ok: boolean;
   /** Why not ok, in words. */
   readonly problems: readonly string[];
@@ -54,14 +56,36 @@ export async function runToEnd(mesh: Mesh, signal: AbortSignal): Promise<number>
   for (const shard of mesh.settings.shards)
     clients.set(shard, await LeaseClient.connect({ servers: mesh.natsUrl.split(","), shard, ...identityOf(peerId) }));
   try {
-    const counts = await waitForItems(mesh, clients, signal);
+    const counts = await asked(waitForItems(mesh, clients, signal));
     const elapsedMs = Math.round(performance.now() - mesh.startedAtMs);
-    const summary = summarise(mesh, counts, elapsedMs, await Promise.all([...clients.values()].map(shardSummary)));
+    const summary = summarise(
+      mesh,
+      counts,
+      elapsedMs,
+      await asked(Promise.all([...clients.values()].map(shardSummary))),
+    );
     tell(mesh, summary);
     return summary.ok ? EXIT_CODES.ok : EXIT_CODES.failed;
   } finally {
     await Promise.all([...clients.values()].map((client) => client.close()));
   }
+}
+
+/** A refusal of what we only read is an operating error of the run: the mesh does not serve it. */
+async function asked<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof RefusedError) throw refusedRun(error);
+    throw error;
+  }
+}
+
+function refusedRun(refused: RefusedError): OperatingError {
+  return new OperatingError(refused.code, `the run cannot be followed: ${refused.message}`, {
+    definite: true,
+    cause: refused,
+  });
 }
 
 /** How the items of the run ended. `forgotten`: the shard knows it no more, so only the store can tell. */

@@ -12,6 +12,7 @@ import { expectation, valueOfText } from "./setting-text.ts";
 import {
   environmentName,
   isSettingName,
+  isSettingVariable,
   OTHER_ENVIRONMENT,
   SETTINGS,
   type SettingName,
@@ -130,7 +131,7 @@ function addEnvironment(
 ): void {
   const byVariable = new Map(Object.keys(SETTINGS).map((name) => [environmentName(name), name as SettingName]));
   for (const [variable, text] of Object.entries(env).sort(([a], [b]) => (a < b ? -1 : 1))) {
-    if (!variable.startsWith("OMNIRELAY_") || Object.hasOwn(OTHER_ENVIRONMENT, variable)) continue;
+    if (!isSettingVariable(variable)) continue;
     const name = byVariable.get(variable);
     if (name === undefined) {
       const guess = nearest(variable, [...byVariable.keys(), ...Object.keys(OTHER_ENVIRONMENT)]);

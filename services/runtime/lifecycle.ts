@@ -2,7 +2,7 @@
  * The life of a process: settings, start, the ready line, signals, an orderly stop within a bound, and the exit code. Every `main.ts`
  * is a call of `runProcess`, so that all processes behave alike.
  *
- * Exit codes: 0 stopped in order or done; 1 an operating error or a stop that took too long; 2 the settings cannot be used; 70 a bug
+ * Exit codes: 0 done, or stopped in order with nothing left that it was to finish; 1 an operating error or a stop that took too long; 2 the settings cannot be used; 70 a bug
  * (a failed assertion: the log replays, so it is safer to end than to go on); 128 + n a second signal n.
  */
 import { constants } from "node:os";
@@ -20,13 +20,17 @@ import { helpText } from "./settings-table.ts";
 
 export const EXIT_CODES = { ok: 0, failed: 1, usage: 2, bug: 70, signalBase: 128 } as const;
 const STOP_TIMEOUT_MS = 10_000;
+/** SIGHUP: the terminal was closed. */
+const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 
 /** A role that may end by itself: with the exit code that the process then has. */
 export interface ProcessRole extends Role {
   finished?(): Promise<number>;
+  /** The exit code when a signal stops it in order; 0 unless it had something to finish. */
+  codeWhenStopped?(): number;
 }
 
-export interface ProcessContext<Settings> {
+interface ProcessContext<Settings> {
   readonly settings: Settings;
   readonly reporter: Logger;
 }
@@ -129,21 +133,20 @@ function createExit(name: string, reporter: Logger, stopTimeoutMs: number): Exit
       return stopping;
     },
   };
-  const onSignal = (signal: "SIGTERM" | "SIGINT"): void => {
+  const onSignal = (signal: (typeof STOP_SIGNALS)[number]): void => {
     if (stopping !== undefined) {
       reporter.warn("killed_by_second_signal", { signal });
       process.exit(EXIT_CODES.signalBase + constants.signals[signal]);
     }
     reporter.info("stopping", { signal });
-    exit.stop(EXIT_CODES.ok).catch(onBug);
+    exit.stop(exit.role?.codeWhenStopped?.() ?? EXIT_CODES.ok).catch(onBug);
   };
   const onBug = (error: unknown): void => {
     reporter.error("bug", { error: error instanceof Error ? error : new Error(String(error)) });
     process.stderr.write(`omnirelay ${name}: a defect of this program ended it; the log has its trace\n`);
     process.exit(EXIT_CODES.bug);
   };
-  process.on("SIGTERM", onSignal);
-  process.on("SIGINT", onSignal);
+  for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
   process.on("uncaughtException", onBug);
   // The reader of a pipe may leave (`… | head`): that ends nobody's work.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { SETTINGS, type SettingName } from "./settings.ts";
 
 /** The schema without its default and `optional`. */
-export function innerSchema(schema: z.ZodType): z.ZodType {
+function innerSchema(schema: z.ZodType): z.ZodType {
   let inner = schema;
   while (inner instanceof z.ZodDefault || inner instanceof z.ZodOptional) inner = inner.unwrap() as z.ZodType;
   return inner;

@@ -12,6 +12,7 @@ import { LOG_LEVELS } from "./logger.ts";
 
 /** Where a role that is not in the mesh host looks for a server unless it is told. */
 export const NATS_URL_DEFAULT = "nats://127.0.0.1:4222";
+export const HTTP_PORT_DEFAULT = 5_158;
 const PORT_MAX = 65_535;
 const ITEMS_MAX = 10_000_000;
 const STOP_TIMEOUT_MS_MAX = 600_000;
@@ -19,8 +20,7 @@ const SEED_NAME = /^[a-z0-9]+(-[a-z0-9]+)*$/;
 const NATS_SERVER_URL = /^((nats|tls|ws|wss):\/\/)?([^\s/@]+@)?(\[[0-9a-f:]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?$/i;
 
 /** Roles of the mesh, in the order in which they start; they stop in the reverse order. */
-export const ROLE_NAMES = ["dispatcher", "control-plane", "worker", "seeder"] as const;
-export type RoleName = (typeof ROLE_NAMES)[number];
+const ROLE_NAMES = ["dispatcher", "control-plane", "worker", "seeder"] as const;
 
 interface SettingMeta {
   readonly description: string;
@@ -144,9 +144,10 @@ const controlPlane = {
     description: "Address that the control plane listens on. It has no authentication yet: keep it on loopback.",
     value: "HOST",
   }),
-  httpPort: setting(z.int().min(0).max(PORT_MAX).default(5158), {
+  httpPort: setting(z.int().min(0).max(PORT_MAX).default(HTTP_PORT_DEFAULT), {
     description: "Port of the control plane; 0 takes a free one, which the log names.",
     value: "PORT",
+    defaultText: `${HTTP_PORT_DEFAULT}; a free one with --exit`,
   }),
 };
 
@@ -210,6 +211,18 @@ export const OTHER_ENVIRONMENT: Readonly<Record<string, string>> = Object.freeze
   OMNIRELAY_CONFIG: "Settings file, the same as --config.",
   OMNIRELAY_NATS_SERVER: "Path of a nats-server binary for the embedded server.",
 });
+
+/** Variables of the tests, which processes that they start inherit. */
+const TEST_ENVIRONMENT_PREFIX = "OMNIRELAY_TEST_";
+
+/** Whether a variable begins like ours and is read by `loadSettings`, or else is a typo of one that is. */
+export function isSettingVariable(name: string): boolean {
+  return (
+    name.startsWith("OMNIRELAY_") &&
+    !name.startsWith(TEST_ENVIRONMENT_PREFIX) &&
+    !Object.hasOwn(OTHER_ENVIRONMENT, name)
+  );
+}
 
 export const isSettingName = (name: string): name is SettingName => Object.hasOwn(SETTINGS, name);
 export const environmentName = (name: string): string => `OMNIRELAY_${name.replace(/[A-Z]/g, "_$&").toUpperCase()}`;

@@ -15,6 +15,7 @@ await runProcess({
       start: () => role.start(),
       stop: () => role.stop(),
       ready: () => role.ready(),
+      codeWhenStopped: () => EXIT_CODES.failed,
       finished: async () => {
         await role.done();
         return role.progress().refused === 0 ? EXIT_CODES.ok : EXIT_CODES.failed;

@@ -25,7 +25,7 @@ export interface SeederSettings {
   readonly tables: number;
 }
 
-export interface SeederProgress {
+interface SeederProgress {
   /** Items that this run added. */
   readonly enqueued: number;
   /** Items that were there already, from an earlier run with the same seed. */
@@ -79,9 +79,8 @@ class Seeder implements SeederRole {
         await LeaseClient.connect({ servers: natsUrl.split(","), shard, ...identityOf(peerId) }),
       );
     }
+    // It rejects for a defect only, which then ends the process.
     this.#run = this.#seed();
-    // The run's failure is told by `done`; without a listener it must not look like a lost promise.
-    this.#run.catch(() => {});
   }
 
   async stop(): Promise<void> {

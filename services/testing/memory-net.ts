@@ -73,7 +73,10 @@ export class MemoryNet implements Net {
   }
 
   request(subject: string, payload: Uint8Array, timeoutMs: number, callback: (outcome: RequestOutcome) => void): void {
-    if (!this.#isConnected) return this.#clock.defer(() => callback({ kind: "disconnected" }));
+    if (!this.#isConnected) {
+      this.#clock.defer(() => callback({ kind: "disconnected" }));
+      return;
+    }
     const reply = this.#wire.inbox();
     let isDone = false;
     const finish = (outcome: RequestOutcome): void => {

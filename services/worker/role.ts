@@ -23,7 +23,7 @@ export interface WorkerSettings {
   readonly stopTimeoutMs: number;
 }
 
-export interface WorkerProgress {
+interface WorkerProgress {
   /** Completions that the shards have acknowledged to this worker. */
   readonly completed: number;
   /** Of these the ones that changed the catalog now; the rest were applied before and only completed again. */

@@ -15,7 +15,8 @@ import { runRawRequests } from "./raw-requests.ts";
 const DISPATCHER = join(import.meta.dirname, "../../services/dispatcher/main.ts");
 const SHARD = "bench";
 /** 250-byte items, as in the first trial figures. */
-const body = (index: number): string => JSON.stringify({ table: `db.orders.${index}`, partition: "p1", rows: "x".repeat(180) });
+const body = (index: number): string =>
+  JSON.stringify({ table: `db.orders.${index}`, partition: "p1", rows: "x".repeat(180) });
 
 interface Sizes {
   readonly items: number;
@@ -68,7 +69,9 @@ async function main(): Promise<void> {
           const isWarmUp = run === 0;
           await measure(bed, isWarmUp ? SIZES.small : sizes, (scenario, rate) => {
             if (!isWarmUp) rates[sync][scenario].push(Math.round(rate));
-            process.stderr.write(`run ${run} ${sync} ${scenario}: ${Math.round(rate)} items/s${isWarmUp ? " (warm-up)" : ""}\n`);
+            process.stderr.write(
+              `run ${run} ${sync} ${scenario}: ${Math.round(rate)} items/s${isWarmUp ? " (warm-up)" : ""}\n`,
+            );
           });
         } finally {
           await close(bed);
@@ -91,7 +94,15 @@ async function measure(bed: Bed, sizes: Sizes, done: (scenario: Scenario, rate: 
 async function open(folder: string, sync: Sync, run: number): Promise<Bed> {
   const storeDir = join(folder, `nats-${sync}-${run}`);
   const server = await startNatsServer({ storeDir, syncInterval: SYNC[sync], report: () => {} });
-  const args = [DISPATCHER, "--nats-url", server.url, "--shards", SHARD, "--data-dir", join(folder, `data-${sync}-${run}`)];
+  const args = [
+    DISPATCHER,
+    "--nats-url",
+    server.url,
+    "--shards",
+    SHARD,
+    "--data-dir",
+    join(folder, `data-${sync}-${run}`),
+  ];
   const dispatcher = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   for await (const line of createInterface({ input: dispatcher.stdout })) if (line.includes('"msg":"leading"')) break;
   dispatcher.stdout.resume();
@@ -108,7 +119,10 @@ async function close({ server, dispatcher }: Bed): Promise<void> {
 
 function report(rates: Rates, sizes: Sizes, natsServer: string, isJson: boolean): void {
   const middle = (sync: Sync): Record<Scenario, number> =>
-    Object.fromEntries(SCENARIOS.map((scenario) => [scenario, median(rates[sync][scenario])])) as Record<Scenario, number>;
+    Object.fromEntries(SCENARIOS.map((scenario) => [scenario, median(rates[sync][scenario])])) as Record<
+      Scenario,
+      number
+    >;
   const result = {
     machine: { ...describeMachine(), natsServer },
     sizes,
@@ -121,26 +135,32 @@ function report(rates: Rates, sizes: Sizes, natsServer: string, isJson: boolean)
     return;
   }
   const { machine } = result;
-  process.stdout.write(`${machine.cpu}, ${machine.cores} cores, node ${machine.node}, nats-server ${natsServer}, fsync ${machine.fsyncMs} ms\n\n`);
-  process.stdout.write("| scenario | always: items/s | x raw queue | lazy: items/s | x raw queue |\n|---|---|---|---|---|\n");
+  process.stdout.write(
+    `${machine.cpu}, ${machine.cores} cores, node ${machine.node}, nats-server ${natsServer}, fsync ${machine.fsyncMs} ms\n\n`,
+  );
+  process.stdout.write(
+    "| scenario | always: items/s | x raw queue | lazy: items/s | x raw queue |\n|---|---|---|---|---|\n",
+  );
   for (const scenario of SCENARIOS) {
-    const cells = [result.always, result.lazy].map((side) => `${side.median[scenario]} | ${side.ratioToRawQueue[scenario]}`);
+    const cells = [result.always, result.lazy].map(
+      (side) => `${side.median[scenario]} | ${side.ratioToRawQueue[scenario]}`,
+    );
     process.stdout.write(`| ${scenario} | ${cells.join(" | ")} |\n`);
   }
 }
 
 const ratios = (medians: Record<Scenario, number>): Record<Scenario, number> =>
-  Object.fromEntries(SCENARIOS.map((scenario) => [scenario, Math.round((medians[scenario] / medians.rawQueue) * 10) / 10])) as Record<
-    Scenario,
-    number
-  >;
+  Object.fromEntries(
+    SCENARIOS.map((scenario) => [scenario, Math.round((medians[scenario] / medians.rawQueue) * 10) / 10]),
+  ) as Record<Scenario, number>;
 
 const emptyRates = (): Rates => ({ always: emptySide(), lazy: emptySide() });
 const emptySide = (): Record<Scenario, number[]> => ({ rawQueue: [], batch100: [], singles: [], rawRequests: [] });
 
 function positive(name: string, value: string | number): number {
   const number = Number(value);
-  if (!Number.isSafeInteger(number) || number < 1) throw new Error(`--${name} must be a whole number above 0, is ${value}`);
+  if (!Number.isSafeInteger(number) || number < 1)
+    throw new Error(`--${name} must be a whole number above 0, is ${value}`);
   return number;
 }
 

@@ -13,7 +13,12 @@ const itemOf = (index: number, body: (index: number) => string) => ({
 });
 
 /** Life of an item in items/s: enqueue 100, lease 100, complete 100 per request, 16 requests in flight. */
-export async function runBatches(url: string, shard: string, items: number, body: (index: number) => string): Promise<number> {
+export async function runBatches(
+  url: string,
+  shard: string,
+  items: number,
+  body: (index: number) => string,
+): Promise<number> {
   const client = await LeaseClient.connect({
     servers: url,
     shard,
@@ -53,7 +58,12 @@ export async function runBatches(url: string, shard: string, items: number, body
 }
 
 /** Life of an item in items/s: `enqueue(item)` by 512 callers, then a worker whose handler does nothing. */
-export async function runSingles(url: string, shard: string, items: number, body: (index: number) => string): Promise<number> {
+export async function runSingles(
+  url: string,
+  shard: string,
+  items: number,
+  body: (index: number) => string,
+): Promise<number> {
   const client = await LeaseClient.connect({ servers: url, shard, principal: "bench" });
   const start = performance.now();
   const enqueued = new Set<string>();
@@ -82,4 +92,5 @@ export async function runSingles(url: string, shard: string, items: number, body
   return (items / elapsedMs) * 1_000;
 }
 
-const together = (count: number, loop: () => Promise<void>): Promise<unknown> => Promise.all(Array.from({ length: count }, loop));
+const together = (count: number, loop: () => Promise<void>): Promise<unknown> =>
+  Promise.all(Array.from({ length: count }, loop));

@@ -16,13 +16,19 @@ export async function runRawQueue(url: string, items: number, body: (index: numb
     storage: StorageType.File,
     num_replicas: 1,
   });
-  await manager.consumers.add(STREAM, { durable_name: "worker", ack_policy: AckPolicy.Explicit, max_ack_pending: 10_000 });
+  await manager.consumers.add(STREAM, {
+    durable_name: "worker",
+    ack_policy: AckPolicy.Explicit,
+    max_ack_pending: 10_000,
+  });
   const stream = jetstream(connection);
   const encoder = new TextEncoder();
   const start = performance.now();
   for (let from = 0; from < items; from += PUBLISHES_IN_FLIGHT) {
     const count = Math.min(PUBLISHES_IN_FLIGHT, items - from);
-    await Promise.all(Array.from({ length: count }, (_, index) => stream.publish("bench.queue", encoder.encode(body(from + index)))));
+    await Promise.all(
+      Array.from({ length: count }, (_, index) => stream.publish("bench.queue", encoder.encode(body(from + index)))),
+    );
   }
   const consumer = await stream.consumers.get(STREAM, "worker");
   const seen = new Set<number>();

@@ -5,7 +5,10 @@ import { rpcSubject, type Verb } from "../../contracts/subjects.ts";
 const IN_FLIGHT = 256;
 const PRINCIPAL = "bench";
 
-type Reply = { readonly leases?: readonly { itemId: string; token: number }[]; readonly results?: readonly { itemId?: string }[] };
+type Reply = {
+  readonly leases?: readonly { itemId: string; token: number }[];
+  readonly results?: readonly { itemId?: string }[];
+};
 
 class RawClient {
   readonly #connection: NatsConnection;
@@ -41,7 +44,12 @@ class RawClient {
 }
 
 /** Life of an item in items/s: enqueue one, lease one, complete one, 256 requests in flight. */
-export async function runRawRequests(url: string, shard: string, items: number, body: (index: number) => string): Promise<number> {
+export async function runRawRequests(
+  url: string,
+  shard: string,
+  items: number,
+  body: (index: number) => string,
+): Promise<number> {
   const connection = await connect({ servers: url, noAsyncTraces: true });
   const client = new RawClient(connection, shard);
   const start = performance.now();
@@ -79,5 +87,7 @@ const together = (loop: () => Promise<void>): Promise<unknown> => Promise.all(Ar
 export function assertSame(enqueued: ReadonlySet<string>, completed: ReadonlySet<string>, items: number): void {
   const missing = [...enqueued].filter((itemId) => !completed.has(itemId));
   if (enqueued.size !== items || completed.size !== items || missing.length > 0)
-    throw new Error(`the run is not valid: ${enqueued.size} of ${items} enqueued, ${completed.size} completed, ${missing.length} missing`);
+    throw new Error(
+      `the run is not valid: ${enqueued.size} of ${items} enqueued, ${completed.size} completed, ${missing.length} missing`,
+    );
 }

@@ -1,12 +1,18 @@
 /** A client, the shard behind it, and the check that neither leaves anything behind: for tests over a real nats-server. */
 import assert from "node:assert/strict";
 import type { NatsConnection } from "@nats-io/transport-node";
+import { expect } from "vitest";
 import type { ShardOptionsPatch } from "../../contracts/options.ts";
 import type { Clock, TimerHandle } from "../../contracts/ports.ts";
-import { LeaseClient, type LeaseClientOptions, LeaseWorker, type LeaseWorkerOptions } from "../../services/client/mod.ts";
+import {
+  type Lease,
+  LeaseClient,
+  type LeaseClientOptions,
+  LeaseWorker,
+  type LeaseWorkerOptions,
+} from "../../services/client/mod.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { createClock } from "../../services/runtime/clock.ts";
-import type { Cleanup } from "../support/nats.ts";
 import { SHARD, ShardDouble } from "./shard-double.ts";
 
 /** The real clock, with the timers that are set counted. */
@@ -40,6 +46,9 @@ export class CountingClock implements Clock {
   }
 }
 
+/** Takes what must run when the test is over: vitest's `onTestFinished`. */
+type Cleanup = (dispose: () => Promise<void>) => void;
+
 export interface WorldOptions {
   readonly url: string;
   readonly cleanup: Cleanup;
@@ -60,7 +69,13 @@ function subscriptionCount(connection: NatsConnection): number {
   return (connection as unknown as { protocol: { subscriptions: { size(): number } } }).protocol.subscriptions.size();
 }
 
-export async function clientWorld({ url, cleanup, shard: options, client: given, clock: used }: WorldOptions): Promise<ClientWorld> {
+export async function clientWorld({
+  url,
+  cleanup,
+  shard: options,
+  client: given,
+  clock: used,
+}: WorldOptions): Promise<ClientWorld> {
   const clock = used ?? new CountingClock();
   const far = await connectNats({ servers: url, name: "shard" });
   const connection = await connectNats({ servers: url, name: "client" });
@@ -70,7 +85,8 @@ export async function clientWorld({ url, cleanup, shard: options, client: given,
   const client = await LeaseClient.connect({ connection, shard: SHARD, principal: "alice", clock, ...given });
   cleanup(async () => {
     await client.close();
-    const left = { inFlight: client.traffic.inFlight, timers: clock.timerCount, subscriptions: subscriptionCount(connection) - before };
+    const subscriptions = connection.isClosed() ? 0 : subscriptionCount(connection) - before;
+    const left = { inFlight: client.traffic.inFlight, timers: clock.timerCount, subscriptions };
     shard.close();
     await connection.close();
     await far.close();
@@ -80,7 +96,11 @@ export async function clientWorld({ url, cleanup, shard: options, client: given,
 }
 
 /** A worker that is stopped at the end of the test; what it tells is kept, one line an event. */
-export function startWorker(client: LeaseClient, cleanup: Cleanup, options: LeaseWorkerOptions): { worker: LeaseWorker; told: string[] } {
+export function startWorker(
+  client: LeaseClient,
+  cleanup: Cleanup,
+  options: LeaseWorkerOptions,
+): { worker: LeaseWorker; told: string[] } {
   const worker = new LeaseWorker(client, { waitMs: 200, drainTimeoutMs: 500, abortGraceMs: 100, ...options });
   const told: string[] = [];
   worker.on("leased", ({ lease }) => told.push(`leased ${lease.item.resourceId}`));
@@ -108,3 +128,16 @@ export const item = (resourceId: string, more: object = {}): { resourceType: str
   resourceId,
   ...more,
 });
+
+/** The one element of a list. */
+export function only<T>(list: readonly T[]): T {
+  const [first, ...others] = list;
+  assert(first !== undefined && others.length === 0, `expected one element, not ${list.length}`);
+  return first;
+}
+
+/** Leases one item that must be there. */
+export const firstLease = async (client: LeaseClient): Promise<Lease> => only((await client.lease()).leases);
+
+/** Waits until it holds: for what happens behind the wire and gives no signal. */
+export const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 15_000, interval: 5 });

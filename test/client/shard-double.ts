@@ -122,7 +122,10 @@ export class ShardDouble {
 
   #serve(verb: Verb, principal: string, data: Uint8Array, reply: string): void {
     const command = parseCommand(verb, data);
-    if ("error" in command) return this.#send(reply, command);
+    if ("error" in command) {
+      this.#send(reply, command);
+      return;
+    }
     const peerId = command.verb === "lease" ? (command.request.peerId ?? principal) : principal;
     const run = (): Outcome => execute(this.state, command, { at: this.#now(), principal, peerId }, NO_SINK);
     const outcome = run();
@@ -175,4 +178,7 @@ export class ShardDouble {
 }
 
 /** A verdict that refuses. */
-export const refusal = (code: ErrorCode, extra: Partial<ErrorBody> = {}): ErrorBody => ({ ...errorBody(code, "as told"), ...extra });
+export const refusal = (code: ErrorCode, extra: Partial<ErrorBody> = {}): ErrorBody => ({
+  ...errorBody(code, "as told"),
+  ...extra,
+});

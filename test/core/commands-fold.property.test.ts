@@ -40,12 +40,19 @@ const step = fc.oneof(
   fc.record({
     verb: fc.constantFrom("complete" as const, "fail" as const, "release" as const, "heartbeat" as const),
     principal,
-    picks: fc.array(fc.record({ item: fc.nat(), skew: fc.constantFrom(0, 0, 0, 0, -1, 1) }), { minLength: 1, maxLength: 4 }),
+    picks: fc.array(fc.record({ item: fc.nat(), skew: fc.constantFrom(0, 0, 0, 0, -1, 1) }), {
+      minLength: 1,
+      maxLength: 4,
+    }),
     requeue: fc.boolean(),
     text: small,
     extendMs: maybe(fc.constantFrom(100, 500)),
   }),
-  fc.record({ verb: fc.constant("expire" as const), item: fc.nat(), reason: fc.constantFrom("duration" as const, "age" as const) }),
+  fc.record({
+    verb: fc.constant("expire" as const),
+    item: fc.nat(),
+    reason: fc.constantFrom("duration" as const, "age" as const),
+  }),
   fc.record({ verb: fc.constant("wait" as const), ms: fc.nat({ max: 700 }) }),
   fc.record({ verb: fc.constantFrom("pause" as const, "resume" as const, "term" as const, "hash" as const) }),
   fc.record({
@@ -66,7 +73,9 @@ const step = fc.oneof(
 type Step = typeof step extends fc.Arbitrary<infer Value> ? Value : never;
 
 class Run {
-  readonly world = new ShardWorld({ options: { recordsMax: 3, leasesPerPeerMax: 4, maxAttempts: 2, leaseAgeMsMax: 3_600_000 } });
+  readonly world = new ShardWorld({
+    options: { recordsMax: 3, leasesPerPeerMax: 4, maxAttempts: 2, leaseAgeMsMax: 3_600_000 },
+  });
   readonly ids: string[] = [];
 
   take(next: Step): void {
@@ -81,7 +90,12 @@ class Run {
     else if (next.verb === "term")
       world.frame((sink) => {
         const { term, tokenEpoch } = world.state;
-        startTerm(world.state, { term: term + 1, leader: "d", tokenEpoch: tokenEpoch + (term % 2) }, { at: world.at }, sink);
+        startTerm(
+          world.state,
+          { term: term + 1, leader: "d", tokenEpoch: tokenEpoch + (term % 2) },
+          { at: world.at },
+          sink,
+        );
       });
     else if (next.verb === "hash") world.frame((sink) => writeStateHash(world.state, { at: world.at }, sink));
   }
@@ -146,7 +160,8 @@ class Run {
     });
     const context = { principal: next.principal };
     const reason = `reason ${next.text % 2}`;
-    if (next.verb === "complete") world.send("complete", { leases: leases.map((ref) => ({ ...ref, result: reason })) }, context);
+    if (next.verb === "complete")
+      world.send("complete", { leases: leases.map((ref) => ({ ...ref, result: reason })) }, context);
     else if (next.verb === "release") world.send("release", { leases }, context);
     else if (next.verb === "heartbeat")
       world.send("heartbeat", { leases, ...(next.extendMs === undefined ? {} : { extendMs: next.extendMs }) }, context);
@@ -183,14 +198,22 @@ describe("random commands", () => {
         assertInvariants(fold);
         expect([...canonicalState(fold)]).toEqual([...canonicalState(run.world.state)]);
         expect(stateHash(fold)).toBe(stateHash(run.world.state));
-        for (const event of run.world.events()) seen.add("outcome" in event ? `${event.type} ${event.outcome}` : event.type);
+        for (const event of run.world.events())
+          seen.add("outcome" in event ? `${event.type} ${event.outcome}` : event.type);
       }),
       { numRuns: 150 },
     );
     // A property that never gets to a dead letter proves little.
-    for (const kind of ["failed requeued", "failed deadLettered", "expired requeued", "expired deadLettered", "completed"])
+    for (const kind of [
+      "failed requeued",
+      "failed deadLettered",
+      "expired requeued",
+      "expired deadLettered",
+      "completed",
+    ])
       expect(seen).toContain(kind);
-    for (const kind of ["released", "renewed", "paused", "resumed", "configured", "stateHash"]) expect(seen).toContain(kind);
+    for (const kind of ["released", "renewed", "paused", "resumed", "configured", "stateHash"])
+      expect(seen).toContain(kind);
   });
 
   test("two logs that differ in one field have different state hashes", () => {

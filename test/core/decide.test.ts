@@ -123,7 +123,10 @@ describe("fail", () => {
 
   test("an item with attempts left goes back", () => {
     const decision = decideFail(given(enqueued, leased), entry, "worker");
-    expect(decision).toMatchObject({ event: { outcome: "requeued" }, result: { outcome: "requeued", duplicate: false } });
+    expect(decision).toMatchObject({
+      event: { outcome: "requeued" },
+      result: { outcome: "requeued", duplicate: false },
+    });
   });
 
   test("an item that must not be tried again becomes a dead letter", () => {
@@ -176,7 +179,9 @@ describe("configure", () => {
   });
 
   test("options that make no sense together are refused", () => {
-    expect(decideConfigure(given(), { leaseDurationMsMax: 200 })).toMatchObject({ error: { code: "invalid_argument" } });
+    expect(decideConfigure(given(), { leaseDurationMsMax: 200 })).toMatchObject({
+      error: { code: "invalid_argument" },
+    });
   });
 });
 

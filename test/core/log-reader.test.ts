@@ -83,7 +83,9 @@ describe("steps over", () => {
     "a copy of the first frame": messageOf(past),
     "an old leader's frame from the past": messageOf(encodeFrame(next({ term: 2, first: 2, prev: "1".repeat(64) }))),
   };
-  test.each(Object.keys(rows))("%s", (name) => expect(it.classify(rows[name] as LogMessage)).toMatchObject({ kind: "void" }));
+  test.each(Object.keys(rows))("%s", (name) =>
+    expect(it.classify(rows[name] as LogMessage)).toMatchObject({ kind: "void" }),
+  );
 });
 
 describe("halts at", () => {

@@ -99,7 +99,8 @@ export class ShardWorld {
       execute(this.state, command, { at: this.at, peerId: principal, ...context, principal }, sink),
     );
     this.last = outcome;
-    if (outcome.error !== undefined) return { error: outcome.error, term: this.state.term, sequence: this.state.sequence };
+    if (outcome.error !== undefined)
+      return { error: outcome.error, term: this.state.term, sequence: this.state.sequence };
     REPLIES[command.verb].parse(outcome.reply);
     return JSON.parse(JSON.stringify(outcome.reply)) as AnyReply;
   }
@@ -150,7 +151,9 @@ export function foldFrames(frames: readonly Frame[]): ShardState {
 }
 
 /** The state after some events, each caused by `worker` unless another actor is named. */
-export function given(...history: readonly (LogEvent | { readonly by: string; readonly event: LogEvent })[]): ShardState {
+export function given(
+  ...history: readonly (LogEvent | { readonly by: string; readonly event: LogEvent })[]
+): ShardState {
   const world = new ShardWorld();
   for (const step of history) {
     const { by, event } = "event" in step ? step : { by: "worker", event: step };

@@ -139,12 +139,15 @@ export function appenderSuite(name: string, open: () => Promise<AppenderWorld>):
       expect(appender.counts.voids).toBe(2);
       expect(await copies(opened, mine)).toBe(1);
     });
-    world("another leader's frame in our place means deposed, and ours never lands", async (opened, { append, mine }) => {
-      const theirs = encodeFrame(behind("other", 2));
-      await opened.publish(theirs, chainOf(theirs));
-      expect(await append()).toEqual({ kind: "deposed" });
-      expect(await copies(opened, mine)).toBe(0);
-    });
+    world(
+      "another leader's frame in our place means deposed, and ours never lands",
+      async (opened, { append, mine }) => {
+        const theirs = encodeFrame(behind("other", 2));
+        await opened.publish(theirs, chainOf(theirs));
+        expect(await append()).toEqual({ kind: "deposed" });
+        expect(await copies(opened, mine)).toBe(0);
+      },
+    );
     world("deposed also when the void message before theirs is read first", async (opened, { append, mine }) => {
       const theirs = encodeFrame(behind("other", 2));
       await opened.publish(new TextEncoder().encode("{}"), "");
@@ -165,16 +168,17 @@ export function appenderSuite(name: string, open: () => Promise<AppenderWorld>):
       await opened.drop(2);
       expect(await append()).toMatchObject({ kind: "halted", code: "log_gap" });
     });
-    world("a log that lost its tail halts, and nothing is appended to it", async (opened, { append, appender, mine }) => {
-      expect(await append()).toMatchObject({ kind: "stored" });
-      await opened.truncate(1);
-      const next = encodeFrame(behind("me", 1, chainOf(mine)));
-      const result = await opened.drive(
-        new Promise((resolve) => appender.append(next, chainOf(next), resolve)),
-      );
-      expect(result).toMatchObject({ kind: "halted", code: "log_tail_lost" });
-      expect(await opened.payloads()).toHaveLength(1);
-    });
+    world(
+      "a log that lost its tail halts, and nothing is appended to it",
+      async (opened, { append, appender, mine }) => {
+        expect(await append()).toMatchObject({ kind: "stored" });
+        await opened.truncate(1);
+        const next = encodeFrame(behind("me", 1, chainOf(mine)));
+        const result = await opened.drive(new Promise((resolve) => appender.append(next, chainOf(next), resolve)));
+        expect(result).toMatchObject({ kind: "halted", code: "log_tail_lost" });
+        expect(await opened.payloads()).toHaveLength(1);
+      },
+    );
     world("a stream that is gone halts after it was seen twice", async (opened, { append }) => {
       await opened.remove();
       expect(await append()).toMatchObject({ kind: "halted", code: "log_missing" });
@@ -186,7 +190,9 @@ export function appenderSuite(name: string, open: () => Promise<AppenderWorld>):
         called = true;
       });
       appender.stop();
-      await opened.drive(new Promise((resolve) => void opened.clock.setTimer(CONFIRM_MS * 3, () => resolve(undefined))));
+      await opened.drive(
+        new Promise((resolve) => void opened.clock.setTimer(CONFIRM_MS * 3, () => resolve(undefined))),
+      );
       expect(called).toBe(false);
     });
   });

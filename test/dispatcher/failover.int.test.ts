@@ -1,11 +1,11 @@
 /** What the mesh promises when processes die or stop: real dispatchers, real workers, SIGKILL and SIGSTOP. */
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { LeaseClient, LeaseWorker } from "../../services/client/mod.ts";
 import { applyFrame } from "../../services/core/apply.ts";
 import { stateHash } from "../../services/core/hash.ts";
 import { LogReader } from "../../services/core/log-reader.ts";
 import { createState } from "../../services/core/state.ts";
-import { LeaseClient, LeaseWorker } from "../../services/client/mod.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { readLogMessages } from "../../services/jetstream/read-log.ts";
 import { FencedStore } from "../../services/persistence/mod.ts";
@@ -135,10 +135,14 @@ test("a worker that was stopped past its lease gets stale_token, and its write i
   expect(lease).toMatchObject({ itemId, attempt: 2 });
   expect(lease.token).toBeGreaterThan(token);
   const store = FencedStore.open(file);
-  expect(store.write({ fenceKey: lease.fenceKey, token: lease.token, effectId: "other" }, () => "written").kind).toBe("applied");
+  expect(store.write({ fenceKey: lease.fenceKey, token: lease.token, effectId: "other" }, () => "written").kind).toBe(
+    "applied",
+  );
   zombie.write("go");
   await zombie.signal("SIGCONT");
-  expect(JSON.parse(await zombie.line('"wrote"'))).toMatchObject({ outcome: { kind: "rejected", code: "stale_token" } });
+  expect(JSON.parse(await zombie.line('"wrote"'))).toMatchObject({
+    outcome: { kind: "rejected", code: "stale_token" },
+  });
   expect(JSON.parse(await zombie.line('"settled"'))).toMatchObject({ code: "stale_token" });
   expect(await client.complete(lease)).toMatchObject({ duplicate: false });
   store.close();

@@ -17,29 +17,52 @@ export class FaultyLog implements Log {
     this.#faults.push(...faults);
   }
 
-  append(payload: Uint8Array, chain: string, expectedLast: number, timeoutMs: number, callback: (outcome: AppendOutcome) => void): void {
+  append(
+    payload: Uint8Array,
+    chain: string,
+    expectedLast: number,
+    timeoutMs: number,
+    callback: (outcome: AppendOutcome) => void,
+  ): void {
     const fault = this.#faults.shift();
     const send = (log: Log, done: (outcome: AppendOutcome) => void): void =>
       log.append(payload, chain, expectedLast, timeoutMs, done);
     switch (fault?.kind) {
-      case undefined:
-        return send(this.#log, callback);
-      case "lose_ack":
-        return send(this.#log, () => callback({ kind: "timeout" }));
-      case "vanish":
-        return callbackSoon(() => callback({ kind: "timeout" }));
+      case undefined: {
+        send(this.#log, callback);
+        return;
+      }
+      case "lose_ack": {
+        send(this.#log, () => callback({ kind: "timeout" }));
+        return;
+      }
+      case "vanish": {
+        callbackSoon(() => callback({ kind: "timeout" }));
+        return;
+      }
       case "late":
         callbackSoon(() => callback({ kind: "timeout" }));
-        return send(this.#lateLog, () => {});
-      case "refuse":
-        return callbackSoon(() =>
+        {
+          send(this.#lateLog, () => {});
+          return;
+        }
+      case "refuse": {
+        callbackSoon(() =>
           callback({ kind: "unavailable", code: fault.code ?? 503, message: fault.message ?? "no responders" }),
         );
+        return;
+      }
       case "delay":
         return void setTimeout(() => send(this.#log, callback), fault.delayMs);
       case "disconnect":
-        if (fault.isStored) return send(this.#log, () => callback({ kind: "disconnected" }));
-        return callbackSoon(() => callback({ kind: "disconnected" }));
+        if (fault.isStored) {
+          send(this.#log, () => callback({ kind: "disconnected" }));
+          return;
+        }
+        {
+          callbackSoon(() => callback({ kind: "disconnected" }));
+          return;
+        }
     }
   }
 

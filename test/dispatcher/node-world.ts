@@ -76,10 +76,11 @@ export class NodeWorld {
 
   /** Ids and chance in a fixed order. */
   ids(): Ids {
-    return {
-      id: (draw) => `${draw}${(this.#draws += 1)}`,
-      random: () => ((this.#draws += 1) * 0.618) % 1,
+    const next = (): number => {
+      this.#draws += 1;
+      return this.#draws;
     };
+    return { id: (draw) => `${draw}${next()}`, random: () => (next() * 0.618) % 1 };
   }
 
   addNode(peerId: string, changes: Partial<NodeConfig> = {}, store = new MemoryStore()): NodeUnit {
@@ -93,10 +94,21 @@ export class NodeWorld {
       error: (event, fields) => void lines.push({ level: "error", event, fields }),
     };
     const config: NodeConfig = { ...NODE_TIMES, region: REGION, shard: SHARD, peerId, logId: "log-1", ...changes };
-    const node = new ShardNode(config, { clock: this.clock, ids: this.ids(), log, kv: this.kv, rpc, gossip, store, reporter });
+    const node = new ShardNode(config, {
+      clock: this.clock,
+      ids: this.ids(),
+      log,
+      kv: this.kv,
+      rpc,
+      gossip,
+      store,
+      reporter,
+    });
     node.start();
     // The process answers pings beside its nodes.
-    gossip.subscribe(`omnirelay.ping.${REGION}.${peerId}`, (message) => gossip.publish(message.reply, new Uint8Array(0)));
+    gossip.subscribe(`omnirelay.ping.${REGION}.${peerId}`, (message) =>
+      gossip.publish(message.reply, new Uint8Array(0)),
+    );
     return { node, log, rpc, gossip, store, lines };
   }
 
@@ -120,7 +132,8 @@ export class NodeWorld {
     this.client.subscribe(reply, ({ payload }) => {
       answers.push({ body: JSON.parse(Buffer.from(payload).toString()), at: this.clock.monotonicMs() });
     });
-    const payload = body instanceof Uint8Array ? body : Buffer.from(typeof body === "string" ? body : JSON.stringify(body));
+    const payload =
+      body instanceof Uint8Array ? body : Buffer.from(typeof body === "string" ? body : JSON.stringify(body));
     this.wire.deliver({ subject: `resourcelease.${SHARD}.${verb}.${principal}`, reply, payload, trace: "" });
     return answers;
   }
@@ -133,7 +146,11 @@ export class NodeWorld {
   }
 
   enqueue(count: number, changes: object = {}): string[] {
-    const items = Array.from({ length: count }, (_, index) => ({ resourceType: "table", resourceId: `t-${index}`, ...changes }));
+    const items = Array.from({ length: count }, (_, index) => ({
+      resourceType: "table",
+      resourceId: `t-${index}`,
+      ...changes,
+    }));
     const body = this.ask("enqueue", { items }) as unknown as { results: { itemId: string }[] };
     return body.results.map(({ itemId }) => itemId);
   }

@@ -5,7 +5,8 @@ import { type Answer, NodeWorld } from "./node-world.ts";
 type Lease = { itemId: string; token: number; validMs: number; attempt: number; expiresAt: number };
 const leasesOf = (body: Answer["body"]): Lease[] => body["leases"] as unknown as Lease[];
 const resultsOf = (body: Answer["body"]): Record<string, unknown>[] => body["results"] as never;
-const codeOf = (result: Record<string, unknown> | undefined): unknown => (result?.["error"] as { code: string } | undefined)?.code;
+const codeOf = (result: Record<string, unknown> | undefined): unknown =>
+  (result?.["error"] as { code: string } | undefined)?.code;
 const ref = ({ itemId, token }: Lease) => ({ itemId, token });
 
 describe("leading", () => {
@@ -17,7 +18,15 @@ describe("leading", () => {
     expect(lease).toMatchObject({ itemId, attempt: 1 });
     expect(resultsOf(world.ask("complete", { leases: [ref(lease)] }))).toEqual([{ duplicate: false }]);
     const stats = world.ask("stats", {});
-    expect(stats).toMatchObject({ pending: 0, active: 0, completed: 1, leader: "a", region: "local", shard: "default", term: 1 });
+    expect(stats).toMatchObject({
+      pending: 0,
+      active: 0,
+      completed: 1,
+      leader: "a",
+      region: "local",
+      shard: "default",
+      term: 1,
+    });
     expect(stats["stateHash"]).toBe(world.foldHash());
     expect(unit.node.status().sequence).toBe(world.fold().sequence);
   });
@@ -31,7 +40,12 @@ describe("leading", () => {
     });
     world.clock.until(() => answers.every((each) => each.length === 1));
     expect(world.stream.lastSequence - before).toBe(2);
-    expect(world.frames().slice(-2).map(({ count }) => count)).toEqual([1, 49]);
+    expect(
+      world
+        .frames()
+        .slice(-2)
+        .map(({ count }) => count),
+    ).toEqual([1, 49]);
   });
   test("answers nothing before the ack", () => {
     const world = new NodeWorld();
@@ -127,7 +141,12 @@ describe("a log that does not answer", () => {
     world.send("lease", { maxItems: 1 });
     world.clock.advance(6_000);
     expect(world.fold().active).toBeGreaterThanOrEqual(1);
-    expect(world.frames().flatMap(({ events }) => events).filter(({ type }) => type === "expired")).toEqual([]);
+    expect(
+      world
+        .frames()
+        .flatMap(({ events }) => events)
+        .filter(({ type }) => type === "expired"),
+    ).toEqual([]);
   });
 });
 
@@ -143,7 +162,13 @@ describe("failover", () => {
     const killedAt = world.clock.monotonicMs();
     world.clock.until(() => second.node.status().mode === "leading");
     expect(world.clock.monotonicMs() - killedAt).toBeLessThan(1_500);
-    expect(world.ask("stats", {})).toMatchObject({ leader: "b", term: 2, pending: 9, active: 1, stateHash: world.foldHash() });
+    expect(world.ask("stats", {})).toMatchObject({
+      leader: "b",
+      term: 2,
+      pending: 9,
+      active: 1,
+      stateHash: world.foldHash(),
+    });
     expect(resultsOf(world.ask("get", { itemIds: ids })).map(codeOf)).toEqual(ids.map(() => undefined));
     expect(resultsOf(world.ask("complete", { leases: [ref(lease)] }))).toEqual([{ duplicate: false }]);
   });
@@ -250,7 +275,9 @@ describe("leases", () => {
     expect(second).toMatchObject({ itemId: first.itemId, attempt: 2 });
     expect(second.token).toBeGreaterThan(first.token);
     const late = world.ask("complete", { leases: [ref(first)] });
-    expect(resultsOf(late)[0]).toMatchObject({ error: { code: "stale_token", definite: true, details: { reason: "expired" } } });
+    expect(resultsOf(late)[0]).toMatchObject({
+      error: { code: "stale_token", definite: true, details: { reason: "expired" } },
+    });
   });
   test("validMs counts from the request's arrival: waiting does not shorten it", () => {
     const world = new NodeWorld({ leaseDurationMsDefault: 1_000 });

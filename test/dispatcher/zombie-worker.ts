@@ -11,7 +11,10 @@ if (lease === undefined) throw new Error("no lease");
 console.log(JSON.stringify({ event: "leased", token: lease.token, itemId: lease.itemId }));
 for await (const _line of createInterface({ input: process.stdin })) break;
 const store = FencedStore.open(file);
-const written = store.write({ fenceKey: lease.fenceKey, token: lease.token, effectId: `${principal}-write` }, () => "written");
+const written = store.write(
+  { fenceKey: lease.fenceKey, token: lease.token, effectId: `${principal}-write` },
+  () => "written",
+);
 console.log(JSON.stringify({ event: "wrote", outcome: written }));
 try {
   console.log(JSON.stringify({ event: "settled", outcome: await client.complete(lease) }));

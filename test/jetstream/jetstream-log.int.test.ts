@@ -1,7 +1,7 @@
 /** What the log on JetStream does beyond the conformance suite: servers that stop, refuse and come back, and followers that lose their consumer. */
 import type { NatsConnection } from "@nats-io/transport-node";
 import { afterEach, describe, expect, test } from "vitest";
-import type { AppendOutcome, LogMessage, ReadOutcome } from "../../contracts/ports.ts";
+import type { AppendOutcome, InfoOutcome, LogMessage, ReadOutcome } from "../../contracts/ports.ts";
 import { logStream, logSubject } from "../../contracts/subjects.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { JetStreamLog } from "../../services/jetstream/jetstream-log.ts";
@@ -39,6 +39,14 @@ const append = (log: JetStreamLog, expectedLast: number, timeoutMs = TIMEOUT_MS)
 const read = (log: JetStreamLog, sequence: number): Promise<ReadOutcome> =>
   new Promise((resolve) => log.read(sequence, TIMEOUT_MS, resolve));
 
+/** A stop signal takes effect a little after it was sent: until then the server still answers. */
+async function untilFrozen(log: JetStreamLog): Promise<void> {
+  for (let isAlive = true; isAlive; ) {
+    const outcome = await new Promise<InfoOutcome>((resolve) => log.info(100, resolve));
+    isAlive = outcome.kind !== "failed";
+  }
+}
+
 /** Sequences as they come, and who waits for how many. */
 function collect(log: JetStreamLog, from: number) {
   const sequences: number[] = [];
@@ -72,11 +80,13 @@ describe.skipIf(!nats.available)("appends", () => {
   }) => {
     const { server, log } = await setup(onTestFinished);
     server.pause();
+    await untilFrozen(log);
     expect(await append(log, 0, 200)).toEqual({ kind: "timeout" });
     const second = append(log, 0, TIMEOUT_MS);
     server.resume();
     expect(await second).toEqual({ kind: "wrong_last", lastSequence: 1 });
-    expect(log.counters().lateReplies).toBe(1);
+    // The append's, and that of the question by which the test saw that the server stands.
+    await expect.poll(() => log.counters().lateReplies).toBe(2);
     expect(await read(log, 1)).toMatchObject({ kind: "found", message: { chainHeader: "chain" } });
   });
 
@@ -104,6 +114,7 @@ describe.skipIf(!nats.available)("appends", () => {
   test("are answered when the log is closed under them, and a closed log answers", async ({ onTestFinished }) => {
     const { server, log } = await setup(onTestFinished);
     server.pause();
+    await untilFrozen(log);
     const underWay = append(log, 0);
     log.close();
     expect(await underWay).toEqual({ kind: "disconnected" });
@@ -146,6 +157,41 @@ describe.skipIf(!nats.available)("followers", () => {
     await followed.until(() => followed.sequences.length === 3);
     expect(followed.sequences).toEqual([1, 2, 3]);
     expect(followed.failures).toEqual([]);
+  });
+
+  test("are read from the stream's leader while no consumer can be made, holes as jumps", async ({
+    onTestFinished,
+  }) => {
+    const { admin, connection, log } = await setup(onTestFinished, {}, {}, { deny_delete: false });
+    let isElecting = true;
+    // Without a meta leader nobody answers the question for a consumer; the stream itself goes on.
+    const publish: NatsConnection["publish"] = (subject, data, options) => {
+      if (!isElecting || !subject.startsWith("$JS.API.CONSUMER.CREATE")) connection.publish(subject, data, options);
+    };
+    const electing = new Proxy(connection, {
+      get: (target, property) => {
+        if (property === "publish") return publish;
+        const value: unknown = Reflect.get(target, property);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    for (const last of [0, 1, 2]) await append(log, last);
+    await api(admin, `STREAM.MSG.DELETE.${STREAM}`, { seq: 2 });
+    const other = new JetStreamLog(electing, ADDRESS);
+    const followed = collect(other, 1);
+    await followed.until(() => followed.sequences.length === 2);
+    await append(log, 3);
+    await followed.until(() => followed.sequences.length === 3);
+    isElecting = false;
+    for (let consumers = 0; consumers === 0; ) {
+      const { total } = await api(admin, `CONSUMER.NAMES.${STREAM}`, undefined);
+      consumers = Number(total);
+    }
+    await append(log, 4);
+    await followed.until(() => followed.sequences.length === 4);
+    expect(followed.sequences).toEqual([1, 3, 4, 5]);
+    expect(followed.failures).toEqual([]);
+    other.close();
   });
 
   test("live through a frozen server", async ({ onTestFinished }) => {

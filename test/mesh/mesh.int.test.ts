@@ -79,6 +79,13 @@ test("without --exit it runs until a signal, stops in order within its bound and
   expect(after).toMatchObject({ code: 1, stderr: expect.stringContaining("no NATS server answers") });
 });
 
+test("a run that is stopped before its items are done does not end with code 0", async () => {
+  const started = startProcess(MESH, ["--items", "5000", "--rate", "20", "--exit", "--json"]);
+  await started.line("ready");
+  started.kill("SIGTERM");
+  expect(await started.ended).toMatchObject({ code: 1, stdout: "" });
+});
+
 test("the mesh ends with an error when its server dies", async () => {
   const started = startProcess(MESH, ["--data-dir", join(folder, "dies"), ...ANY_PORT]);
   await started.line("ready");

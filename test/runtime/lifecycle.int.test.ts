@@ -1,13 +1,14 @@
 /** Checks how processes begin and end: signals, bounds, exit codes, and what a person and a supervisor read. */
+import { fileURLToPath } from "node:url";
 import { afterEach, expect, test } from "vitest";
 import { killLeftProcesses, runToItsEnd, startProcess } from "../mesh/child-process.ts";
 
-const ODD = "test/runtime/fixtures/odd-process.ts";
+const ODD = fileURLToPath(new URL("./fixtures/odd-process.ts", import.meta.url));
 const odd = (way: string, args: readonly string[] = []) => startProcess(ODD, args, { ODD: way });
 
 afterEach(async () => expect(await killLeftProcesses()).toBe(0));
 
-test.each(["SIGTERM", "SIGINT"] as const)("%s stops in order with code 0", async (signal) => {
+test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("%s stops in order with code 0", async (signal) => {
   const started = odd("");
   await started.line("ready");
   started.kill(signal);

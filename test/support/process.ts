@@ -45,7 +45,10 @@ export function startProcess(script: string, args: readonly string[], cleanup: C
     lines,
     line: (text) =>
       new Promise((resolve, reject) => {
-        const timer = setTimeout(() => done(new Error(`no line with ${text} in ${LINE_TIMEOUT_MS} ms:\n${lines.join("\n")}`)), LINE_TIMEOUT_MS);
+        const timer = setTimeout(
+          () => done(new Error(`no line with ${text} in ${LINE_TIMEOUT_MS} ms:\n${lines.join("\n")}`)),
+          LINE_TIMEOUT_MS,
+        );
         const done = (outcome: string | Error): void => {
           clearTimeout(timer);
           listeners.delete(look);

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { EnqueueItem } from "../../../contracts/commands.ts";
 import { OperatingError } from "../../../contracts/errors.ts";
-import { PartitionKey, RequestId, ResourceId, ResourceType } from "../../../contracts/ids.ts";
+import { isSafeKey, PartitionKey, RequestId, ResourceId, ResourceType } from "../../../contracts/ids.ts";
 import { ATTEMPTS_MAX } from "../../../contracts/limits.ts";
 import { EXCLUSIVITIES } from "../../../contracts/options.ts";
 import type { Enqueued } from "../../client/lease-client.ts";
@@ -72,7 +72,8 @@ function attribute(
 ): Readonly<Record<string, string>> {
   const at = value.indexOf("=");
   if (at < 1) throw new InvalidArgumentError("must be name=value");
-  // Own keys only: a name such as __proto__ must reach the check of the contract as it is.
+  // zod passes over __proto__ in a record: it would be lost without a word.
+  if (!isSafeKey(value.slice(0, at))) throw new InvalidArgumentError("an attribute name is not allowed");
   return Object.fromEntries([...Object.entries(before ?? {}), [value.slice(0, at), value.slice(at + 1)]]);
 }
 

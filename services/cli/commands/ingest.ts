@@ -129,7 +129,7 @@ async function ingestInto(
   });
   const bar = new ProgressBar(terminal.isInteractive && !json);
   try {
-    const stats = await client.stats({ signal });
+    const stats = await client.stats({ consistent: true, signal });
     bindCatalog(store, stats.logId);
     const itemBytesMax = Number(stats.options["itemBytesMax"]);
     const folder = withinItemLimit(read, itemBytesMax);
@@ -139,6 +139,7 @@ async function ingestInto(
       workers,
       waitMs,
       haltsOnDeadLetter,
+      startSequence: stats.sequence,
       signal,
       onProgress: (progress) => bar.show(progress),
     });
@@ -199,7 +200,7 @@ async function withMesh<T>(
   use: (natsUrl: string, signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const { natsUrl, dataDir, region, shard } = options;
-  if (natsUrl !== undefined) return await use(natsUrl, signal);
+  if (natsUrl !== undefined) return use(natsUrl, signal);
   const mesh = await LocalMesh.start({ dataDir, region, shard, report: (line) => terminal.note(line) });
   try {
     return await use(mesh.url, AbortSignal.any([signal, mesh.failed]));

@@ -1,7 +1,15 @@
 /** Brings one frame to the log and knows for certain what became of it: the rule for unknown outcomes (R3 of the invariants). */
 import assert from "node:assert/strict";
+import type {
+  AppendOutcome,
+  Clock,
+  Log,
+  LogMessage,
+  ReadOutcome,
+  Reporter,
+  TimerHandle,
+} from "../../../contracts/ports.ts";
 import type { Halt, LogReader } from "../../core/log-reader.ts";
-import type { AppendOutcome, Clock, Log, LogMessage, ReadOutcome, Reporter, TimerHandle } from "../../../contracts/ports.ts";
 
 /**
  * `stored`: our bytes stand at `streamSequence`, seen by the ack or by reading it.
@@ -100,7 +108,12 @@ export class Appender {
     }
     if (attempt.tries === 1) this.counts.ambiguous += 1;
     if (outcome.kind === "wrong_last") this.counts.wrongLast += 1;
-    this.#options.reporter.warn("append_unclear", { ...outcome, outcome: outcome.kind, expected, tries: attempt.tries });
+    this.#options.reporter.warn("append_unclear", {
+      ...outcome,
+      outcome: outcome.kind,
+      expected,
+      tries: attempt.tries,
+    });
     this.#options.log.read(expected + 1, this.#options.ackTimeoutMs, (read) => {
       if (this.#attempt === attempt) this.#readBack(attempt, read);
     });
@@ -144,14 +157,20 @@ export class Appender {
   #problemOf(last: number | undefined, isAbsent: boolean): Halt | undefined {
     const known = this.#lastSequence;
     if (last === undefined)
-      return { code: "log_missing", message: "the stream is gone: restore it from a backup or a mirror, or remove the shard from the registry" };
+      return {
+        code: "log_missing",
+        message: "the stream is gone: restore it from a backup or a mirror, or remove the shard from the registry",
+      };
     if (last < Math.max(known, this.#options.shownSequence()))
       return {
         code: "log_tail_lost",
         message: `the stream ends at ${last}, but it has been seen up to ${Math.max(known, this.#options.shownSequence())}: acknowledged frames are lost; restore the stream before anybody leads`,
       };
     if (last > known && isAbsent)
-      return { code: "log_gap", message: `the stream ends at ${last} but has no message ${known + 1}: compare its replicas` };
+      return {
+        code: "log_gap",
+        message: `the stream ends at ${last} but has no message ${known + 1}: compare its replicas`,
+      };
     return undefined;
   }
 

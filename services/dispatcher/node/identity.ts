@@ -15,6 +15,8 @@ export class Identity {
   readonly #store: Store;
   readonly #key: string;
   #shown = 0;
+  /** What beats have claimed. Not remembered on disk: a wrong beat must not outlive a restart. */
+  #heard = 0;
   #saved = 0;
   #savedMs = 0;
   #suspectMs = -1;
@@ -26,7 +28,7 @@ export class Identity {
   }
 
   get shownSequence(): number {
-    return this.#shown;
+    return Math.max(this.#shown, this.#heard);
   }
 
   /** Compares the log with the data folder; a new folder learns it. */
@@ -44,14 +46,14 @@ export class Identity {
     return undefined;
   }
 
-  /** Somebody has seen the stream reach this sequence. */
-  show(streamSequence: number): void {
-    if (streamSequence > this.#shown) this.#shown = streamSequence;
+  /** A leader's beat says that the stream has reached this sequence. */
+  heard(streamSequence: number): void {
+    if (streamSequence > this.#heard) this.#heard = streamSequence;
   }
 
   /** Remembers how far the stream reaches, not more often than `everyMs`. */
   save(streamSequence: number, nowMs: number, everyMs: number): void {
-    this.show(streamSequence);
+    if (streamSequence > this.#shown) this.#shown = streamSequence;
     if (this.#shown === this.#saved || nowMs - this.#savedMs < everyMs) return;
     this.#savedMs = nowMs;
     this.#put();
@@ -68,7 +70,8 @@ export class Identity {
   /** Writes who leads into the registry. Advisory: losing the race, or the bucket, costs nothing but a hint. */
   announce(kv: Kv, key: string, term: number, reporter: Reporter): void {
     kv.get(key, (read) => {
-      if (read.kind !== "ok" || read.value === undefined) return reporter.warn("registry_unread", { key, outcome: read.kind });
+      if (read.kind !== "ok" || read.value === undefined)
+        return reporter.warn("registry_unread", { key, outcome: read.kind });
       const entry = JSON.parse(new TextDecoder().decode(read.value.value)) as Record<string, unknown>;
       if (typeof entry["term"] === "number" && entry["term"] > term) return;
       const value = new TextEncoder().encode(JSON.stringify({ ...entry, leader: this.#config.peerId, term }));
@@ -84,10 +87,10 @@ export class Identity {
         code: "log_missing",
         message: `the stream of shard ${this.#config.shard} is gone: restore it from a backup or a mirror, or remove the shard from the registry`,
       };
-    if (outcome.info.lastSequence >= this.#shown) return undefined;
+    if (outcome.info.lastSequence >= this.shownSequence) return undefined;
     return {
       code: "log_tail_lost",
-      message: `the stream of shard ${this.#config.shard} ends at ${outcome.info.lastSequence}, but it has been seen up to ${this.#shown}: acknowledged frames are lost; restore the stream before anybody leads`,
+      message: `the stream of shard ${this.#config.shard} ends at ${outcome.info.lastSequence}, but it has been seen up to ${this.shownSequence}: acknowledged frames are lost; restore the stream before anybody leads`,
     };
   }
 

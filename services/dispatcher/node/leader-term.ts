@@ -1,16 +1,14 @@
 /** One term of leadership: decides commands in memory, brings them to the log frame by frame, and answers after the ack. */
 import { type ErrorBody, type ErrorCode, errorBody } from "../../../contracts/errors.ts";
-import { tokenOf } from "../../../contracts/ids.ts";
 import { UNDECIDED_BYTES_MAX } from "../../../contracts/limits.ts";
 import type { Clock, Ids, Reporter } from "../../../contracts/ports.ts";
-import { Deadlines } from "../../core/deadlines.ts";
 import { execute } from "../../core/execute.ts";
 import type { LogReader } from "../../core/log-reader.ts";
 import type { Outcome } from "../../core/outcome.ts";
-import { expiryReasonOf, type ShardState } from "../../core/state.ts";
-import { expire, releaseTerm } from "../../core/term.ts";
+import type { ShardState } from "../../core/state.ts";
+import { releaseTerm } from "../../core/term.ts";
 import type { Appender, AppendResult } from "./appender.ts";
-import { LeaseClock } from "./lease-clock.ts";
+import { LeaseWatch } from "./lease-watch.ts";
 import type { LogTime } from "./log-time.ts";
 import type { NodeConfig } from "./node-config.ts";
 import { OpenFrame, type SealedFrame } from "./open-frame.ts";
@@ -20,8 +18,6 @@ import { WaitingPolls } from "./waiting-polls.ts";
 
 /** A frame without an ack for longer stops deciding, and the lease clock. ms. */
 export const STALL_MS = 1_000;
-/** Expiries decided in one tick: the rest waits for the next one, so that heartbeats are not kept waiting. */
-const EXPIRIES_PER_TICK = 1_000;
 /** Bytes that an event of a request without bodies may take. */
 const EVENT_BYTES = 300;
 
@@ -69,14 +65,14 @@ interface Flight {
 export class LeaderTerm {
   readonly polls = new WaitingPolls();
   readonly #options: LeaderTermOptions;
-  readonly #leaseClock: LeaseClock;
-  readonly #deadlines = new Deadlines();
+  readonly #leases: LeaseWatch;
   readonly #undecided = new RequestQueue();
   #open: OpenFrame | undefined;
   #openAnswers: Waiting[] = [];
   /** Whether the open frame is sent even without events, to confirm that we lead. */
   #isOpenForced = false;
   #flight: Flight | undefined;
+  #stats: { readonly sequence: number; readonly outcome: Outcome } | undefined;
   #isDrainScheduled = false;
   #isStopping = false;
   #isOver = false;
@@ -86,10 +82,9 @@ export class LeaderTerm {
 
   constructor(options: LeaderTermOptions) {
     this.#options = options;
-    this.#leaseClock = new LeaseClock(options.clock, options.config.tickMs);
+    this.#leases = new LeaseWatch(options.state, options.clock, options.config.tickMs);
     this.#lastAckMs = options.clock.monotonicMs();
     this.#incarnation = options.ids.id("term");
-    this.#restartLeases();
   }
 
   /** Milliseconds that the frame in flight has been without an answer; 0 when none is. */
@@ -99,10 +94,15 @@ export class LeaderTerm {
 
   /** Takes a parsed request. It is answered exactly once, now or later. */
   submit(request: PendingRequest): void {
-    if (this.#isStopping) return answer(request, refusal("shutting_down", "the dispatcher is stopping"));
+    if (this.#isStopping) {
+      answer(request, refusal("shutting_down", "the dispatcher is stopping"));
+      return;
+    }
     if (this.#undecided.size > 0 || !this.#canDecide(request)) {
-      if (this.#undecided.bytes + request.bytes > UNDECIDED_BYTES_MAX)
-        return answer(request, refusal("unavailable", "too many requests wait for the log"));
+      if (this.#undecided.bytes + request.bytes > UNDECIDED_BYTES_MAX) {
+        answer(request, refusal("unavailable", "too many requests wait for the log"));
+        return;
+      }
       this.#undecided.push(request);
     } else this.#decide(request, true);
     this.#scheduleDrain();
@@ -118,10 +118,14 @@ export class LeaderTerm {
   /** The periodic part: lease clock, expiries, ends of waits and timeouts. */
   tick(): void {
     const isStalled = this.unackedMs() > STALL_MS || !this.#options.isReachable();
-    this.#leaseClock.tick(isStalled);
+    this.#leases.tick(isStalled);
     const nowMs = this.#options.clock.monotonicMs();
     for (const request of this.polls.takeExpired(nowMs)) this.#decide(request, false);
-    if (!isStalled && !this.#isStopping && this.#undecided.size === 0) this.#expireDue();
+    if (!isStalled && !this.#isStopping && this.#undecided.size === 0)
+      this.#leases.expireDue(
+        () => this.#openFrame(),
+        () => [...(this.#flight?.sealed.frame.events ?? []), ...(this.#open?.events ?? [])],
+      );
     this.#answerOverdue(nowMs);
     this.#drain();
   }
@@ -141,13 +145,6 @@ export class LeaderTerm {
   /** Leaves at once: nothing more is sent to the log, and open outcomes stay unknown. */
   abandon(): void {
     this.#end({ kind: "deposed", dirty: this.#isDirty() }, "unknown_outcome");
-  }
-
-  /** A lease's first deadline under this leader is its whole length from now: nobody's beats were heard before. */
-  #restartLeases(): void {
-    const nowMs = this.#leaseClock.upperBound();
-    for (const { itemId, lease } of this.#options.state.leased)
-      if (lease !== undefined) this.#setDeadline(itemId, lease.token, nowMs, lease.expiresAt - lease.renewedAt);
   }
 
   #openFrame(): OpenFrame {
@@ -175,24 +172,11 @@ export class LeaderTerm {
 
   #decide(request: PendingRequest, mayWait: boolean): void {
     if (request.answered) return;
-    const { state, clock, config } = this.#options;
+    const { state, clock } = this.#options;
     const open = this.#openFrame();
     const before = open.events.length;
-    const { command, principal, peerId, trace } = request;
-    const outcome = execute(
-      state,
-      command,
-      {
-        at: open.head.at,
-        frameBytesLeft: open.bytesLeft,
-        principal,
-        peerId,
-        region: config.region,
-        shard: config.shard,
-        ...(trace === "" ? {} : { trace }),
-      },
-      open,
-    );
+    const { command } = request;
+    const outcome = command.verb === "stats" ? this.#renderedStats(request, open) : this.#execute(request, open);
     const hasEffect = open.events.length > before;
     if (mayWait && outcome.empty === true && command.verb === "lease" && command.request.waitMs > 0) {
       this.polls.add(request, command.request.resourceTypes, request.arrivedMs + command.request.waitMs);
@@ -201,8 +185,31 @@ export class LeaderTerm {
     const { consistent, minSequence } = command.request;
     // A beat that writes nothing is answered from memory: not by a leader that has not been confirmed lately.
     const isDoubtful = command.verb === "heartbeat" && clock.monotonicMs() - this.#lastAckMs > STALL_MS;
-    if (outcome.confirm || consistent === true || (minSequence ?? 0) > state.sequence || isDoubtful) this.#isOpenForced = true;
+    if (outcome.confirm || consistent === true || (minSequence ?? 0) > state.sequence || isDoubtful)
+      this.#isOpenForced = true;
     this.#answerAfter({ request, outcome, hasEffect });
+  }
+
+  #execute({ command, principal, peerId, trace }: PendingRequest, open: OpenFrame): Outcome {
+    const { region, shard } = this.#options.config;
+    const { at } = open.head;
+    const context = {
+      at,
+      frameBytesLeft: open.bytesLeft,
+      principal,
+      peerId,
+      region,
+      shard,
+      trace: trace === "" ? undefined : trace,
+    };
+    return execute(this.#options.state, command, context, open);
+  }
+
+  /** Rendered once for each state, however many ask. */
+  #renderedStats(request: PendingRequest, open: OpenFrame): Outcome {
+    const { sequence } = this.#options.state;
+    if (this.#stats?.sequence !== sequence) this.#stats = { sequence, outcome: this.#execute(request, open) };
+    return this.#stats.outcome;
   }
 
   /** Puts the answer behind the newest frame that it depends on. */
@@ -215,17 +222,19 @@ export class LeaderTerm {
 
   #send({ request, outcome }: Waiting): void {
     if (request.answered) return;
-    if (outcome.error !== undefined) return answer(request, { error: outcome.error });
+    if (outcome.error !== undefined) {
+      answer(request, { error: outcome.error });
+      return;
+    }
     const { minSequence } = request.command.request;
     const { state, clock } = this.#options;
-    if (minSequence !== undefined && minSequence > state.sequence)
-      return answer(request, refusal("unavailable", `the shard is at sequence ${state.sequence}, not yet at ${minSequence}`));
-    if (outcome.validity.length > 0) {
-      const waitedMs = clock.monotonicMs() - request.arrivedMs;
-      const leaseMs = this.#leaseClock.upperBound();
-      for (const { target, token } of outcome.validity)
-        target.validMs = Math.floor(waitedMs + this.#deadlines.remaining(token, leaseMs));
+    if (minSequence !== undefined && minSequence > state.sequence) {
+      answer(request, refusal("unavailable", `the shard is at sequence ${state.sequence}, not yet at ${minSequence}`));
+      return;
     }
+    const waitedMs = clock.monotonicMs() - request.arrivedMs;
+    for (const { target, token } of outcome.validity)
+      target.validMs = Math.floor(waitedMs + this.#leases.remaining(token));
     answer(request, { reply: outcome.reply });
   }
 
@@ -241,7 +250,11 @@ export class LeaderTerm {
   /** Decides what waits, as far as the open frame has room, and sends it when nothing is in flight. */
   #drain(): void {
     if (this.#isOver) return;
-    for (let next = this.#undecided.peek(); next !== undefined && this.#canDecide(next); next = this.#undecided.peek()) {
+    for (
+      let next = this.#undecided.peek();
+      next !== undefined && this.#canDecide(next);
+      next = this.#undecided.peek()
+    ) {
       this.#undecided.shift();
       this.#decide(next, true);
     }
@@ -267,64 +280,25 @@ export class LeaderTerm {
 
   #resolved(flight: Flight, result: AppendResult): void {
     this.#flight = undefined;
-    if (result.kind === "deposed")
-      return this.#end({ kind: "deposed", dirty: this.#isDirty() || flight.sealed.frame.count > 0 }, "not_leader", flight);
-    if (result.kind === "halted") return this.#end({ ...result, dirty: true }, "unknown_outcome", flight);
+    if (result.kind === "deposed") {
+      this.#end({ kind: "deposed", dirty: this.#isDirty() || flight.sealed.frame.count > 0 }, "not_leader", flight);
+      return;
+    }
+    if (result.kind === "halted") {
+      this.#end({ ...result, dirty: true }, "unknown_outcome", flight);
+      return;
+    }
     const { state, reader, clock } = this.#options;
     reader.advance(flight.sealed.frame, flight.sealed.chain);
-    state.at = flight.sealed.frame.at;
+    state.at = Math.max(state.at, flight.sealed.frame.at);
     this.#lastAckMs = clock.monotonicMs();
-    this.#takeDeadlines(flight.sealed);
+    this.#leases.acknowledged(flight.sealed.frame);
     for (const waiting of flight.answers) this.#send(waiting);
-    if (flight.sealed.frame.events.at(-1)?.type === "termReleased") return this.#end({ kind: "released" }, "shutting_down");
+    if (flight.sealed.frame.events.at(-1)?.type === "termReleased") {
+      this.#end({ kind: "released" }, "shutting_down");
+      return;
+    }
     this.#drain();
-  }
-
-  /** From the ack of its grant or renewal on a lease runs its whole length. */
-  #takeDeadlines({ frame }: SealedFrame): void {
-    const nowMs = this.#leaseClock.upperBound();
-    for (const [index, event] of frame.events.entries()) {
-      if (event.type === "leased")
-        this.#setDeadline(event.itemId, tokenOf(this.#options.state.tokenEpoch, frame.first + index), nowMs, event.durationMs);
-      else if (event.type === "renewed")
-        for (const lease of event.leases) this.#setDeadline(lease.itemId, lease.token, nowMs, lease.expiresAt - frame.at);
-      else if ("token" in event) this.#deadlines.remove(event.token);
-    }
-  }
-
-  #setDeadline(itemId: string, token: number, nowMs: number, durationMs: number): void {
-    const { state } = this.#options;
-    const item = state.items.get(itemId);
-    // Settled in a later frame already: that frame's ack would remove it, so it need not be set.
-    if (item?.lease?.token === token) this.#deadlines.set(itemId, token, nowMs + durationMs, expiryReasonOf(state, item));
-  }
-
-  #expireDue(): void {
-    const { state } = this.#options;
-    let renewing: ReadonlySet<number> | undefined;
-    for (let count = 0; count < EXPIRIES_PER_TICK; count += 1) {
-      const due = this.#deadlines.due(this.#leaseClock.elapsed());
-      if (due === undefined) return;
-      renewing ??= this.#unackedRenewals();
-      const lease = state.items.get(due.itemId)?.lease;
-      if (lease !== undefined && renewing.has(due.token)) {
-        // A heartbeat was decided in time and waits for its ack, from which on the lease runs anew.
-        this.#setDeadline(due.itemId, due.token, this.#leaseClock.upperBound(), lease.expiresAt - lease.renewedAt);
-        continue;
-      }
-      const open = this.#openFrame();
-      if (!open.hasRoomFor(2_048)) return;
-      this.#deadlines.remove(due.token);
-      expire(state, due.itemId, due.token, due.reason, open.head, open);
-    }
-  }
-
-  /** Tokens whose renewal is decided and not acknowledged yet. */
-  #unackedRenewals(): ReadonlySet<number> {
-    const tokens = new Set<number>();
-    for (const event of [...(this.#flight?.sealed.frame.events ?? []), ...(this.#open?.events ?? [])])
-      if (event.type === "renewed") for (const { token } of event.leases) tokens.add(token);
-    return tokens;
   }
 
   #servePolls(): void {
@@ -333,7 +307,8 @@ export class LeaderTerm {
     for (let served = this.polls.size > 0; served; ) {
       served = state.ready.next(undefined) !== undefined && this.#serve(() => this.polls.takeAny());
       for (const type of [...this.polls.types()])
-        if (state.ready.next(state.ready.lanesOf([type])) !== undefined) served = this.#serve(() => this.polls.takeFor(type)) || served;
+        if (state.ready.next(state.ready.lanesOf([type])) !== undefined)
+          served = this.#serve(() => this.polls.takeFor(type)) || served;
     }
   }
 
@@ -363,9 +338,15 @@ export class LeaderTerm {
     const lost = [...((flight ?? this.#flight)?.answers ?? []), ...this.#openAnswers];
     for (const waiting of lost) {
       const isUnknown = code === "unknown_outcome" && waiting.hasEffect;
-      answer(waiting.request, isUnknown ? openOutcome(waiting) : refusal("not_leader", "this dispatcher no longer leads the shard"));
+      answer(
+        waiting.request,
+        isUnknown ? openOutcome(waiting) : refusal("not_leader", "this dispatcher no longer leads the shard"),
+      );
     }
-    const gone = refusal(end.kind === "released" ? "shutting_down" : "not_leader", "this dispatcher no longer leads the shard");
+    const gone = refusal(
+      end.kind === "released" ? "shutting_down" : "not_leader",
+      "this dispatcher no longer leads the shard",
+    );
     for (const request of this.polls.takeAll()) answer(request, gone);
     for (const request of this.#undecided.takeAll()) answer(request, gone);
     this.#options.appender.stop();
@@ -373,10 +354,15 @@ export class LeaderTerm {
   }
 }
 
-const refusal = (code: ErrorCode, message: string): { readonly error: ErrorBody } => ({ error: errorBody(code, message) });
+const refusal = (code: ErrorCode, message: string): { readonly error: ErrorBody } => ({
+  error: errorBody(code, message),
+});
 
 function openOutcome({ hasEffect }: Waiting): { readonly error: ErrorBody } {
   return hasEffect
-    ? refusal("unknown_outcome", "the request was decided; whether it is in the log is not known yet: repeat it with the same requestId")
+    ? refusal(
+        "unknown_outcome",
+        "the request was decided; whether it is in the log is not known yet: repeat it with the same requestId",
+      )
     : refusal("unavailable", "the log did not confirm the answer in time");
 }

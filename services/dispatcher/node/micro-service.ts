@@ -59,7 +59,8 @@ export class MicroService implements Closable {
     for (const subject of [`$SRV.${verb}`, `$SRV.${verb}.${SERVICE_NAME}`, `$SRV.${verb}.${SERVICE_NAME}.${id}`])
       this.#subscriptions.push(
         net.subscribe(subject, (message) => {
-          if (isReplySubjectPermitted(message.reply)) net.publish(message.reply, encoder.encode(JSON.stringify(body())));
+          if (isReplySubjectPermitted(message.reply))
+            net.publish(message.reply, encoder.encode(JSON.stringify(body())));
         }),
       );
   }
@@ -67,7 +68,14 @@ export class MicroService implements Closable {
   #body(kind: "ping" | "info" | "stats", fields: object): object {
     const { config, id, term } = this.#options;
     const metadata = { region: config.region, shard: config.shard, peer: config.peerId, term: String(term) };
-    return { type: `io.nats.micro.v1.${kind}_response`, name: SERVICE_NAME, id, version: RELEASE_VERSION, metadata, ...fields };
+    return {
+      type: `io.nats.micro.v1.${kind}_response`,
+      name: SERVICE_NAME,
+      id,
+      version: RELEASE_VERSION,
+      metadata,
+      ...fields,
+    };
   }
 
   #info(): object {

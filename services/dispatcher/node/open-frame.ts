@@ -109,7 +109,12 @@ export class OpenFrame {
 }
 
 /** The frame with which a candidate claims the next term. Nothing is applied: the claim may lose. */
-export function campaignFrame(config: NodeConfig, { state, reader }: Replica, append: string, nowMs: number): SealedFrame {
+export function campaignFrame(
+  config: NodeConfig,
+  { state, reader }: Replica,
+  append: string,
+  nowMs: number,
+): SealedFrame {
   const term = state.term + 1;
   const open = new OpenFrame({
     logId: reader.logId,

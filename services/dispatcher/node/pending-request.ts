@@ -21,7 +21,10 @@ export interface PendingRequest {
 }
 
 /** Answers a request, and its repeats, unless it has been answered. */
-export function answer(request: PendingRequest, body: { readonly reply: object } | { readonly error: ErrorBody }): void {
+export function answer(
+  request: PendingRequest,
+  body: { readonly reply: object } | { readonly error: ErrorBody },
+): void {
   if (request.answered) return;
   request.answered = true;
   request.send(body);

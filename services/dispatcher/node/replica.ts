@@ -1,6 +1,7 @@
 /** A shard's state built from its log: follows the stream, steps over void messages, halts on anything that should not be there. */
-import type { Frame } from "../../../contracts/frame.ts";
+
 import { OperatingError } from "../../../contracts/errors.ts";
+import type { Frame } from "../../../contracts/frame.ts";
 import type { Clock, Closable, Log, LogMessage, Reporter, TimerHandle } from "../../../contracts/ports.ts";
 import { applyFrame } from "../../core/apply.ts";
 import { type Halt, LogReader } from "../../core/log-reader.ts";
@@ -81,10 +82,16 @@ export class Replica {
 
   #message(message: LogMessage): void {
     if (this.#subscription === undefined || message.streamSequence <= this.streamSequence) return;
-    if (message.streamSequence !== this.streamSequence + 1) return this.#checkHole();
+    if (message.streamSequence !== this.streamSequence + 1) {
+      this.#checkHole();
+      return;
+    }
     this.#hole = undefined;
     const verdict = this.reader.classify(message);
-    if (verdict.kind === "halt") return this.#halt(verdict);
+    if (verdict.kind === "halt") {
+      this.#halt(verdict);
+      return;
+    }
     if (verdict.kind === "void") {
       this.voids += 1;
       this.#options.reporter.error("void_message", { streamSequence: message.streamSequence, reason: verdict.reason });
@@ -94,8 +101,10 @@ export class Replica {
     try {
       applyFrame(this.state, verdict.frame);
     } catch (error) {
-      if (error instanceof OperatingError && error.code === "state_diverged")
-        return this.#halt({ code: "state_diverged", message: error.message });
+      if (error instanceof OperatingError && error.code === "state_diverged") {
+        this.#halt({ code: "state_diverged", message: error.message });
+        return;
+      }
       throw error;
     }
     this.reader.advance(verdict.frame, verdict.chain);

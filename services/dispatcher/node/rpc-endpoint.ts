@@ -50,7 +50,9 @@ export class RpcEndpoint {
   serve(decider: Decider, term: number): Closable {
     const { config, clock, ids, net } = this.#options;
     const service = new MicroService({ config, clock, id: ids.id("service"), net, term });
-    const subscription = net.subscribe(rpcSubscription(config.shard), (message) => this.#take(message, decider, service));
+    const subscription = net.subscribe(rpcSubscription(config.shard), (message) =>
+      this.#take(message, decider, service),
+    );
     return {
       close: () => {
         subscription.close();
@@ -67,15 +69,25 @@ export class RpcEndpoint {
     }
     const arrivedMs = this.#options.clock.monotonicMs();
     const address = parseRpcSubject(message.subject);
-    if (address === undefined)
-      return this.#refuse(message, service, errorBody("invalid_argument", "the subject is resourcelease.<shard>.<verb>.<principal>"));
+    if (address === undefined) {
+      this.#refuse(
+        message,
+        service,
+        errorBody("invalid_argument", "the subject is resourcelease.<shard>.<verb>.<principal>"),
+      );
+      return;
+    }
     const { verb, principal } = address;
     if (!isVerb(verb)) {
       const why = VERBS_PLANNED.has(verb) ? `the verb ${verb} is not served by this release` : "unknown verb";
-      return this.#refuse(message, service, errorBody("invalid_argument", why));
+      this.#refuse(message, service, errorBody("invalid_argument", why));
+      return;
     }
     const parsed = parseCommand(verb, message.payload);
-    if ("error" in parsed) return this.#refuse(message, service, parsed.error, verb);
+    if ("error" in parsed) {
+      this.#refuse(message, service, parsed.error, verb);
+      return;
+    }
     const { request } = parsed;
     const timeoutMs = (request.timeoutMs ?? TIMEOUT_MS_DEFAULT) + ("waitMs" in request ? request.waitMs : 0);
     decider.submit({

@@ -1,9 +1,19 @@
 /** One dispatcher's part in one shard: follows the log, campaigns when nobody leads, leads while its frames are accepted. */
 import assert from "node:assert/strict";
-import type { EventOf } from "../../../contracts/events.ts";
 import type { Frame } from "../../../contracts/frame.ts";
-import type { Clock, Closable, Ids, Kv, Log, LogInfo, Net, Reporter, Store, TimerHandle } from "../../../contracts/ports.ts";
-import { beatSubject, pingSubject, registryKey } from "../../../contracts/subjects.ts";
+import type {
+  Clock,
+  Closable,
+  Ids,
+  Kv,
+  Log,
+  LogInfo,
+  Net,
+  Reporter,
+  Store,
+  TimerHandle,
+} from "../../../contracts/ports.ts";
+import { beatSubject, registryKey } from "../../../contracts/subjects.ts";
 import { applyFrame } from "../../core/apply.ts";
 import type { Halt } from "../../core/log-reader.ts";
 import { Appender, type AppendResult } from "./appender.ts";
@@ -13,12 +23,10 @@ import { LeaderTerm, type TermEnd } from "./leader-term.ts";
 import { LogTime } from "./log-time.ts";
 import type { NodeConfig } from "./node-config.ts";
 import { campaignFrame, type SealedFrame } from "./open-frame.ts";
+import { Patience } from "./patience.ts";
 import { Replica } from "./replica.ts";
 import { RpcEndpoint } from "./rpc-endpoint.ts";
 
-/** Silence after which a leader is asked whether its process still lives. In beats. */
-const PING_AFTER_BEATS = 2;
-const PING_TIMEOUT_MS = 500;
 /** How often a leader compares log time with the server's clock. ms. */
 const TIME_CHECK_MS = 30_000;
 const SHOWN_SAVE_MS = 10_000;
@@ -66,6 +74,7 @@ export class ShardNode {
   readonly #ports: NodePorts;
   readonly #replica: Replica;
   readonly #identity: Identity;
+  readonly #patience: Patience;
   #mode: NodeMode = "starting";
   #term: LeaderTerm | undefined;
   #appender: Appender | undefined;
@@ -74,10 +83,6 @@ export class ShardNode {
   #tickTimer: TimerHandle | undefined;
   #rpc: Closable | undefined;
   readonly #subscriptions: Closable[] = [];
-  /** When to campaign unless the leader shows itself. ms, monotonic; infinite while it must not. */
-  #campaignAtMs = Number.POSITIVE_INFINITY;
-  #lastSignMs = 0;
-  #isPinging = false;
   #lastBeatMs = 0;
   #lastTimeCheckMs = 0;
   #onStopped: (() => void) | undefined;
@@ -87,6 +92,7 @@ export class ShardNode {
     this.#config = config;
     this.#ports = ports;
     this.#identity = new Identity(config, ports.store);
+    this.#patience = new Patience({ config, ...ports });
     this.#replica = new Replica({
       config,
       log: ports.log,
@@ -95,20 +101,28 @@ export class ShardNode {
       onFrame: (frame) => this.#followed(frame),
       onHalt: (halt) => this.#haltWith(halt),
     });
-    this.endpoint = new RpcEndpoint({ config, clock: ports.clock, ids: ports.ids, net: ports.rpc, reporter: ports.reporter });
+    this.endpoint = new RpcEndpoint({
+      config,
+      clock: ports.clock,
+      ids: ports.ids,
+      net: ports.rpc,
+      reporter: ports.reporter,
+    });
   }
 
   start(): void {
-    const { clock, gossip } = this.#ports;
+    const { gossip } = this.#ports;
     const refused = this.#identity.check();
-    if (refused !== undefined) return this.#haltWith(refused);
+    if (refused !== undefined) {
+      this.#haltWith(refused);
+      return;
+    }
     this.#subscriptions.push(
       gossip.subscribe(beatSubject(this.#config.region, this.#config.shard), (message) => {
         const beat = decodeBeat(message.payload);
         if (beat !== undefined) this.#heard(beat);
       }),
     );
-    this.#lastSignMs = clock.monotonicMs();
     this.#replica.open();
     this.#tickLater();
     this.#catchUp();
@@ -156,7 +170,8 @@ export class ShardNode {
     this.#ports.log.info(this.#config.ackTimeoutMs, (outcome) => {
       if (this.#mode !== "starting") return;
       const last = outcome.kind === "info" ? outcome.info.lastSequence : Number.POSITIVE_INFINITY;
-      const halt = outcome.kind === "failed" ? undefined : this.#identity.problemOf(outcome, this.#now(), this.#config.confirmMs);
+      const halt =
+        outcome.kind === "failed" ? undefined : this.#identity.problemOf(outcome, this.#now(), this.#config.confirmMs);
       if (halt !== undefined) return this.#haltWith(halt);
       if (last >= this.#identity.shownSequence && this.#replica.streamSequence >= last) this.#caughtUp();
       else this.#after(this.#config.tickMs, () => this.#catchUp());
@@ -168,21 +183,15 @@ export class ShardNode {
     const { state } = this.#replica;
     this.#ports.reporter.info("caught_up", { term: state.term, leader: state.leader, sequence: state.sequence });
     // Nobody leads, or the log says that we did before a restart: no need to wait for a silence.
-    if (state.leader === "" || state.leader === this.#config.peerId) this.#campaignIn(this.#random("start") * 100);
-    else this.#waitForSilence();
+    if (state.leader === "" || state.leader === this.#config.peerId) this.#patience.end();
+    else this.#patience.renew();
   }
 
   #followed(frame: Frame): void {
     if (this.#mode !== "following") return;
     const last = frame.events.at(-1);
-    if (last?.type === "termReleased") this.#released(last);
-    else if (frame.writer !== this.#config.peerId) this.#waitForSilence();
-  }
-
-  #released(event: EventOf<"termReleased">): void {
-    const isOurs = event.successor === this.#config.peerId;
-    const headStartMs = event.successor === undefined || isOurs ? 0 : this.#config.suspectMs / 2;
-    this.#campaignIn(headStartMs + (isOurs ? 0 : this.#random("release") * 100));
+    if (last?.type === "termReleased") this.#patience.released(last);
+    else if (frame.writer !== this.#config.peerId) this.#patience.renew();
   }
 
   #heard(beat: BeatView): void {
@@ -192,43 +201,21 @@ export class ShardNode {
       return;
     }
     if (beat.leader === this.#config.peerId) return;
-    this.#identity.show(beat.streamSequence);
+    this.#identity.heard(beat.streamSequence);
     if (this.#mode === "leading" && beat.term > state.term) this.#term?.confirm();
-    else if (this.#mode === "following" && beat.term >= state.term) this.#waitForSilence();
-  }
-
-  /** The leader lives: campaign only after a silence, drawn anew each time so that two standbys seldom meet. */
-  #waitForSilence(): void {
-    this.#lastSignMs = this.#now();
-    this.#campaignAtMs = this.#lastSignMs + this.#config.suspectMs + this.#random("suspect") * this.#config.suspectJitterMs;
-  }
-
-  #campaignIn(delayMs: number): void {
-    this.#campaignAtMs = this.#now() + delayMs;
-  }
-
-  /** Asks a silent leader's process whether it lives: no responders means that it does not, at once. */
-  #pingLeader(): void {
-    const { leader } = this.#replica.state;
-    if (this.#isPinging || leader === "" || leader === this.#config.peerId) return;
-    this.#isPinging = true;
-    this.#ports.gossip.request(pingSubject(this.#config.region, leader), new Uint8Array(0), PING_TIMEOUT_MS, (outcome) => {
-      this.#isPinging = false;
-      if (this.#mode !== "following" || outcome.kind !== "no_responders") return;
-      this.#ports.reporter.warn("leader_gone", { leader });
-      this.#campaignAtMs = Math.min(this.#campaignAtMs, this.#now() + this.#random("gone") * 100);
-    });
+    else if (this.#mode === "following" && beat.term >= state.term) this.#patience.renew();
   }
 
   // ── campaigning ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   #campaign(): void {
-    this.#campaignAtMs = Number.POSITIVE_INFINITY;
     this.#ports.log.info(this.#config.ackTimeoutMs, (outcome) => {
       if (this.#mode !== "following") return;
-      const halt = outcome.kind === "failed" ? undefined : this.#identity.problemOf(outcome, this.#now(), this.#config.confirmMs);
+      const halt =
+        outcome.kind === "failed" ? undefined : this.#identity.problemOf(outcome, this.#now(), this.#config.confirmMs);
       if (halt !== undefined) return this.#haltWith(halt);
-      if (outcome.kind !== "info" || outcome.info.lastSequence !== this.#replica.streamSequence) this.#campaignIn(this.#config.tickMs);
+      if (outcome.kind !== "info" || outcome.info.lastSequence !== this.#replica.streamSequence)
+        this.#patience.endIn(this.#config.tickMs);
       else this.#stand(outcome.info);
     });
   }
@@ -256,8 +243,14 @@ export class ShardNode {
 
   #elected(sealed: SealedFrame, result: AppendResult): void {
     if (this.#mode !== "campaigning") return;
-    if (result.kind === "halted") return this.#haltWith(result);
-    if (result.kind === "deposed") return this.#followAgain();
+    if (result.kind === "halted") {
+      this.#haltWith(result);
+      return;
+    }
+    if (result.kind === "deposed") {
+      this.#followAgain();
+      return;
+    }
     const { clock, ids, reporter, rpc } = this.#ports;
     const { state, reader } = this.#replica;
     assert(this.#appender !== undefined && this.#logTime !== undefined);
@@ -289,8 +282,14 @@ export class ShardNode {
     this.#stopServing();
     this.#term = undefined;
     this.#replica.streamSequence = this.#appender?.lastSequence ?? this.#replica.streamSequence;
-    if (this.#onStopped !== undefined || this.#mode === "stopped") return this.#stopped();
-    if (end.kind === "halted") return this.#haltWith(end);
+    if (this.#onStopped !== undefined || this.#mode === "stopped") {
+      this.#stopped();
+      return;
+    }
+    if (end.kind === "halted") {
+      this.#haltWith(end);
+      return;
+    }
     this.#ports.reporter.warn("term_ended", { end: end.kind });
     if (end.kind === "deposed" && end.dirty) this.#replica.reset();
     this.#followAgain();
@@ -299,11 +298,12 @@ export class ShardNode {
   #followAgain(): void {
     const voids = this.#appender?.counts.voids ?? 0;
     this.#replica.voids += voids;
-    if (this.#replica.streamSequence > 0) this.#replica.streamSequence = this.#appender?.lastSequence ?? this.#replica.streamSequence;
+    if (this.#replica.streamSequence > 0)
+      this.#replica.streamSequence = this.#appender?.lastSequence ?? this.#replica.streamSequence;
     this.#appender = undefined;
     this.#mode = "following";
     this.#replica.open();
-    this.#waitForSilence();
+    this.#patience.renew();
   }
 
   #stopServing(): void {
@@ -350,12 +350,7 @@ export class ShardNode {
       this.#term?.tick();
       if (nowMs - this.#lastBeatMs >= this.#config.beatMs) this.#beat();
       if (nowMs - this.#lastTimeCheckMs >= TIME_CHECK_MS) this.#checkTime();
-    } else if (this.#mode === "following") {
-      // Who hears nobody may be the one that is cut off: it waits, and starts counting when it hears again.
-      if (!this.#ports.gossip.isConnected()) return this.#waitForSilence();
-      if (nowMs >= this.#campaignAtMs) this.#campaign();
-      else if (nowMs - this.#lastSignMs > this.#config.beatMs * PING_AFTER_BEATS) this.#pingLeader();
-    }
+    } else if (this.#mode === "following" && this.#patience.isOver(this.#replica.state.leader)) this.#campaign();
   }
 
   #haltWith(halt: Halt): void {
@@ -390,9 +385,5 @@ export class ShardNode {
 
   #now(): number {
     return this.#ports.clock.monotonicMs();
-  }
-
-  #random(draw: string): number {
-    return this.#ports.ids.random(draw);
   }
 }

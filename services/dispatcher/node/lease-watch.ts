@@ -1,0 +1,85 @@
+/** Which leases run out when, for as long as one leader leads: from the ack of grant or renewal on, on the lease clock. */
+import type { LogEvent } from "../../../contracts/events.ts";
+import type { Frame } from "../../../contracts/frame.ts";
+import { tokenOf } from "../../../contracts/ids.ts";
+import type { Clock } from "../../../contracts/ports.ts";
+import { Deadlines } from "../../core/deadlines.ts";
+import { expiryReasonOf, type ShardState } from "../../core/state.ts";
+import { expire } from "../../core/term.ts";
+import { LeaseClock } from "./lease-clock.ts";
+import type { OpenFrame } from "./open-frame.ts";
+
+/** Expiries decided in one tick: the rest waits for the next one, so that heartbeats are not kept waiting. */
+const EXPIRIES_PER_TICK = 1_000;
+/** Room that a frame must have for one more expiry. Bytes. */
+const EXPIRY_BYTES = 2_048;
+
+/** Invariant: a lease that has a deadline here was granted or renewed by an acknowledged frame, or stood in the log when the term began. */
+export class LeaseWatch {
+  readonly #state: ShardState;
+  readonly #clock: LeaseClock;
+  readonly #deadlines = new Deadlines();
+
+  /** Every lease gets its whole length from now: nobody's beats were heard before. */
+  constructor(state: ShardState, clock: Clock, tickMs: number) {
+    this.#state = state;
+    this.#clock = new LeaseClock(clock, tickMs);
+    for (const { itemId, lease } of state.leased)
+      if (lease !== undefined) this.#set(itemId, lease.token, lease.expiresAt - lease.renewedAt);
+  }
+
+  /** Ends an interval of the lease clock; one in which the leader was stalled does not count. */
+  tick(isStalled: boolean): void {
+    this.#clock.tick(isStalled);
+  }
+
+  /** What is left of a lease. ms; 0 when it is unknown. */
+  remaining(token: number): number {
+    return this.#deadlines.remaining(token, this.#clock.upperBound());
+  }
+
+  /** Takes what an acknowledged frame did to leases. */
+  acknowledged(frame: Frame): void {
+    for (const [index, event] of frame.events.entries()) {
+      if (event.type === "leased")
+        this.#set(event.itemId, tokenOf(this.#state.tokenEpoch, frame.first + index), event.durationMs);
+      else if (event.type === "renewed")
+        for (const { itemId, token, expiresAt } of event.leases) this.#set(itemId, token, expiresAt - frame.at);
+      else if ("token" in event) this.#deadlines.remove(event.token);
+    }
+  }
+
+  /** Decides the expiries that are due into the open frame. `unacked` are the events that wait for their ack. */
+  expireDue(openFrame: () => OpenFrame, unacked: () => readonly LogEvent[]): void {
+    let renewing: ReadonlySet<number> | undefined;
+    for (let count = 0; count < EXPIRIES_PER_TICK; count += 1) {
+      const due = this.#deadlines.due(this.#clock.elapsed());
+      if (due === undefined) return;
+      renewing ??= renewalsOf(unacked());
+      const lease = this.#state.items.get(due.itemId)?.lease;
+      if (lease !== undefined && renewing.has(due.token)) {
+        // A heartbeat was decided in time and waits for its ack, from which on the lease runs anew.
+        this.#set(due.itemId, due.token, lease.expiresAt - lease.renewedAt);
+        continue;
+      }
+      const open = openFrame();
+      if (!open.hasRoomFor(EXPIRY_BYTES)) return;
+      this.#deadlines.remove(due.token);
+      expire(this.#state, due.itemId, due.token, due.reason, open.head, open);
+    }
+  }
+
+  #set(itemId: string, token: number, durationMs: number): void {
+    const item = this.#state.items.get(itemId);
+    // Settled in a later frame already: that frame's ack would remove it, so it need not be set.
+    if (item?.lease?.token !== token) return;
+    this.#deadlines.set(itemId, token, this.#clock.upperBound() + durationMs, expiryReasonOf(this.#state, item));
+  }
+}
+
+/** Tokens whose renewal is among the events. */
+function renewalsOf(events: readonly LogEvent[]): ReadonlySet<number> {
+  const tokens = new Set<number>();
+  for (const event of events) if (event.type === "renewed") for (const { token } of event.leases) tokens.add(token);
+  return tokens;
+}

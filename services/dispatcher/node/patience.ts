@@ -1,0 +1,90 @@
+/** When a standby loses patience with its leader: after a silence, at once when the leader's process is gone or has let go. */
+import type { EventOf } from "../../../contracts/events.ts";
+import type { Clock, Ids, Net, Reporter } from "../../../contracts/ports.ts";
+import { pingSubject } from "../../../contracts/subjects.ts";
+import type { NodeConfig } from "./node-config.ts";
+
+/** Silence after which the leader's process is asked whether it still lives. In beats. */
+const PING_AFTER_BEATS = 2;
+const PING_TIMEOUT_MS = 500;
+/** Candidates that are free to campaign at once draw a moment within this time, so that they seldom meet. ms. */
+const SPREAD_MS = 100;
+
+export interface PatienceOptions {
+  readonly config: NodeConfig;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly gossip: Net;
+  readonly reporter: Reporter;
+}
+
+/** Only ever a hint: whoever campaigns without need costs the shard a term, never data. */
+export class Patience {
+  readonly #options: PatienceOptions;
+  /** When to campaign unless the leader shows itself. ms, monotonic; infinite while a campaign is under way. */
+  #endsMs = Number.POSITIVE_INFINITY;
+  #lastSignMs = 0;
+  #isPinging = false;
+
+  constructor(options: PatienceOptions) {
+    this.#options = options;
+  }
+
+  /** The leader lives. The wait is drawn anew each time, so that two standbys seldom lose patience together. */
+  renew(): void {
+    const { suspectMs, suspectJitterMs } = this.#options.config;
+    this.#lastSignMs = this.#now();
+    this.#endsMs = this.#lastSignMs + suspectMs + this.#options.ids.random("suspect") * suspectJitterMs;
+  }
+
+  /** Nobody leads: no need to wait for a silence. */
+  end(): void {
+    this.endIn(this.#options.ids.random("spread") * SPREAD_MS);
+  }
+
+  endIn(delayMs: number): void {
+    this.#lastSignMs = this.#now();
+    this.#endsMs = this.#now() + delayMs;
+  }
+
+  /** The leader has let go; a successor that it named goes first. */
+  released({ successor }: EventOf<"termReleased">): void {
+    const { peerId, suspectMs } = this.#options.config;
+    if (successor === peerId) this.endIn(0);
+    else this.endIn((successor === undefined ? 0 : suspectMs / 2) + this.#options.ids.random("spread") * SPREAD_MS);
+  }
+
+  /** Whether it is time to campaign; if so, not again until it is renewed or ended. A silent `leader` is pinged meanwhile. */
+  isOver(leader: string): boolean {
+    const { config, gossip } = this.#options;
+    // Who hears nobody may be the one that is cut off: it waits, and starts counting when it hears again.
+    if (!gossip.isConnected()) {
+      this.renew();
+      return false;
+    }
+    if (this.#now() < this.#endsMs) {
+      if (this.#now() - this.#lastSignMs > config.beatMs * PING_AFTER_BEATS) this.#ping(leader);
+      return false;
+    }
+    this.#endsMs = Number.POSITIVE_INFINITY;
+    return true;
+  }
+
+  #ping(leader: string): void {
+    const { config, gossip, reporter } = this.#options;
+    if (this.#isPinging || leader === "" || leader === config.peerId) return;
+    this.#isPinging = true;
+    const askedMs = this.#now();
+    gossip.request(pingSubject(config.region, leader), new Uint8Array(0), PING_TIMEOUT_MS, (outcome) => {
+      this.#isPinging = false;
+      // A sign that came meanwhile is newer than the answer.
+      if (outcome.kind !== "no_responders" || this.#lastSignMs > askedMs) return;
+      reporter.warn("leader_gone", { leader });
+      this.#endsMs = Math.min(this.#endsMs, this.#now() + this.#options.ids.random("spread") * SPREAD_MS);
+    });
+  }
+
+  #now(): number {
+    return this.#options.clock.monotonicMs();
+  }
+}

@@ -1,0 +1,83 @@
+/** The golden log of state version 1: fixed commands, whose frames are checked in. Rewritten only when the version is raised. */
+import type { Frame } from "../../contracts/frame.ts";
+import { stateHash } from "../../services/core/hash.ts";
+import { releaseTerm, startTerm, writeStateHash } from "../../services/core/term.ts";
+import { ShardWorld } from "./shard-world.ts";
+
+/** What stands in the file: all frames, then one line with the hash of the state that they make. */
+export function goldenLog(): string {
+  const world = goldenWorld();
+  return `${[...world.frames.map((frame) => JSON.stringify(frame)), JSON.stringify({ stateHash: stateHash(world.state) })].join("\n")}\n`;
+}
+
+export function readGoldenLog(text: string): { readonly frames: readonly Frame[]; readonly hash: string } {
+  const lines = text.trimEnd().split("\n");
+  const last = JSON.parse(lines.pop() ?? "") as { stateHash: string };
+  return { frames: lines.map((line) => JSON.parse(line) as Frame), hash: last.stateHash };
+}
+
+/** Every event, every outcome, every exclusivity, a halted and a used-up partition, an eviction, a second epoch. */
+function goldenWorld(): ShardWorld {
+  const world = new ShardWorld({ at: 1_700_000_000_000, options: { recordsMax: 2, maxAttempts: 2 } });
+  const wait = (ms: number): void => {
+    world.at += ms;
+  };
+  world.seed(3, { body: '{"rows":[1,2,3]}', attributes: { zone: "b", área: "norte 😀" } });
+  world.seed(1, {
+    resourceType: "view",
+    requestId: "nightly-1",
+    payloadEncoding: "text/plain",
+    body: "",
+    maxAttempts: 1,
+  });
+  for (const resourceId of ["a", "a"]) world.seed(1, { resourceType: "file", resourceId, exclusivity: "resource" });
+  for (let index = 0; index < 3; index += 1) world.seed(1, { partitionKey: "eu/1", exclusivity: "partition" });
+  world.seed(2, { resourceType: "stream", exclusivity: "partition" });
+  wait(5);
+  world.send(
+    "lease",
+    { maxItems: 3, requestId: "lease-1", leaseDurationMs: 20_000 },
+    { principal: "worker", peerId: "worker--1", trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01" },
+  );
+  wait(8_000);
+  const leases = [...world.state.leased].map((item) => ({ itemId: item.itemId, token: item.lease?.token ?? 1 }));
+  world.send("heartbeat", { leases });
+  wait(10);
+  const [one, two, three] = leases;
+  if (one === undefined || two === undefined || three === undefined) throw new Error("three items are leased");
+  world.send("complete", { leases: [{ ...one, result: "rows: 3" }] });
+  world.send("fail", { leases: [{ ...two, reason: "disk full", code: "io.full" }] });
+  world.send("release", { leases: [three] });
+  world.frame((sink) => writeStateHash(world.state, { at: world.at }, sink));
+  wait(1);
+  world.expire(world.take({ resourceTypes: ["view"] }).itemId);
+  world.send("pause", {}, { principal: "operator" });
+  world.send(
+    "configure",
+    { options: { exclusivity: "resource", leaseAgeMsMax: 3_600_000, onDeadLetter: "halt" } },
+    { principal: "operator" },
+  );
+  world.send("resume", {}, { principal: "operator" });
+  world.frame((sink) => releaseTerm(world.state, { successor: "dispatcher--b" }, { at: world.at }, sink));
+  wait(100);
+  world.frame((sink) =>
+    startTerm(world.state, { term: 2, leader: "dispatcher--b", tokenEpoch: 2 }, { at: world.at }, sink),
+  );
+  world.seed(2, { requestId: "after-epoch" });
+  const taken = world.send("lease", { maxItems: 9 }, { principal: "other" })["leases"] as {
+    itemId: string;
+    token: number;
+  }[];
+  const settled = taken.map(({ itemId, token }) => ({ itemId, token }));
+  world.send(
+    "fail",
+    { leases: settled.slice(3, 5).map((lease) => ({ ...lease, reason: "bad input", requeue: false })) },
+    { principal: "other" },
+  );
+  world.send("complete", { leases: settled.slice(0, 3) }, { principal: "other" });
+  wait(4_000_000);
+  const last = settled.at(-1);
+  if (last !== undefined) world.expire(last.itemId, "age");
+  world.frame((sink) => writeStateHash(world.state, { at: world.at }, sink));
+  return world;
+}

@@ -1,0 +1,61 @@
+/**
+ * Runs every test/scenarios/*.txt. Lines are commands, indented lines what came of them: `+` an event, `=` a reply, `!` a refusal.
+ * Rewrite them with `vitest run test/scenarios -u`, then read the diff.
+ *
+ * `<peer> <verb> <request as JSON>` sends a request; `wait <ms>` lets log time pass; `expire <itemId> [age]` ends a lease as the leader
+ * does; `options <JSON>` stands first and seeds the shard; `#` is prose.
+ */
+import { globSync, readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { principalOfPeer } from "../../contracts/ids.ts";
+import { isVerb } from "../../contracts/subjects.ts";
+import { assertInvariants, canonicalState } from "../../services/core/canonical.ts";
+import { parseCommand } from "../../services/core/parse.ts";
+import { ShardWorld } from "../core/shard-world.ts";
+
+function run(script: string): string {
+  const lines = script.split("\n").filter((line) => !line.startsWith("  "));
+  const seed = lines.find((line) => line.startsWith("options "))?.slice("options ".length);
+  const world = new ShardWorld(seed === undefined ? {} : { options: JSON.parse(seed) });
+  const out: string[] = [];
+  for (const line of lines) {
+    out.push(line);
+    if (line !== "" && !line.startsWith("#") && !line.startsWith("options ")) out.push(...step(world, line));
+    assertInvariants(world.state);
+  }
+  expect([...canonicalState(world.fold())]).toEqual([...canonicalState(world.state)]);
+  return out.join("\n");
+}
+
+function step(world: ShardWorld, line: string): string[] {
+  const [who = "", verb = "", ...rest] = line.split(" ");
+  if (who === "wait") {
+    world.at += Number(verb);
+    return [];
+  }
+  const written = world.frames.length;
+  const answer = who === "expire" ? expire(world, verb, rest[0]) : send(world, who, verb, rest.join(" "));
+  const events = world.frames.slice(written).flatMap((frame) => frame.events);
+  return [...events.map((event) => `  + ${JSON.stringify({ ...event, actor: undefined })}`), answer];
+}
+
+function expire(world: ShardWorld, itemId: string, reason: string | undefined): string {
+  return `  = ${world.expire(itemId, reason === "age" ? "age" : "duration") ? "expired" : "no live lease"}`;
+}
+
+function send(world: ShardWorld, peerId: string, verb: string, body: string): string {
+  if (!isVerb(verb)) throw new Error(`no such verb: ${verb}`);
+  const command = parseCommand(verb, new TextEncoder().encode(body));
+  const principal = principalOfPeer(peerId);
+  const reply = "error" in command ? command : world.sendCommand(command, { principal, peerId });
+  if (reply.error !== undefined) return `  ! ${JSON.stringify(reply.error)}`;
+  return `  = ${JSON.stringify(reply)}`;
+}
+
+const files = globSync("test/scenarios/*.txt").sort();
+
+test("the scenarios are found", () => expect(files.length).toBeGreaterThan(5));
+
+test.each(files)("%s", async (file) => {
+  await expect(run(readFileSync(file, "utf8"))).toMatchFileSnapshot(`${process.cwd()}/${file}`);
+});
