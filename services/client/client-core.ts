@@ -161,7 +161,8 @@ export class ClientCore {
         subject: rpcSubject(shard, verb, principal),
         bytes,
         deadlineMs: this.#deadlineMs(options) + waitMs,
-        attemptTimeoutMs: waitMs + attemptTimeoutMs,
+        attemptTimeoutMs,
+        waitMs,
         onBackpressure,
         renew:
           "after" in request && !hasOwnAfter
@@ -254,9 +255,11 @@ class Call<V extends Verb> implements ExchangeOwner {
     this.#exchange = exchanges.start(options, this);
   }
 
-  replied(reply: Readonly<Record<string, unknown>>, { sentAtMs }: AnsweredAttempt): "done" | "again" {
+  replied(reply: Readonly<Record<string, unknown>>, { sentAtMs, isLast }: AnsweredAttempt): "done" | "again" | "wait" {
     const parsed = REPLIES[this.#verb].safeParse(reply);
     if (!parsed.success) return "again";
+    // A later attempt may still be waiting at the leader and be granted leases that nobody would know of.
+    if (!isLast && "leases" in parsed.data && parsed.data.leases.length === 0) return "wait";
     const known = parsed.data as ReplyOf<V>;
     this.#caller.saw(parsed.data.sequence);
     this.#end();

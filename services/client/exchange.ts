@@ -12,6 +12,10 @@ const REST_MAX_MS = 500;
 /** How much longer than the server may take we wait for its word, at most, and as a part of that time. ms. */
 const MARGIN_MS_MAX = 250;
 const MARGIN_PART = 0.1;
+/** How long the first attempt may be silent before it is repeated, if that is shorter; doubled with each. ms. */
+const SILENCE_FIRST_MS = 1_500;
+/** Refusals by which a leader says that it goes. */
+const LEAVING: ReadonlySet<string> = new Set(["not_leader", "shutting_down"]);
 /** Rest after a backpressure that does not say how long. ms. */
 const RETRY_AFTER_DEFAULT_MS = 250;
 
@@ -19,8 +23,11 @@ export type OnBackpressure = "wait" | "throw";
 
 /** Who gets the answer. Exactly one of `replied` with "done", `refused`, `failed`, or `outOfTime` with undefined is the last call. */
 export interface ExchangeOwner {
-  /** A reply that is no refusal of the whole request. "again" sends the same bytes once more after a rest. */
-  replied(reply: Readonly<Record<string, unknown>>, attempt: AnsweredAttempt): "done" | "again";
+  /**
+   * A reply that is no refusal of the whole request. "again" sends the same bytes once more after a rest, "wait" waits for the answer
+   * of a later attempt.
+   */
+  replied(reply: Readonly<Record<string, unknown>>, attempt: AnsweredAttempt): "done" | "again" | "wait";
   refused(error: Refusal): void;
   /** The deadline has passed. Returns the next one, or undefined when nobody waits any more. */
   outOfTime(nowMs: number, fate: Fate): number | undefined;
@@ -33,6 +40,8 @@ export interface AnsweredAttempt {
   readonly sentAtMs: number;
   /** Whether no other attempt can have had an effect. */
   readonly isOnly: boolean;
+  /** Whether no later attempt was sent. */
+  readonly isLast: boolean;
 }
 
 export interface ExchangeOptions {
@@ -40,8 +49,10 @@ export interface ExchangeOptions {
   readonly bytes: Uint8Array;
   /** ms on the monotonic clock. */
   readonly deadlineMs: number;
-  /** How long the server may take for one attempt; a little later the same bytes are sent again. ms. */
+  /** How long the server may take for one attempt. At the latest a little after that the same bytes are sent again. ms. */
   readonly attemptTimeoutMs: number;
+  /** How long the server was asked to wait with its answer, on top. ms. */
+  readonly waitMs: number;
   readonly onBackpressure: OnBackpressure;
   /** New bytes for a request that was refused with `request_expired` before any attempt can have had an effect. */
   readonly renew?: (() => Uint8Array) | undefined;
@@ -161,15 +172,20 @@ export class Exchanges implements InboxHandler {
     exchange.refusal = undefined;
     const sentAtMs = exchange.sentAtMs[attempt - 1];
     if (sentAtMs === undefined) return; // not an attempt of ours: somebody else writes to our inbox
-    const verdict = exchange.owner.replied(body, { sentAtMs, isOnly: !exchange.isUnknown });
+    const verdict = exchange.owner.replied(body, {
+      sentAtMs,
+      isOnly: !exchange.isUnknown,
+      isLast: attempt === exchange.attempt,
+    });
     if (verdict === "done") this.#end(exchange);
-    else this.#repeat(exchange, attempt, "a reply without a whole outcome");
+    else if (verdict === "again") this.#repeat(exchange, attempt, "a reply without a whole outcome");
   }
 
   noResponders(token: string): void {
     const [exchange, attempt] = this.#find(token);
     if (exchange?.phase !== "sent" || attempt !== exchange.attempt) return;
     exchange.last = "no responders";
+    this.#doubt(exchange, attempt);
     this.#rest(exchange);
   }
 
@@ -227,8 +243,7 @@ export class Exchanges implements InboxHandler {
     exchange.phase = "sent";
     exchange.refusal = undefined;
     exchange.sentAtMs.push(nowMs);
-    const { attemptTimeoutMs } = exchange.options;
-    exchange.attemptEndsMs = nowMs + attemptTimeoutMs + Math.min(MARGIN_MS_MAX, attemptTimeoutMs * MARGIN_PART);
+    exchange.attemptEndsMs = nowMs + exchange.options.waitMs + silenceMs(exchange.options.attemptTimeoutMs, attempt);
     this.#schedule(exchange);
   }
 
@@ -239,6 +254,7 @@ export class Exchanges implements InboxHandler {
       return;
     }
     const error = parsed.data;
+    if (LEAVING.has(error.code)) this.#doubt(exchange, attempt);
     const { renew, onBackpressure } = exchange.options;
     if (error.code === "request_expired" && renew !== undefined && !exchange.isUnknown && !exchange.isRenewed) {
       exchange.isRenewed = true;
@@ -260,6 +276,19 @@ export class Exchanges implements InboxHandler {
     exchange.isUnknown = true;
     exchange.last = reason;
     this.#rest(exchange);
+  }
+
+  /**
+   * The leader that an attempt was sent to is gone, so what was sent before it and has no answer may be lost with that leader: it is
+   * repeated now instead of after its silence.
+   */
+  #doubt(hint: Exchange, attempt: number): void {
+    const hintSentMs = hint.sentAtMs[attempt - 1] ?? 0;
+    for (const exchange of this.#open.values()) {
+      if (exchange === hint || exchange.phase !== "sent" || (exchange.sentAtMs.at(-1) ?? 0) > hintSentMs) continue;
+      this.#wasSilent(exchange, "the leader left");
+      this.#rest(exchange);
+    }
   }
 
   #wasSilent(exchange: Exchange, reason: string): void {
@@ -296,6 +325,12 @@ export class Exchanges implements InboxHandler {
     this.wheel.clear(exchange);
     return exchange.owner;
   }
+}
+
+/** How long an attempt may be without an answer: all attempts are listened to, so repeating one early costs only the server a look. ms. */
+function silenceMs(attemptTimeoutMs: number, attempt: number): number {
+  const wholeMs = attemptTimeoutMs + Math.min(MARGIN_MS_MAX, attemptTimeoutMs * MARGIN_PART);
+  return Math.min(wholeMs, SILENCE_FIRST_MS * 2 ** Math.min(attempt - 1, 10));
 }
 
 /** Between the time that was asked for and half as much again, so that those who were refused together do not return together. */

@@ -227,6 +227,7 @@ class Batch<T> implements ExchangeOwner {
       bytes: this.#encode(),
       deadlineMs: Math.min(...this.#entries.map((entry) => entry.deadlineMs)),
       attemptTimeoutMs: this.#envelope.attemptTimeoutMs ?? attemptTimeoutMs,
+      waitMs: 0,
       onBackpressure,
       renew: after() === "" || this.#envelope.after !== undefined ? undefined : () => this.#encode(),
     };

@@ -25,7 +25,7 @@ const Settings = z.strictObject({
   prefetch: z.int().min(0).max(10_000).default(0),
   resourceTypes: LeaseRequest.shape.resourceTypes,
   leaseDurationMs: LeaseRequest.shape.leaseDurationMs,
-  waitMs: z.int().min(0).max(WAIT_MS_MAX).default(5_000),
+  waitMs: z.int().min(0).max(WAIT_MS_MAX).default(2_000),
   drainTimeoutMs: z.int().min(0).default(10_000),
   abortGraceMs: z.int().min(0).default(1_000),
   safetyMarginMs: z.int().min(0).default(250),
@@ -42,7 +42,7 @@ export interface LeaseWorkerOptions {
   readonly resourceTypes?: string[] | undefined;
   /** The shard's default when absent. ms. */
   readonly leaseDurationMs?: number | undefined;
-  /** How long one question for items waits at the leader. ms, 0..30,000, 5,000 by default. `stop()` waits for the last one to come back. */
+  /** How long one question for items waits at the leader. ms, 0..30,000, 2,000 by default. `stop()` waits for the last one to come back. */
   readonly waitMs?: number | undefined;
   /** How long `stop()` lets handlers run on. ms, 10,000 by default; 0 aborts their signals at once. */
   readonly drainTimeoutMs?: number | undefined;

@@ -9,7 +9,7 @@ export interface LeaseRef {
 }
 
 /** How the lease of a `stale_token` ended. `superseded`: an older lease of the item; `unknown`: none that is remembered. */
-export type StaleReason = EndKind | "deadLettered" | "superseded" | "unknown";
+type StaleReason = EndKind | "deadLettered" | "superseded" | "unknown";
 
 /** `repeat`: this very settlement was done before; its digest and outcome are still known. */
 export type LeaseCheck =

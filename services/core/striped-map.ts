@@ -12,11 +12,10 @@ export class StripedMap<Value> {
     return size;
   }
 
-  /** Decide and apply look for the same key one after the other: the last one found is kept at hand. */
+  /** Decide and apply look for the same key one after the other: what was found last, or not found, is kept at hand. */
   get(key: string): Value | undefined {
     if (key === this.lastKey) return this.lastValue;
     const value = this.stripeOf(key).get(key);
-    if (value === undefined) return undefined;
     this.lastKey = key;
     this.lastValue = value;
     return value;

@@ -5,6 +5,8 @@ import type { Inbox, InboxOutcome } from "./inbox.ts";
 
 /** Codes of the server that mean something to us (nats-server, server/errors.json). */
 export const API_CODES = {
+  /** Too few servers for the replicas; also said by a cluster that has just formed and does not trust all its peers yet. */
+  noSuitablePeers: 10005,
   clusterNotAvailable: 10008,
   clusterNotLeader: 10009,
   noMessage: 10037,

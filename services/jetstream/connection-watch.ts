@@ -3,7 +3,7 @@ import { type NatsConnection, PermissionViolationError } from "@nats-io/transpor
 import type { Closable } from "../../contracts/ports.ts";
 import { crashOnThrow } from "./crash.ts";
 
-export type Denial = {
+type Denial = {
   readonly operation: "publish" | "subscription";
   readonly subject: string;
   readonly message: string;

@@ -1,9 +1,11 @@
 /** Waiting for JetStream to become able to answer: for steps that may be done again, off the hot path. */
 import { OperatingError } from "../../contracts/errors.ts";
+import { API_CODES } from "./api.ts";
 
 /** How long to wait unless the caller says otherwise: a cluster elects within 4 to 9 s, sometimes twice. ms. */
 const PATIENCE_MS = 30_000;
 const RETRY_MS = 250;
+const SERVICE_UNAVAILABLE = 503;
 const PASSING: ReadonlySet<string> = new Set(["jetstream_unavailable", "jetstream_timeout", "nats_disconnected"]);
 
 /** Does a step again while time can heal its error, at most for `patienceMs`; then throws the last one. The step must bear repetition. */
@@ -25,5 +27,6 @@ export async function patiently<Result>(
 /** Definite or not: the step is done again either way. */
 function canPass(error: unknown): boolean {
   if (!(error instanceof OperatingError)) return false;
-  return PASSING.has(error.code) || (error.code === "jetstream_error" && error.details["code"] === 503);
+  const { code, errCode } = error.details;
+  return PASSING.has(error.code) || code === SERVICE_UNAVAILABLE || errCode === API_CODES.noSuitablePeers;
 }

@@ -76,7 +76,7 @@ export interface ShardLog {
  */
 export async function provisionShard(connection: NatsConnection, request: ProvisionRequest): Promise<ShardLog> {
   const first = new FirstFrame(request);
-  return await withServices(connection, request.patienceMs, async (inbox, kv) => {
+  return withServices(connection, request.patienceMs, async (inbox, kv) => {
     await ensureBucket(inbox, {
       bucket: REGISTRY_BUCKET,
       description: "OmniRelay shard registry: which log each shard has, and a hint who leads it",
@@ -96,7 +96,7 @@ export async function provisionShard(connection: NatsConnection, request: Provis
  */
 export async function verifyShard(connection: NatsConnection, request: VerifyRequest): Promise<ShardLog> {
   const { region, shard } = request;
-  return await withServices(connection, request.patienceMs, async (inbox, kv) => {
+  return withServices(connection, request.patienceMs, async (inbox, kv) => {
     const entry = await readEntryIfAny(kv, region, shard);
     const state = await streamState(inbox, region, shard);
     const origin = state === undefined ? undefined : await findOrigin(inbox, region, shard, state.info);

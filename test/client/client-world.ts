@@ -16,7 +16,7 @@ import { createClock } from "../../services/runtime/clock.ts";
 import { SHARD, ShardDouble } from "./shard-double.ts";
 
 /** The real clock, with the timers that are set counted. */
-export class CountingClock implements Clock {
+class CountingClock implements Clock {
   readonly #clock = createClock();
   readonly #timers = new Set<TimerHandle>();
 

@@ -238,6 +238,36 @@ describe("a request without an answer", () => {
     expect(await call).toMatchObject({ duplicate: false });
   });
 
+  test("that a leader took along is sent again as soon as another request finds it gone", async ({
+    onTestFinished,
+  }) => {
+    const { client, shard } = await world(onTestFinished, { client: { requestsInFlightMax: 1 } });
+    shard.judge = () => "drop";
+    const call = client.enqueue(item("a"));
+    await shard.arrived("enqueue", 1);
+    shard.judge = ({ verb }) =>
+      verb === "stats" && shard.of("stats").length === 1 ? refusal("shutting_down") : "serve";
+    const startedMs = performance.now();
+    await client.stats();
+    await call;
+    expect(performance.now() - startedMs).toBeLessThan(1_400);
+    expect(new Set(shard.of("enqueue").map(({ text }) => text)).size).toBe(1);
+  });
+
+  test("for leases is not over with an empty answer while a later attempt waits", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished, { client: { attemptTimeoutMs: 50 } });
+    const held = signal<() => void>();
+    shard.judge = () => (shard.of("lease").length === 1 ? held.resolve : "serve");
+    const call = client.lease({ waitMs: 500 });
+    const answerFirst = await held.promise;
+    await shard.arrived("lease", 2);
+    await client.pause();
+    answerFirst();
+    await client.resume();
+    await client.enqueue(item("a"));
+    expect((await call).leases).toHaveLength(1);
+  });
+
   test("ends as unavailable when nobody can have decided it", async ({ onTestFinished }) => {
     const { client, shard } = await world(onTestFinished);
     await shard.leave();

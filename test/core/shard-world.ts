@@ -12,7 +12,7 @@ import type { Context, EventSink, Outcome } from "../../services/core/outcome.ts
 import { createState, type ShardState } from "../../services/core/state.ts";
 import { createLog, expire, startTerm } from "../../services/core/term.ts";
 
-export const LEADER = "dispatcher--a";
+const LEADER = "dispatcher--a";
 
 /** The open frame of a test: keeps what it is told. */
 class FrameSink implements EventSink {

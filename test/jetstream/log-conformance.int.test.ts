@@ -14,14 +14,14 @@ describe.skipIf(!nats.available)("one server", () => {
     shared ??= natsServer({ scope: "suite" });
     return shared;
   };
-  afterAll(async () => await (await shared)?.[Symbol.asyncDispose]());
+  afterAll(async () => (await shared)?.[Symbol.asyncDispose]());
   logConformance({ describe, test }, "JetStreamLog", async () => {
     const running = await server();
-    return await jetStreamSubject({
+    return jetStreamSubject({
       urls: [running.url],
       replicas: 1,
-      interrupt: async () => await running.kill(),
-      restore: async () => await running.restart(),
+      interrupt: () => running.kill(),
+      restore: () => running.restart(),
     });
   });
 });
@@ -32,12 +32,12 @@ describe.skipIf(!nats.available)("three servers", () => {
     shared ??= cluster(3, { scope: "suite" });
     return shared;
   };
-  afterAll(async () => await (await shared)?.[Symbol.asyncDispose]());
+  afterAll(async () => (await shared)?.[Symbol.asyncDispose]());
   logConformance({ describe, test }, "JetStreamLog, replicated", async () => {
     const running = await servers();
     // Two of three: what is left cannot acknowledge, so an interruption is one for whoever leads the stream.
     const victims = running.nodes.slice(0, 2);
-    return await jetStreamSubject({
+    return jetStreamSubject({
       urls: running.urls,
       replicas: 3,
       interrupt: async () => void (await Promise.all(victims.map((node) => node.kill()))),

@@ -16,7 +16,7 @@ const STREAM = logStream(ADDRESS.region, ADDRESS.shard);
 async function setup(cleanup: NonNullable<TestServerOptions["cleanup"]>, options: TestServerOptions = {}) {
   const server = await natsServer({ cleanup, ...options });
   const connection = await connectNats({ servers: server.url, name: "read" });
-  cleanup(async () => await connection.close());
+  cleanup(() => connection.close());
   await createStream(connection, ADDRESS, 1, { deny_delete: false });
   return { server, connection };
 }

@@ -15,7 +15,7 @@ async function setup(cleanup: Cleanup, options: TestServerOptions = {}, login = 
   const server = await natsServer({ cleanup, ...options });
   const connect = async (as: object): Promise<NatsConnection> => {
     const connection = await connectNats({ servers: server.url, name: "check", ...as });
-    cleanup(async () => await connection.close());
+    cleanup(() => connection.close());
     return connection;
   };
   return { server, connection: await connect(login), connect };

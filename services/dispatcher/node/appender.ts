@@ -108,12 +108,9 @@ export class Appender {
     }
     if (attempt.tries === 1) this.counts.ambiguous += 1;
     if (outcome.kind === "wrong_last") this.counts.wrongLast += 1;
-    this.#options.reporter.warn("append_unclear", {
-      ...outcome,
-      outcome: outcome.kind,
-      expected,
-      tries: attempt.tries,
-    });
+    // Told at the first try, the second, the fourth and so on: an outage is one story, not a line per try.
+    if (Number.isInteger(Math.log2(attempt.tries)))
+      this.#options.reporter.warn("append_unclear", { ...outcome, expected, tries: attempt.tries });
     this.#options.log.read(expected + 1, this.#options.ackTimeoutMs, (read) => {
       if (this.#attempt === attempt) this.#readBack(attempt, read);
     });

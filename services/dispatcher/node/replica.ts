@@ -72,6 +72,7 @@ export class Replica {
     this.state = createState();
     this.reader = this.#newReader();
     this.streamSequence = 0;
+    this.voids = 0;
     this.#hole = undefined;
   }
 
