@@ -80,7 +80,7 @@ const LeaseRef = z.strictObject({ itemId: ItemId, token: Token });
 const entriesOf = <Entry extends z.ZodType>(entry: Entry) => z.array(entry).min(1).max(ENTRIES_PER_REQUEST_MAX);
 const durationMs = z.int().min(LEASE_DURATION_MS_MIN).max(LEASE_DURATION_MS_MAX);
 
-export const EnqueueRequest = z
+const EnqueueRequest = z
   .strictObject({ ...envelope, items: entriesOf(EnqueueItem) })
   .refine((request) => request.requestId === undefined || request.items.every((item) => item.requestId === undefined), {
     error: "a request-level requestId and a requestId of an item exclude each other",
@@ -122,12 +122,12 @@ export const FailRequest = z.strictObject({
   ),
 });
 export const ReleaseRequest = z.strictObject({ ...envelope, leases: entriesOf(LeaseRef) });
-export const PauseRequest = z.strictObject({ ...envelope });
-export const ResumeRequest = z.strictObject({ ...envelope });
-export const ConfigureRequest = z.strictObject({ ...envelope, options: ShardOptionsPatch });
-export const GetRequest = z.strictObject({ ...envelope, itemIds: entriesOf(ItemId) });
+const PauseRequest = z.strictObject({ ...envelope });
+const ResumeRequest = z.strictObject({ ...envelope });
+const ConfigureRequest = z.strictObject({ ...envelope, options: ShardOptionsPatch });
+const GetRequest = z.strictObject({ ...envelope, itemIds: entriesOf(ItemId) });
 export const LIST_STATUSES = ["pending", "leased", "deadLettered"] as const;
-export const ListRequest = z.strictObject({
+const ListRequest = z.strictObject({
   ...envelope,
   status: z.enum(LIST_STATUSES).optional(),
   resourceType: ResourceType.optional(),
@@ -139,7 +139,7 @@ export const ListRequest = z.strictObject({
     .regex(/^[0-9a-z]{1,16}$/)
     .optional(),
 });
-export const StatsRequest = z.strictObject({ ...envelope });
+const StatsRequest = z.strictObject({ ...envelope });
 
 /** The one schema of each verb's request. */
 export const REQUESTS = {

@@ -11,7 +11,6 @@ import {
   Principal,
   ResourceId,
   ResourceType,
-  Sequence,
   Token,
   TokenEpoch,
 } from "./ids.ts";
@@ -34,7 +33,7 @@ const item = { itemId: ItemId, resourceType: ResourceType, resourceId: ResourceI
 export const OUTCOMES = ["requeued", "deadLettered"] as const;
 const outcome = z.enum(OUTCOMES);
 
-export const LogCreated = z.strictObject({
+const LogCreated = z.strictObject({
   type: z.literal("logCreated"),
   logId: LogId,
   logVersion: z.int().min(1),
@@ -43,20 +42,20 @@ export const LogCreated = z.strictObject({
   /** Where the state comes from when it is not empty: another log, a backup. Not built yet. */
   base: z.string().max(256).optional(),
 });
-export const TermStarted = z.strictObject({
+const TermStarted = z.strictObject({
   type: z.literal("termStarted"),
   term: z.int().min(1),
   leader: PeerId,
   tokenEpoch: TokenEpoch,
 });
-export const TermReleased = z.strictObject({
+const TermReleased = z.strictObject({
   type: z.literal("termReleased"),
   term: z.int().min(1),
   leader: PeerId,
   successor: PeerId.optional(),
 });
-export const Configured = z.strictObject({ type: z.literal("configured"), actor, options: ShardOptionsPatch });
-export const Enqueued = z.strictObject({
+const Configured = z.strictObject({ type: z.literal("configured"), actor, options: ShardOptionsPatch });
+const Enqueued = z.strictObject({
   type: z.literal("enqueued"),
   actor,
   itemId: ItemId,
@@ -65,7 +64,7 @@ export const Enqueued = z.strictObject({
   digest: Hex64.optional(),
 });
 /** Its event sequence, with the token epoch, is the fencing token. */
-export const Leased = z.strictObject({
+const Leased = z.strictObject({
   type: z.literal("leased"),
   actor,
   ...item,
@@ -74,14 +73,14 @@ export const Leased = z.strictObject({
   expiresAt: LogTimeMs,
 });
 /** All leases that one request renewed; what a beat does not change is not written. */
-export const Renewed = z.strictObject({
+const Renewed = z.strictObject({
   type: z.literal("renewed"),
   actor,
   leases: z
     .array(z.strictObject({ itemId: ItemId, token: Token, durationMs: z.int().min(1), expiresAt: LogTimeMs }))
     .min(1),
 });
-export const Completed = z.strictObject({
+const Completed = z.strictObject({
   type: z.literal("completed"),
   actor,
   ...item,
@@ -89,7 +88,7 @@ export const Completed = z.strictObject({
   digest: Hex64,
   result: z.string().optional(),
 });
-export const Failed = z.strictObject({
+const Failed = z.strictObject({
   type: z.literal("failed"),
   actor,
   ...item,
@@ -99,8 +98,8 @@ export const Failed = z.strictObject({
   code: z.string().optional(),
   outcome,
 });
-export const EXPIRY_REASONS = ["duration", "age"] as const;
-export const Expired = z.strictObject({
+const EXPIRY_REASONS = ["duration", "age"] as const;
+const Expired = z.strictObject({
   type: z.literal("expired"),
   ...item,
   token: Token,
@@ -108,11 +107,11 @@ export const Expired = z.strictObject({
   reason: z.enum(EXPIRY_REASONS),
   outcome,
 });
-export const Released = z.strictObject({ type: z.literal("released"), actor, ...item, token: Token });
-export const Paused = z.strictObject({ type: z.literal("paused"), actor });
-export const Resumed = z.strictObject({ type: z.literal("resumed"), actor });
+const Released = z.strictObject({ type: z.literal("released"), actor, ...item, token: Token });
+const Paused = z.strictObject({ type: z.literal("paused"), actor });
+const Resumed = z.strictObject({ type: z.literal("resumed"), actor });
 /** The state hash before this event. A follower that differs halts. */
-export const StateHashed = z.strictObject({ type: z.literal("stateHash"), hash: Hex64 });
+const StateHashed = z.strictObject({ type: z.literal("stateHash"), hash: Hex64 });
 
 export const EVENTS = {
   logCreated: LogCreated,
@@ -149,4 +148,3 @@ export const LogEvent = z.discriminatedUnion("type", [
 export type LogEvent = Readonly<z.infer<typeof LogEvent>>;
 export type EventType = LogEvent["type"];
 export type EventOf<T extends EventType> = Extract<LogEvent, { readonly type: T }>;
-export const EventSequence = Sequence;

@@ -15,11 +15,11 @@ const counts = { pending: z.int().min(0), active: z.int().min(0) };
 const failedEntry = z.looseObject({ error: ErrorBodySchema });
 const resultsOf = <Entry extends z.ZodType>(entry: Entry) => z.array(z.union([failedEntry, entry]));
 
-export const EnqueueResult = z.looseObject({ itemId: ItemId, sequence: Sequence, duplicate: z.boolean() });
-export const EnqueueReply = z.looseObject({ ...cited, ...counts, results: resultsOf(EnqueueResult) });
+const EnqueueResult = z.looseObject({ itemId: ItemId, sequence: Sequence, duplicate: z.boolean() });
+const EnqueueReply = z.looseObject({ ...cited, ...counts, results: resultsOf(EnqueueResult) });
 
 /** The item as a worker sees it. */
-export const ItemView = z.looseObject({
+const ItemView = z.looseObject({
   resourceType: z.string(),
   resourceId: z.string(),
   partitionKey: z.string().optional(),
@@ -28,14 +28,14 @@ export const ItemView = z.looseObject({
   attributes: Attributes,
   requestId: z.string().optional(),
 });
-export const LastError = z.looseObject({
+const LastError = z.looseObject({
   reason: z.string(),
   code: z.string().optional(),
   attempt: z.int(),
   peerId: PeerId,
   at: LogTimeMs,
 });
-export const Lease = z.looseObject({
+const Lease = z.looseObject({
   itemId: ItemId,
   token: Token,
   fenceKey: z.string().min(1),
@@ -50,25 +50,25 @@ export const Lease = z.looseObject({
   lastError: LastError.optional(),
   item: ItemView,
 });
-export const LEASE_EMPTY_REASONS = ["none", "paused", "draining"] as const;
-export const LeaseReply = z.looseObject({
+const LEASE_EMPTY_REASONS = ["none", "paused", "draining"] as const;
+const LeaseReply = z.looseObject({
   ...cited,
   leases: z.array(Lease),
   reason: z.enum(LEASE_EMPTY_REASONS).optional().describe("Why no lease was granted."),
 });
-export const HeartbeatResult = z.looseObject({ expiresAt: LogTimeMs, validMs: z.number().min(0) });
-export const HeartbeatReply = z.looseObject({ ...cited, results: resultsOf(HeartbeatResult) });
-export const SettleResult = z.looseObject({ duplicate: z.boolean() });
-export const CompleteReply = z.looseObject({ ...cited, results: resultsOf(SettleResult) });
-export const FailResult = z.looseObject({ outcome: z.enum(OUTCOMES), duplicate: z.boolean() });
-export const FailReply = z.looseObject({ ...cited, results: resultsOf(FailResult) });
-export const ReleaseReply = CompleteReply;
-export const PauseReply = z.looseObject({ ...cited, paused: z.boolean() });
-export const ConfigureReply = z.looseObject({ ...cited, options: ShardOptions.loose() });
+const HeartbeatResult = z.looseObject({ expiresAt: LogTimeMs, validMs: z.number().min(0) });
+const HeartbeatReply = z.looseObject({ ...cited, results: resultsOf(HeartbeatResult) });
+const SettleResult = z.looseObject({ duplicate: z.boolean() });
+const CompleteReply = z.looseObject({ ...cited, results: resultsOf(SettleResult) });
+const FailResult = z.looseObject({ outcome: z.enum(OUTCOMES), duplicate: z.boolean() });
+const FailReply = z.looseObject({ ...cited, results: resultsOf(FailResult) });
 
-export const ITEM_STATUSES = [...LIST_STATUSES, "completed"] as const;
+const PauseReply = z.looseObject({ ...cited, paused: z.boolean() });
+const ConfigureReply = z.looseObject({ ...cited, options: ShardOptions.loose() });
+
+const ITEM_STATUSES = [...LIST_STATUSES, "completed"] as const;
 /** An item as an operator sees it. Of an ended item only what its record keeps. */
-export const ItemRecord = z.looseObject({
+const ItemRecord = z.looseObject({
   itemId: ItemId,
   status: z.enum(ITEM_STATUSES),
   sequence: Sequence.optional(),
@@ -85,8 +85,8 @@ export const ItemRecord = z.looseObject({
   lastError: LastError.optional(),
   deadLetter: z.looseObject({ reason: z.string(), code: z.string().optional(), at: LogTimeMs }).optional(),
 });
-export const GetReply = z.looseObject({ ...cited, results: resultsOf(ItemRecord) });
-export const ListReply = z.looseObject({
+const GetReply = z.looseObject({ ...cited, results: resultsOf(ItemRecord) });
+const ListReply = z.looseObject({
   ...cited,
   items: z.array(ItemRecord).describe("In order of enqueue. Bodies are left out; `get` has them."),
   cursor: z
@@ -94,7 +94,7 @@ export const ListReply = z.looseObject({
     .optional()
     .describe("Present when there may be more; a page may be short, or empty, with a cursor."),
 });
-export const StatsReply = z.looseObject({
+const StatsReply = z.looseObject({
   ...cited,
   ...counts,
   deadLettered: z.int().min(0),
@@ -119,7 +119,7 @@ export const REPLIES = {
   heartbeat: HeartbeatReply,
   complete: CompleteReply,
   fail: FailReply,
-  release: ReleaseReply,
+  release: CompleteReply,
   pause: PauseReply,
   resume: PauseReply,
   configure: ConfigureReply,

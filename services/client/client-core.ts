@@ -258,9 +258,9 @@ class Call<V extends Verb> implements ExchangeOwner {
   replied(reply: Readonly<Record<string, unknown>>, { sentAtMs, isLast }: AnsweredAttempt): "done" | "again" | "wait" {
     const parsed = REPLIES[this.#verb].safeParse(reply);
     if (!parsed.success) return "again";
-    // A later attempt may still be waiting at the leader and be granted leases that nobody would know of.
-    if (!isLast && "leases" in parsed.data && parsed.data.leases.length === 0) return "wait";
     const known = parsed.data as ReplyOf<V>;
+    // A later attempt may still be waiting at the leader and be granted leases that nobody would know of.
+    if (!isLast && this.#verb === "lease" && (known as ReplyOf<"lease">).leases.length === 0) return "wait";
     this.#caller.saw(parsed.data.sequence);
     this.#end();
     if (this.#isAbandoned) this.#caller.abandoned?.(known);

@@ -13,7 +13,7 @@ const REST_MAX_MS = 500;
 const MARGIN_MS_MAX = 250;
 const MARGIN_PART = 0.1;
 /** How long the first attempt may be silent before it is repeated, if that is shorter; doubled with each. ms. */
-const SILENCE_FIRST_MS = 1_500;
+const SILENCE_FIRST_MS = 1_000;
 /** Refusals by which a leader says that it goes. */
 const LEAVING: ReadonlySet<string> = new Set(["not_leader", "shutting_down"]);
 /** Rest after a backpressure that does not say how long. ms. */
@@ -116,6 +116,8 @@ export class Exchanges implements InboxHandler {
   readonly #random: () => number;
   readonly #open = new Map<string, Exchange>();
   #nextId = 0;
+  /** Highest term that a reply has cited; 0 before the first. */
+  #term = 0;
   #closedBy: OperatingError | undefined;
   /** Requests put on the wire, repeats included. */
   attempts = 0;
@@ -172,6 +174,10 @@ export class Exchanges implements InboxHandler {
     exchange.refusal = undefined;
     const sentAtMs = exchange.sentAtMs[attempt - 1];
     if (sentAtMs === undefined) return; // not an attempt of ours: somebody else writes to our inbox
+    if (typeof body["term"] === "number" && body["term"] > this.#term) {
+      if (this.#term > 0) this.#doubt(exchange, attempt);
+      this.#term = body["term"];
+    }
     const verdict = exchange.owner.replied(body, {
       sentAtMs,
       isOnly: !exchange.isUnknown,
@@ -279,7 +285,7 @@ export class Exchanges implements InboxHandler {
   }
 
   /**
-   * The leader that an attempt was sent to is gone, so what was sent before it and has no answer may be lost with that leader: it is
+   * The leader is gone, or another one has answered this attempt, so what was sent before it and has no answer may be lost with the old one: it is
    * repeated now instead of after its silence.
    */
   #doubt(hint: Exchange, attempt: number): void {

@@ -7,7 +7,7 @@ import type { LogMessage } from "../../contracts/ports.ts";
 import { logSubject } from "../../contracts/subjects.ts";
 
 /** Why a reader stops for good. Each is a sentence for the operator in `message`. */
-export const HALT_CODES = [
+const HALT_CODES = [
   "log_fork",
   "log_gap",
   "log_wrong_first",

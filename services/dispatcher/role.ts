@@ -38,7 +38,7 @@ export interface DispatcherSettings {
   readonly allowUnsafeServer?: boolean | undefined;
 }
 
-export interface ShardReport extends NodeStatus {
+interface ShardReport extends NodeStatus {
   readonly findings: readonly Finding[];
 }
 

@@ -25,12 +25,12 @@ export interface RegistryRecord {
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-export function encodeEntry(entry: RegistryEntry): Uint8Array {
+function encodeEntry(entry: RegistryEntry): Uint8Array {
   return encoder.encode(JSON.stringify(entry));
 }
 
 /** Reads an entry's bytes. Throws `registry_entry` (definite) for anything that is none: nobody may guess a log's identity. */
-export function decodeEntry(value: Uint8Array, key: string): RegistryEntry {
+function decodeEntry(value: Uint8Array, key: string): RegistryEntry {
   const parsed = RegistryEntry.safeParse(parseJson(value));
   if (parsed.success) return parsed.data;
   throw new OperatingError(

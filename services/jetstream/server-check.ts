@@ -28,7 +28,7 @@ export interface ServerCheckOptions {
  * `ok`: every server that we know of writes to the disk before it acknowledges. `unsafe`: at least one does not.
  * `unknown`: nobody could be asked, or fewer servers answered than the log has replicas.
  */
-export type SyncLevel = "ok" | "unsafe" | "unknown";
+type SyncLevel = "ok" | "unsafe" | "unknown";
 
 export interface ServerReport {
   readonly version: string;

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { OperatingError } from "../../contracts/errors.ts";
 import type { NatsServer } from "../../infra/nats-server/embedded.ts";
 import { BatchError, bytes, decodeBody, json, LeaseClient, RefusedError } from "../../services/client/mod.ts";
+import type { FakeClock } from "../../services/testing/fake-clock.ts";
 import { failOnLeakedSuiteServers, natsAvailability, natsServer, skipWithoutNats } from "../support/nats.ts";
 import {
   type ClientWorld,
@@ -254,6 +255,20 @@ describe("a request without an answer", () => {
     expect(new Set(shard.of("enqueue").map(({ text }) => text)).size).toBe(1);
   });
 
+  test("that an old leader took along is sent again as soon as a new one answers another request", async ({
+    onTestFinished,
+  }) => {
+    const { client, shard } = await world(onTestFinished);
+    await client.stats();
+    shard.judge = () => "drop";
+    const call = client.enqueue(item("a"));
+    await shard.arrived("enqueue", 1);
+    shard.judge = () => "serve";
+    shard.state.term += 1;
+    await client.stats();
+    await whileAdvancing(clock, call);
+  });
+
   test("for leases is not over with an empty answer while a later attempt waits", async ({ onTestFinished }) => {
     const { client, shard } = await world(onTestFinished, { client: { attemptTimeoutMs: 50 } });
     const held = signal<() => void>();
@@ -267,6 +282,18 @@ describe("a request without an answer", () => {
     await client.enqueue(item("a"));
     expect((await call).leases).toHaveLength(1);
   });
+
+  /** Lets rests pass, which are at most 50 ms at first, but no silence. */
+  async function whileAdvancing(clock: FakeClock, ended: Promise<unknown>): Promise<void> {
+    let isOver = false;
+    void ended.finally(() => {
+      isOver = true;
+    });
+    await eventually(() => {
+      if (clock.monotonicMs() < 900) clock.advance(10);
+      return isOver;
+    }).toBe(true);
+  }
 
   test("ends as unavailable when nobody can have decided it", async ({ onTestFinished }) => {
     const { client, shard } = await world(onTestFinished);

@@ -11,7 +11,7 @@ import type { AppendFault } from "../../services/testing/memory-log.ts";
 export const REGION = "local";
 export const SHARD = "default";
 /** How far apart two sightings of a broken log must be here. ms. */
-export const CONFIRM_MS = 200;
+const CONFIRM_MS = 200;
 
 export interface AppenderWorld {
   readonly log: Log;

@@ -12,7 +12,7 @@ import { type AppenderWorld, appenderSuite, REGION, SHARD } from "./appender-sui
 import { FaultyLog } from "./faulty-log.ts";
 
 const nats = await natsAvailability();
-if (!nats.available) console.log(`skipped: ${nats.reason}`);
+const title = (name: string): string => (nats.available ? name : `${name} (skipped: ${nats.reason})`);
 const STREAM = logStream(REGION, SHARD);
 const SUBJECT = logSubject(REGION, SHARD);
 
@@ -29,7 +29,7 @@ async function stored(manager: JetStreamManager): Promise<{ payload: Uint8Array;
   return messages;
 }
 
-describe.skipIf(!nats.available)("on a real server", () => {
+describe.skipIf(!nats.available)(title("on a real server"), () => {
   let server: NatsServer;
   beforeAll(async () => {
     server = await natsServer({ scope: "suite" });

@@ -17,8 +17,8 @@ import { MemoryLog } from "../../services/testing/memory-log.ts";
 import { MemoryNet, MemoryWire } from "../../services/testing/memory-net.ts";
 import { MemoryStream } from "../../services/testing/memory-stream.ts";
 
-export const REGION = "local";
-export const SHARD = "default";
+const REGION = "local";
+const SHARD = "default";
 const SUBJECT = logSubject(REGION, SHARD);
 
 export interface Answer {

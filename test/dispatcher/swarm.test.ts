@@ -1,7 +1,7 @@
 /** Nodes under random faults, seed by seed, on a virtual clock: safety throughout, liveness once the faults stop. */
 import { expect, test } from "vitest";
 import type { LogEvent } from "../../contracts/events.ts";
-import { type Answer, NodeWorld, type NodeUnit } from "./node-world.ts";
+import { type Answer, type NodeUnit, NodeWorld } from "./node-world.ts";
 
 const SEEDS = Number(process.env["SWARM_SEEDS"] ?? 150);
 const FIRST = Number(process.env["SWARM_FIRST"] ?? 1);

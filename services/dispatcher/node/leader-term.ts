@@ -17,7 +17,7 @@ import { RequestQueue } from "./request-queue.ts";
 import { WaitingPolls } from "./waiting-polls.ts";
 
 /** A frame without an ack for longer stops deciding, and the lease clock. ms. */
-export const STALL_MS = 1_000;
+const STALL_MS = 1_000;
 /** Bytes that an event of a request without bodies may take. */
 const EVENT_BYTES = 300;
 

@@ -2,7 +2,7 @@
 import type { Clock } from "../../../contracts/ports.ts";
 
 /** A tick that comes later than its period by more than this counts for nothing: the event loop stood still. ms. */
-export const LATE_MS_MAX = 250;
+const LATE_MS_MAX = 250;
 
 /**
  * Invariant: `elapsed()` never counts an interval in which the event loop was late or `stalled` was said.

@@ -281,7 +281,6 @@ export class ShardNode {
   #termEnded(end: TermEnd): void {
     this.#stopServing();
     this.#term = undefined;
-    this.#replica.streamSequence = this.#appender?.lastSequence ?? this.#replica.streamSequence;
     if (this.#onStopped !== undefined || this.#mode === "stopped") {
       this.#stopped();
       return;
@@ -291,15 +290,18 @@ export class ShardNode {
       return;
     }
     this.#ports.reporter.warn("term_ended", { end: end.kind });
-    if (end.kind === "deposed" && end.dirty) this.#replica.reset();
+    if (end.kind === "deposed" && end.dirty) {
+      this.#replica.reset();
+      this.#appender = undefined;
+    }
     this.#followAgain();
   }
 
   #followAgain(): void {
-    const voids = this.#appender?.counts.voids ?? 0;
-    this.#replica.voids += voids;
-    if (this.#replica.streamSequence > 0)
-      this.#replica.streamSequence = this.#appender?.lastSequence ?? this.#replica.streamSequence;
+    if (this.#appender !== undefined) {
+      this.#replica.voids += this.#appender.counts.voids;
+      this.#replica.streamSequence = this.#appender.lastSequence;
+    }
     this.#appender = undefined;
     this.#mode = "following";
     this.#replica.open();
