@@ -258,7 +258,8 @@ describe("a request without an answer", () => {
   test("that an old leader took along is sent again as soon as a new one answers another request", async ({
     onTestFinished,
   }) => {
-    const { client, shard } = await world(onTestFinished);
+    const clock = new FakeClock();
+    const { client, shard } = await world(onTestFinished, { clock });
     await client.stats();
     shard.judge = () => "drop";
     const call = client.enqueue(item("a"));
