@@ -29,7 +29,12 @@ export const ERRORS = [
   entry("unknown_outcome", true, false, "The request was decided but its place in the log is not known in time."),
   entry("backpressure", true, true, "The shard is above its high watermark; `retryAfterMs` says when to try again."),
   entry("resource_exhausted", true, true, "A quota of the caller is used up, for example the leases of a peer."),
-  entry("request_expired", false, true, "The request id is older than what the shard remembers, so an earlier attempt may have had an effect; this one had none."),
+  entry(
+    "request_expired",
+    false,
+    true,
+    "The request id is older than what the shard remembers, so an earlier attempt may have had an effect; this one had none.",
+  ),
   entry("conflict", false, true, "The same request id or settlement was used before with other contents."),
   entry("item_not_found", false, true, "The shard knows no such item, or has forgotten it."),
   entry("stale_token", false, true, "The lease that the token names has ended; `details.reason` says how."),

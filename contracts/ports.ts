@@ -131,9 +131,14 @@ export type RequestOutcome =
   | { readonly kind: "timeout" }
   | { readonly kind: "disconnected" };
 
+export interface NetSubscription extends Closable {
+  /** Ends the subscription at the server; what is on the way to us is still delivered, so that it can be answered. */
+  drain(): void;
+}
+
 /** Core messaging: at most once, in order per publisher and subject. */
 export interface Net {
-  subscribe(subject: string, handler: (message: NetMessage) => void): Closable;
+  subscribe(subject: string, handler: (message: NetMessage) => void): NetSubscription;
   /** Without effect while disconnected. `error` adds the two micro-service error headers. */
   publish(subject: string, payload: Uint8Array, error?: { readonly code: string; readonly message: string }): void;
   request(subject: string, payload: Uint8Array, timeoutMs: number, callback: (outcome: RequestOutcome) => void): void;

@@ -319,11 +319,21 @@ export class LeaseWorker {
     this.#changed();
   }
 
+  /** Asks the waiting question once more without waiting: the leader then answers both, at once. */
+  #endPoll(): void {
+    if (this.#unanswered === undefined) return;
+    const { leaseDurationMs, resourceTypes } = this.#settings;
+    const repeat = { ...this.#unanswered, leaseDurationMs, resourceTypes, waitMs: 0 };
+    // Whatever it brings comes with the first answer too, and is taken there.
+    this.#client.lease(repeat).catch(() => undefined);
+  }
+
   async #drain(): Promise<void> {
     if (this.#state === "running") {
       this.#state = "stopping";
       const { drainTimeoutMs, abortGraceMs } = this.#settings;
       this.#releaseQueue();
+      this.#endPoll();
       this.#changed();
       const isDrained = (): boolean => this.#keeper.size === 0 && this.#runningCount === 0 && !this.#isPolling;
       await this.#until(isDrained, drainTimeoutMs);

@@ -48,6 +48,8 @@ export interface DispatcherRole extends Role {
 
 /** How long a stopping dispatcher waits for its last frames. ms. */
 const STOP_MS = 5_000;
+/** How long the last answers may take to reach the server. ms. */
+const FLUSH_MS = 500;
 /** How long the answer of another process with our peer id is waited for. ms. */
 const PEER_PING_MS = 1_000;
 const STORE_FILE = "dispatcher.sqlite";
@@ -130,7 +132,7 @@ class Dispatcher implements DispatcherRole {
     await Promise.all(this.#nodes.map((node) => this.#stopNode(node)));
     this.#ping?.close();
     for (const log of this.#logs) log.close();
-    await Promise.all(this.#connections.map((connection) => connection.close()));
+    await Promise.all(this.#connections.map((connection) => this.#close(connection)));
     this.#store?.close();
   }
 
@@ -212,6 +214,20 @@ class Dispatcher implements DispatcherRole {
         `another dispatcher runs as ${peerId} in region ${region}; give this one an id of its own with --peer-id`,
         { definite: true, details: { peerId, region } },
       );
+  }
+
+  /** Closes a connection behind the last answers that were written to it. */
+  async #close(connection: NatsConnection): Promise<void> {
+    if (connection.isClosed()) return;
+    await new Promise<void>((resolve) => {
+      const timer = this.#clock.setTimer(FLUSH_MS, resolve);
+      const done = (): void => {
+        this.#clock.clearTimer(timer);
+        resolve();
+      };
+      connection.flush().then(done, done);
+    });
+    await connection.close();
   }
 
   #stopNode(node: ShardNode): Promise<void> {

@@ -1,6 +1,6 @@
 /** Core NATS as the `Net` port: RPC, beats and pings, on a connection apart from the log's. */
 import type { Msg, NatsConnection, Subscription } from "@nats-io/transport-node";
-import type { Closable, Net, NetMessage, RequestOutcome } from "../../contracts/ports.ts";
+import type { Closable, Net, NetMessage, NetSubscription, RequestOutcome } from "../../contracts/ports.ts";
 import { SERVICE_ERROR_CODE_HEADER, SERVICE_ERROR_HEADER } from "../../contracts/subjects.ts";
 import { type ConnectionWatch, watchOf } from "./connection-watch.ts";
 import { crashOnThrow } from "./crash.ts";
@@ -21,7 +21,7 @@ export class NatsNet implements Net {
     this.#inbox = new Inbox(connection);
   }
 
-  subscribe(subject: string, handler: (message: NetMessage) => void): Closable {
+  subscribe(subject: string, handler: (message: NetMessage) => void): NetSubscription {
     const subscription = this.#connection.subscribe(subject, {
       // An error means that the server refuses the subscription; it is told by the status events of the connection.
       callback: (error, message) => {
@@ -29,10 +29,13 @@ export class NatsNet implements Net {
       },
     });
     this.#subscriptions.add(subscription);
+    const end = (how: () => void): void => {
+      if (this.#subscriptions.delete(subscription) && !this.#connection.isClosed()) how();
+    };
     return {
-      close: () => {
-        if (this.#subscriptions.delete(subscription) && !this.#connection.isClosed()) subscription.unsubscribe();
-      },
+      close: () => end(() => subscription.unsubscribe()),
+      // A connection that ends meanwhile has nothing more to deliver.
+      drain: () => end(() => void subscription.drain().catch(() => undefined)),
     };
   }
 

@@ -1,5 +1,5 @@
 /** Core messaging within one process: subjects with wildcards, at most once, no responders at once; cut off by a switch. */
-import type { Clock, Closable, Net, NetMessage, RequestOutcome } from "../../contracts/ports.ts";
+import type { Clock, Closable, Net, NetMessage, NetSubscription, RequestOutcome } from "../../contracts/ports.ts";
 
 interface Subscription {
   readonly pattern: readonly string[];
@@ -62,8 +62,11 @@ export class MemoryNet implements Net {
     for (const handler of [...this.#handlers]) handler(connected);
   }
 
-  subscribe(subject: string, handler: (message: NetMessage) => void): Closable {
-    return this.#wire.add({ pattern: subject.split("."), owner: this, handler });
+  subscribe(subject: string, handler: (message: NetMessage) => void): NetSubscription {
+    const subscription = this.#wire.add({ pattern: subject.split("."), owner: this, handler });
+    const close = (): void => subscription.close();
+    // The server learns of it one turn later, and what it had sent by then arrives in the turn after.
+    return { close, drain: () => this.#clock.defer(() => this.#clock.defer(close)) };
   }
 
   publish(subject: string, payload: Uint8Array, error?: { readonly code: string; readonly message: string }): void {

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { OperatingError } from "../../contracts/errors.ts";
 import type { NatsServer } from "../../infra/nats-server/embedded.ts";
 import { BatchError, bytes, decodeBody, json, LeaseClient, RefusedError } from "../../services/client/mod.ts";
-import type { FakeClock } from "../../services/testing/fake-clock.ts";
+import { FakeClock } from "../../services/testing/fake-clock.ts";
 import { failOnLeakedSuiteServers, natsAvailability, natsServer, skipWithoutNats } from "../support/nats.ts";
 import {
   type ClientWorld,

@@ -330,6 +330,43 @@ describe("leases", () => {
     expect(leasesOf((first[0] as Answer).body).map(ref)).toEqual(leasesOf((repeat[0] as Answer).body).map(ref));
     expect(world.fold().active).toBe(1);
   });
+  test("the repeat of a poll is told the time from its own sending", () => {
+    const world = new NodeWorld({ leaseDurationMsDefault: 1_000 });
+    world.leading(world.addNode("a"));
+    const first = world.send("lease", { waitMs: 20_000, requestId: "p" });
+    world.clock.advance(5_000);
+    const repeat = world.send("lease", { waitMs: 20_000, requestId: "p" });
+    world.clock.advance(100);
+    world.enqueue(1);
+    world.clock.advance(10);
+    const [early] = leasesOf((first[0] as Answer).body) as [Lease];
+    const [late] = leasesOf((repeat[0] as Answer).body) as [Lease];
+    expect(early.validMs).toBeGreaterThan(6_000);
+    expect(late.validMs).toBeLessThan(1_200);
+  });
+  test("the repeat of a poll that does not want to wait ends it for both", () => {
+    const world = new NodeWorld();
+    world.leading(world.addNode("a"));
+    const first = world.send("lease", { waitMs: 20_000, requestId: "p" });
+    world.clock.advance(1_000);
+    const repeat = world.send("lease", { waitMs: 0, requestId: "p" });
+    world.clock.advance(100);
+    expect([first[0]?.body, repeat[0]?.body]).toEqual([
+      expect.objectContaining({ leases: [], reason: "none" }),
+      expect.objectContaining({ leases: [], reason: "none" }),
+    ]);
+  });
+  test("requests that reach a leader while it leaves are told so", () => {
+    const world = new NodeWorld();
+    const unit = world.leading(world.addNode("a"));
+    unit.node.stop(() => {});
+    const late = world.send("stats", {});
+    world.clock.advance(50);
+    const after = world.send("stats", {});
+    world.clock.advance(50);
+    expect(late[0]?.body.error).toMatchObject({ code: "shutting_down" });
+    expect(after).toEqual([]);
+  });
   test("polls of a paused shard wait until it is resumed", () => {
     const world = new NodeWorld();
     world.leading(world.addNode("a"));

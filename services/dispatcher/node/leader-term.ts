@@ -94,6 +94,10 @@ export class LeaderTerm {
 
   /** Takes a parsed request. It is answered exactly once, now or later. */
   submit(request: PendingRequest): void {
+    if (this.#isOver) {
+      answer(request, refusal("not_leader", "this dispatcher no longer leads the shard"));
+      return;
+    }
     if (this.#isStopping) {
       answer(request, refusal("shutting_down", "the dispatcher is stopping"));
       return;
@@ -171,7 +175,7 @@ export class LeaderTerm {
   }
 
   #decide(request: PendingRequest, mayWait: boolean): void {
-    if (request.answered) return;
+    if (request.answered || (mayWait && this.polls.join(request))) return;
     const { state, clock } = this.#options;
     const open = this.#openFrame();
     const before = open.events.length;
@@ -232,10 +236,13 @@ export class LeaderTerm {
       answer(request, refusal("unavailable", `the shard is at sequence ${state.sequence}, not yet at ${minSequence}`));
       return;
     }
-    const waitedMs = clock.monotonicMs() - request.arrivedMs;
-    for (const { target, token } of outcome.validity)
-      target.validMs = Math.floor(waitedMs + this.#leases.remaining(token));
-    answer(request, { reply: outcome.reply });
+    // A repeat counts from its own sending, so each answer tells the time that its own request has waited.
+    for (const each of [...request.joined, request]) {
+      const waitedMs = clock.monotonicMs() - each.arrivedMs;
+      for (const { target, token } of outcome.validity)
+        target.validMs = Math.floor(waitedMs + this.#leases.remaining(token));
+      answer(each, { reply: outcome.reply });
+    }
   }
 
   #scheduleDrain(): void {

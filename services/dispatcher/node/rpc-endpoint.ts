@@ -54,8 +54,9 @@ export class RpcEndpoint {
       this.#take(message, decider, service),
     );
     return {
+      // Who asked before the server knew is told that we leave, instead of hearing nothing.
       close: () => {
-        subscription.close();
+        subscription.drain();
         service.close();
       },
     };

@@ -3,7 +3,7 @@ import type { PendingRequest } from "./pending-request.ts";
 
 interface Poll {
   readonly request: PendingRequest;
-  readonly untilMs: number;
+  untilMs: number;
   live: boolean;
 }
 
@@ -22,13 +22,19 @@ export class WaitingPolls {
     return this.#all.size;
   }
 
+  /** Lets the repeat of a poll that waits wait with it, at most as long as the repeat itself would; both get the same answer. */
+  join(request: PendingRequest): boolean {
+    const { command } = request;
+    const key = command.verb === "lease" ? keyOf(request) : undefined;
+    const known = key === undefined ? undefined : this.#byRequest.get(key);
+    if (known === undefined || command.verb !== "lease" || !isSameRequest(known.request, request)) return false;
+    known.request.joined.push(request);
+    known.untilMs = Math.min(known.untilMs, request.arrivedMs + command.request.waitMs);
+    return true;
+  }
+
   add(request: PendingRequest, types: readonly string[] | undefined, untilMs: number): void {
     const key = keyOf(request);
-    const known = key === undefined ? undefined : this.#byRequest.get(key);
-    if (known !== undefined && isSameRequest(known.request, request)) {
-      known.request.joined.push(request);
-      return;
-    }
     const poll: Poll = { request, untilMs, live: true };
     this.#all.add(poll);
     if (key !== undefined) this.#byRequest.set(key, poll);
@@ -114,7 +120,13 @@ function keyOf(request: PendingRequest): string | undefined {
 }
 
 function isSameRequest(left: PendingRequest, right: PendingRequest): boolean {
-  return JSON.stringify(left.command) === JSON.stringify(right.command);
+  return contentsOf(left) === contentsOf(right);
+}
+
+/** What two requests with one id must share: all but how long they wait. */
+function contentsOf({ command: { verb, request } }: PendingRequest): string {
+  const { timeoutMs: _timeoutMs, after: _after, minSequence: _minSequence, ...contents } = request;
+  return JSON.stringify([verb, { ...contents, waitMs: 0 }]);
 }
 
 function keepLive(line: Poll[]): void {
