@@ -83,6 +83,7 @@ export const logStream = (region: string, shard: string): string => `LEASE_LOG_$
 export const logSubject = (region: string, shard: string): string => `omnirelay.log.${region}.${shard}`;
 export const beatSubject = (region: string, shard: string): string => `omnirelay.ready.${region}.${shard}`;
 export const pingSubject = (region: string, peerId: string): string => `omnirelay.ping.${region}.${peerId}`;
+export const gossipSubject = (region: string, principal: string): string => `omnirelay.gossip.${region}.${principal}`;
 
 export const REGISTRY_BUCKET = "omnirelay-shards";
 export const registryKey = (region: string, shard: string): string => `${region}.${shard}`;

@@ -126,7 +126,8 @@ export class Follower implements Closable {
       action: "create",
     };
     askApi(inbox, `CONSUMER.CREATE.${stream}.${session.consumer}`, body, CREATE_TIMEOUT_MS, (outcome) => {
-      if (this.#session === session && outcome.kind !== "ok") this.#refused(outcome);
+      // A consumer that sends exists, whatever became of the answer.
+      if (this.#session === session && outcome.kind !== "ok" && !session.isAlive) this.#refused(outcome);
     });
   }
 

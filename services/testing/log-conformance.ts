@@ -51,7 +51,10 @@ export function logConformance(runner: SuiteRunner, name: string, make: () => Pr
     });
   runner.describe(`${name}: append`, () => declareAppend(check));
   runner.describe(`${name}: read and info`, () => declareRead(check));
-  runner.describe(`${name}: follow`, () => declareFollow(check));
+  runner.describe(`${name}: follow`, () => {
+    declareFollow(check);
+    declareFollowOddities(check);
+  });
   runner.describe(`${name}: interruptions`, () => declareInterruptions(check));
 }
 
@@ -198,7 +201,9 @@ function declareFollow(check: Check): void {
     inside.close();
     behind.close();
   });
+}
 
+function declareFollowOddities(check: Check): void {
   check("shows a hole as a jump and goes on", async (subject) => {
     await appendAll(subject.log, 4);
     await subject.removeMessage(2);

@@ -5,8 +5,10 @@ import { OperatingError } from "../../contracts/errors.ts";
 import { connectNats, withoutLogin } from "../../services/jetstream/connect.ts";
 import { watchOf } from "../../services/jetstream/connection-watch.ts";
 import { failOnLeakedServers, natsAvailability, natsServer } from "../support/nats.ts";
+import { skipNote } from "./skip-note.ts";
 
 const nats = await natsAvailability();
+const note = skipNote(nats);
 afterEach(failOnLeakedServers);
 
 async function failureOf(promise: Promise<unknown>): Promise<OperatingError> {
@@ -36,7 +38,7 @@ describe("withoutLogin", () => {
   ])("%s becomes %s", (server, shown) => expect(withoutLogin(server)).toBe(shown));
 });
 
-describe.skipIf(!nats.available)("connectNats", () => {
+describe.skipIf(!nats.available)(`connectNats${note}`, () => {
   test("names the servers without credentials when none answers", async () => {
     const port = await closedPort();
     const error = await failureOf(connectNats({ servers: `nats://alice:secret@127.0.0.1:${port}`, name: "t" }));

@@ -6,9 +6,11 @@ import { logStream, logSubject } from "../../contracts/subjects.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { JetStreamLog } from "../../services/jetstream/jetstream-log.ts";
 import { failOnLeakedServers, natsAvailability, natsServer, type TestServerOptions } from "../support/nats.ts";
+import { skipNote } from "./skip-note.ts";
 import { api, createStream } from "./stream-subject.ts";
 
 const nats = await natsAvailability();
+const note = skipNote(nats);
 afterEach(failOnLeakedServers);
 
 type Cleanup = NonNullable<TestServerOptions["cleanup"]>;
@@ -66,7 +68,7 @@ function collect(log: JetStreamLog, from: number) {
 
 const upTo = (last: number): readonly number[] => Array.from({ length: last }, (_, index) => index + 1);
 
-describe.skipIf(!nats.available)("appends", () => {
+describe.skipIf(!nats.available)(`appends${note}`, () => {
   test("end in a timeout at a frozen server, and its late acknowledgement is counted, not believed", async ({
     onTestFinished,
   }) => {
@@ -133,7 +135,7 @@ describe.skipIf(!nats.available)("appends", () => {
   });
 });
 
-describe.skipIf(!nats.available)("followers", () => {
+describe.skipIf(!nats.available)(`followers${note}`, () => {
   test("replace a consumer that was deleted, without a repeat or a hole", async ({ onTestFinished }) => {
     const { admin, log } = await setup(onTestFinished);
     const followed = collect(log, 1);

@@ -3,12 +3,14 @@ import { afterAll, describe, test } from "vitest";
 import type { NatsServer } from "../../infra/nats-server/embedded.ts";
 import { logConformance } from "../../services/testing/log-conformance.ts";
 import { cluster, failOnLeakedSuiteServers, natsAvailability, natsServer } from "../support/nats.ts";
+import { skipNote } from "./skip-note.ts";
 import { jetStreamSubject } from "./stream-subject.ts";
 
 const nats = await natsAvailability();
+const note = skipNote(nats);
 afterAll(failOnLeakedSuiteServers);
 
-describe.skipIf(!nats.available)("one server", () => {
+describe.skipIf(!nats.available)(`one server${note}`, () => {
   let shared: Promise<NatsServer> | undefined;
   const server = (): Promise<NatsServer> => {
     shared ??= natsServer({ scope: "suite" });
@@ -26,7 +28,7 @@ describe.skipIf(!nats.available)("one server", () => {
   });
 });
 
-describe.skipIf(!nats.available)("three servers", () => {
+describe.skipIf(!nats.available)(`three servers${note}`, () => {
   let shared: ReturnType<typeof cluster> | undefined;
   const servers = (): ReturnType<typeof cluster> => {
     shared ??= cluster(3, { scope: "suite" });

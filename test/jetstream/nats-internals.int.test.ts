@@ -4,11 +4,13 @@ import { afterEach, describe, expect, test } from "vitest";
 import { headerBlock, headerValue, rawHeaders, statusCode } from "../../services/jetstream/header-block.ts";
 import { freshInbox } from "../../services/jetstream/inbox.ts";
 import { failOnLeakedServers, natsAvailability, natsServer } from "../support/nats.ts";
+import { skipNote } from "./skip-note.ts";
 
 const nats = await natsAvailability();
+const note = skipNote(nats);
 afterEach(failOnLeakedServers);
 
-describe.skipIf(!nats.available)("nats.js", () => {
+describe.skipIf(!nats.available)(`nats.js${note}`, () => {
   test("calls only encode() of what it is given as headers, and keeps undecoded header bytes in its messages", async ({
     onTestFinished,
   }) => {

@@ -6,9 +6,11 @@ import { connectNats } from "../../services/jetstream/connect.ts";
 import { Inbox } from "../../services/jetstream/inbox.ts";
 import { ensureBucket, NatsKv } from "../../services/jetstream/nats-kv.ts";
 import { failOnLeakedServers, natsAvailability, natsServer } from "../support/nats.ts";
+import { skipNote } from "./skip-note.ts";
 import { api } from "./stream-subject.ts";
 
 const nats = await natsAvailability();
+const note = skipNote(nats);
 afterEach(failOnLeakedServers);
 
 const BUCKET = "omnirelay-test";
@@ -42,7 +44,7 @@ async function deleteKey(connection: NatsConnection): Promise<void> {
   await connection.request(`$KV.${BUCKET}.${KEY}`, "", { headers: tombstone, timeout: 5_000 });
 }
 
-describe.skipIf(!nats.available)("NatsKv", () => {
+describe.skipIf(!nats.available)(`NatsKv${note}`, () => {
   test("creates its bucket once, however many try", async ({ onTestFinished }) => {
     const { ensure, kv } = await setup(onTestFinished);
     await Promise.all(Array.from({ length: 8 }, ensure));

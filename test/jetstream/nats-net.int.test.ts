@@ -5,8 +5,10 @@ import type { NetMessage, RequestOutcome } from "../../contracts/ports.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { NatsNet } from "../../services/jetstream/nats-net.ts";
 import { failOnLeakedServers, natsAvailability, natsServer, type TestServerOptions } from "../support/nats.ts";
+import { skipNote } from "./skip-note.ts";
 
 const nats = await natsAvailability();
+const note = skipNote(nats);
 afterEach(failOnLeakedServers);
 
 const encoder = new TextEncoder();
@@ -27,7 +29,7 @@ async function setup(cleanup: TestServerOptions["cleanup"], options: TestServerO
 const request = (net: NatsNet, subject: string, timeoutMs = TIMEOUT_MS): Promise<RequestOutcome> =>
   new Promise((resolve) => net.request(subject, encoder.encode("question"), timeoutMs, resolve));
 
-describe.skipIf(!nats.available)("NatsNet", () => {
+describe.skipIf(!nats.available)(`NatsNet${note}`, () => {
   test("answers requests, many at once, each with its own reply", async ({ onTestFinished }) => {
     const { net } = await setup(onTestFinished);
     net.subscribe("echo.*", ({ subject, reply, payload }) => {

@@ -11,9 +11,11 @@ import { type ProvisionRequest, provisionShard, verifyShard } from "../../servic
 import { type RegistryEntry, readEntry, writeEntry } from "../../services/jetstream/registry.ts";
 import { decodeFrame } from "../../services/runtime/frame-codec.ts";
 import { failOnLeakedSuiteServers, natsAvailability, natsServer } from "../support/nats.ts";
+import { skipNote } from "./skip-note.ts";
 import { api, createStream, freshShard } from "./stream-subject.ts";
 
 const nats = await natsAvailability();
+const note = skipNote(nats);
 const REGION = "eu";
 
 let server: NatsServer;
@@ -78,7 +80,7 @@ async function firstMessage(shard: string): Promise<ReturnType<typeof decodeFram
   return decodeFrame(Buffer.from(data, "base64"));
 }
 
-describe.skipIf(!nats.available)("provisioning", () => {
+describe.skipIf(!nats.available)(`provisioning${note}`, () => {
   beforeAll(async () => {
     server = await natsServer({ scope: "suite" });
     connection = await connectNats({ servers: server.url, name: "provision" });

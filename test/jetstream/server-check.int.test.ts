@@ -5,8 +5,10 @@ import { pickFreePort } from "../../infra/nats-server/free-port.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { checkServer } from "../../services/jetstream/server-check.ts";
 import { failOnLeakedServers, natsAvailability, natsServer, type TestServerOptions } from "../support/nats.ts";
+import { skipNote } from "./skip-note.ts";
 
 const nats = await natsAvailability();
+const note = skipNote(nats);
 afterEach(failOnLeakedServers);
 
 type Cleanup = NonNullable<TestServerOptions["cleanup"]>;
@@ -35,7 +37,7 @@ function asVersion(connection: NatsConnection, version: string): NatsConnection 
 const codes = (report: { readonly findings: readonly { code: string; severity: string }[] }): readonly string[] =>
   report.findings.map(({ code, severity }) => `${severity} ${code}`);
 
-describe.skipIf(!nats.available)("checkServer", () => {
+describe.skipIf(!nats.available)(`checkServer${note}`, () => {
   test("finds nothing on a server that writes before it acknowledges", async ({ onTestFinished }) => {
     const httpPort = await pickFreePort("127.0.0.1");
     const { server, connection } = await setup(onTestFinished, { httpPort });
