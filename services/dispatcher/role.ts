@@ -16,7 +16,9 @@ import { createClock } from "../runtime/clock.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
 import { createIds } from "../runtime/ids.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
+import { Neighbours } from "./node/neighbours.ts";
 import { NODE_TIMES } from "./node/node-config.ts";
+import { Rebalancer } from "./node/rebalancer.ts";
 import { type NodeStatus, ShardNode } from "./node/shard-node.ts";
 
 export interface DispatcherSettings {
@@ -48,6 +50,8 @@ export interface DispatcherRole extends Role {
 
 /** How long a stopping dispatcher waits for its last frames. ms. */
 const STOP_MS = 5_000;
+/** Time between two words to the other dispatchers. ms. */
+const WORD_MS = 500;
 /** How long the last answers may take to reach the server. ms. */
 const FLUSH_MS = 500;
 /** How long the answer of another process with our peer id is waited for. ms. */
@@ -74,6 +78,7 @@ class Dispatcher implements DispatcherRole {
   readonly #findings: Finding[] = [];
   #store: SqliteStore | undefined;
   #ping: Closable | undefined;
+  #stopMoving: () => void = () => {};
   #isStarted = false;
   #isStopped = false;
 
@@ -98,13 +103,27 @@ class Dispatcher implements DispatcherRole {
     this.#ping = gossip.subscribe(pingSubject(this.#settings.region, this.#settings.peerId), (message) => {
       if (message.reply !== "") gossip.publish(message.reply, new TextEncoder().encode("{}"));
     });
+    const neighbours = this.#meetNeighbours(gossip);
     for (const [shard, { logId }] of provisions) {
       const log = new JetStreamLog(await this.#connect(`log-${shard}`), { region: this.#settings.region, shard });
       this.#logs.push(log);
       const { region, peerId } = this.#settings;
       const node = new ShardNode(
         { ...NODE_TIMES, region, shard, peerId, logId },
-        { clock: this.#clock, ids: this.#ids, log, kv, rpc, gossip, store, reporter: withShard(this.#reporter, shard) },
+        {
+          clock: this.#clock,
+          ids: this.#ids,
+          log,
+          kv,
+          rpc,
+          gossip,
+          store,
+          reporter: withShard(this.#reporter, shard),
+          precedence: {
+            isFirst: (name) => neighbours.placement().get(name) === peerId,
+            gone: (peer) => neighbours.gone(peer),
+          },
+        },
       );
       this.#nodes.push(node);
       if (this.#isStopped) return;
@@ -112,6 +131,21 @@ class Dispatcher implements DispatcherRole {
     }
     await this.#untilServing();
     this.#isStarted = true;
+  }
+
+  #meetNeighbours(net: NatsNet): Neighbours {
+    const { region, peerId } = this.#settings;
+    const [clock, reporter] = [this.#clock, this.#reporter];
+    const own = () => this.#nodes.map((node) => wordOf(node.status()));
+    const neighbours = new Neighbours({ region, peerId, wordMs: WORD_MS, clock, net, own });
+    neighbours.start();
+    const rebalancer = new Rebalancer({ peerId, clock, reporter, neighbours, nodes: () => this.#nodes });
+    rebalancer.start();
+    this.#stopMoving = () => {
+      rebalancer.stop();
+      neighbours.stop();
+    };
+    return neighbours;
   }
 
   /** Until every shard is led by us or by somebody we follow. Throws: OperatingError with the code of a node that halts. */
@@ -129,6 +163,7 @@ class Dispatcher implements DispatcherRole {
   async stop(): Promise<void> {
     if (this.#isStopped) return;
     this.#isStopped = true;
+    this.#stopMoving();
     await Promise.all(this.#nodes.map((node) => this.#stopNode(node)));
     this.#ping?.close();
     for (const log of this.#logs) log.close();
@@ -239,6 +274,12 @@ class Dispatcher implements DispatcherRole {
       });
     });
   }
+}
+
+/** What we say of a shard to the other dispatchers. */
+function wordOf({ shard, mode, term, sequence }: NodeStatus) {
+  const part = mode === "leading" ? "leads" : mode === "following" ? "follows" : "absent";
+  return { shard, part, term, sequence } as const;
 }
 
 /** Leading, or standing by for a leader that the log names. */

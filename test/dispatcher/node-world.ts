@@ -102,6 +102,7 @@ export class NodeWorld {
       rpc,
       gossip,
       store,
+      precedence: { isFirst: () => true, gone: () => {} },
       reporter,
     });
     node.start();

@@ -134,15 +134,15 @@ export class LeaderTerm {
     this.#drain();
   }
 
-  /** Ends the term in order: what is decided is brought to the log, then `termReleased`. */
-  release(): void {
+  /** Ends the term in order: what is decided is brought to the log, then `termReleased`, which may name who goes next. */
+  release(successor?: string): void {
     if (this.#isStopping) return;
     this.#isStopping = true;
     const refused = refusal("shutting_down", "the dispatcher is stopping");
     for (const request of this.polls.takeAll()) answer(request, refused);
     for (const request of this.#undecided.takeAll()) answer(request, refused);
     const open = this.#openFrame();
-    releaseTerm(this.#options.state, {}, open.head, open);
+    releaseTerm(this.#options.state, { successor }, open.head, open);
     this.#drain();
   }
 

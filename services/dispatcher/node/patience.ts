@@ -4,11 +4,20 @@ import type { Clock, Ids, Net, Reporter } from "../../../contracts/ports.ts";
 import { pingSubject } from "../../../contracts/subjects.ts";
 import type { NodeConfig } from "./node-config.ts";
 
-/** Silence after which the leader's process is asked whether it still lives. In beats. */
-const PING_AFTER_BEATS = 2;
+/** Silence after which the leader's process is asked whether it still lives. In beats: one that is merely late costs a ping. */
+const PING_AFTER_BEATS = 1.25;
 const PING_TIMEOUT_MS = 500;
-/** Candidates that are free to campaign at once draw a moment within this time, so that they seldom meet. ms. */
-const SPREAD_MS = 100;
+/** Who should lead campaigns within this time. ms. */
+const FIRST_MS = 20;
+/** Everybody else gives it this long, and then draws a moment within as much again, so that two seldom meet. ms. */
+const OTHERS_MS = 150;
+
+/** Which dispatcher should lead, as far as this one knows. */
+export interface Precedence {
+  isFirst(shard: string): boolean;
+  /** A process is known to be gone. */
+  gone(peer: string): void;
+}
 
 export interface PatienceOptions {
   readonly config: NodeConfig;
@@ -16,6 +25,7 @@ export interface PatienceOptions {
   readonly ids: Ids;
   readonly gossip: Net;
   readonly reporter: Reporter;
+  readonly precedence: Precedence;
 }
 
 /** Only ever a hint: whoever campaigns without need costs the shard a term, never data. */
@@ -39,7 +49,7 @@ export class Patience {
 
   /** Nobody leads: no need to wait for a silence. */
   end(): void {
-    this.endIn(this.#options.ids.random("spread") * SPREAD_MS);
+    this.endIn(this.#turnMs());
   }
 
   endIn(delayMs: number): void {
@@ -51,7 +61,7 @@ export class Patience {
   released({ successor }: EventOf<"termReleased">): void {
     const { peerId, suspectMs } = this.#options.config;
     if (successor === peerId) this.endIn(0);
-    else this.endIn((successor === undefined ? 0 : suspectMs / 2) + this.#options.ids.random("spread") * SPREAD_MS);
+    else this.endIn((successor === undefined ? 0 : suspectMs / 2) + this.#turnMs());
   }
 
   /** Whether it is time to campaign; if so, not again until it is renewed or ended. A silent `leader` is pinged meanwhile. */
@@ -71,7 +81,7 @@ export class Patience {
   }
 
   #ping(leader: string): void {
-    const { config, gossip, reporter } = this.#options;
+    const { config, gossip, reporter, precedence } = this.#options;
     if (this.#isPinging || leader === "" || leader === config.peerId) return;
     this.#isPinging = true;
     const askedMs = this.#now();
@@ -80,8 +90,16 @@ export class Patience {
       // A sign that came meanwhile is newer than the answer.
       if (outcome.kind !== "no_responders" || this.#lastSignMs > askedMs) return;
       reporter.warn("leader_gone", { leader });
-      this.#endsMs = Math.min(this.#endsMs, this.#now() + this.#options.ids.random("spread") * SPREAD_MS);
+      precedence.gone(leader);
+      this.#endsMs = Math.min(this.#endsMs, this.#now() + this.#turnMs());
     });
+  }
+
+  /** How long to leave the campaign to others. ms. */
+  #turnMs(): number {
+    const { config, ids, precedence } = this.#options;
+    const chance = ids.random("turn");
+    return precedence.isFirst(config.shard) ? chance * FIRST_MS : OTHERS_MS * (1 + chance);
   }
 
   #now(): number {

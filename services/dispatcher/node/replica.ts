@@ -11,6 +11,8 @@ import type { NodeConfig } from "./node-config.ts";
 
 const REOPEN_MS = 100;
 const HOLE_CHECK_MS = 500;
+/** How long the subscription may bring nothing while the leader's beats show that there is more. ms. */
+const STALL_MS = 3_000;
 
 export interface ReplicaOptions {
   readonly config: NodeConfig;
@@ -35,6 +37,8 @@ export class Replica {
   readonly #options: ReplicaOptions;
   #subscription: Closable | undefined;
   #timer: TimerHandle | undefined;
+  /** Since when nothing came although the leader is ahead. */
+  #stall: { readonly streamSequence: number; readonly sinceMs: number } | undefined;
   /** When a hole was first seen, and where. */
   #hole: { readonly streamSequence: number; readonly sinceMs: number } | undefined;
 
@@ -64,6 +68,19 @@ export class Replica {
     this.#subscription = undefined;
     if (this.#timer !== undefined) this.#options.clock.clearTimer(this.#timer);
     this.#timer = undefined;
+  }
+
+  /** The leader's beat shows how far the stream reaches: a subscription that brings nothing of it may hang on a cut-off replica. */
+  leaderIsAt(streamSequence: number): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    if (streamSequence <= this.streamSequence) this.#stall = undefined;
+    else if (this.#stall?.streamSequence !== this.streamSequence)
+      this.#stall = { streamSequence: this.streamSequence, sinceMs: nowMs };
+    else if (nowMs - this.#stall.sinceMs >= STALL_MS && this.#subscription !== undefined) {
+      this.#options.reporter.warn("follow_stalled", { at: this.streamSequence, leaderAt: streamSequence });
+      this.#stall = undefined;
+      this.#reopenLater(0);
+    }
   }
 
   /** Forgets everything, to build the state again from the log. */

@@ -23,7 +23,7 @@ import { LeaderTerm, type TermEnd } from "./leader-term.ts";
 import { LogTime } from "./log-time.ts";
 import type { NodeConfig } from "./node-config.ts";
 import { campaignFrame, type SealedFrame } from "./open-frame.ts";
-import { Patience } from "./patience.ts";
+import { Patience, type Precedence } from "./patience.ts";
 import { Replica } from "./replica.ts";
 import { RpcEndpoint } from "./rpc-endpoint.ts";
 
@@ -42,6 +42,7 @@ export interface NodePorts {
   /** Carries beats and pings. */
   readonly gossip: Net;
   readonly store: Store;
+  readonly precedence: Precedence;
   readonly reporter: Reporter;
 }
 
@@ -138,6 +139,13 @@ export class ShardNode {
     }
   }
 
+  /** Lets go of the shard for a successor, and follows. Without effect unless it leads. */
+  handOver(successor: string): void {
+    if (this.#mode !== "leading") return;
+    this.#stopServing();
+    this.#term?.release(successor);
+  }
+
   /** Stops at once, whatever is under way: its outcome stays unknown to its callers. */
   abandon(): void {
     this.#mode = "stopped";
@@ -202,6 +210,7 @@ export class ShardNode {
     }
     if (beat.leader === this.#config.peerId) return;
     this.#identity.heard(beat.streamSequence);
+    if (this.#mode === "following" && beat.term === state.term) this.#replica.leaderIsAt(beat.streamSequence);
     if (this.#mode === "leading" && beat.term > state.term) this.#term?.confirm();
     else if (this.#mode === "following" && beat.term >= state.term) this.#patience.renew();
   }
