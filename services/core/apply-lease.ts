@@ -35,6 +35,7 @@ export function applyLeased(state: ShardState, event: EventOf<"leased">, meta: E
   const item = itemOf(state, event.itemId);
   assert(item.status === "pending", `leased while ${item.status}`);
   assert(event.attempt === item.attempt + 1, `attempt ${event.attempt} after ${item.attempt}`);
+  state.cut?.keep(item);
   state.ready.take(item);
   const peerId = state.intern(actor.peerId);
   const request = requestOf(state, actor.principal, actor.requestId, actor.digest);
@@ -90,6 +91,7 @@ export function applyRenewed(state: ShardState, event: EventOf<"renewed">, meta:
   for (const renewal of event.leases) {
     const item = itemOf(state, renewal.itemId);
     const lease = leaseOf(item, renewal.token);
+    state.cut?.keep(item);
     lease.renewedAt = meta.at;
     lease.durationMs = renewal.durationMs;
     lease.expiresAt = renewal.expiresAt;
@@ -143,6 +145,7 @@ export function evictRecords(state: ShardState): void {
   while (state.recordCount > state.options.recordsMax) {
     const record = state.oldestRecord;
     assert(record !== undefined, "records are counted");
+    state.cut?.keepRecord(record);
     state.oldestRecord = record.next;
     if (record.next === undefined) state.newestRecord = undefined;
     record.next = undefined;
@@ -183,6 +186,7 @@ function leaseOf(item: Item, token: number): LiveLease {
 /** Takes the lease off an item and off everything that counts leases. The item is left without a place. */
 function endLease(state: ShardState, item: Item, token: number): LiveLease {
   const lease = leaseOf(item, token);
+  state.cut?.keep(item);
   const last = state.leased.pop();
   assert(last !== undefined, "leased items are listed");
   if (last !== item) {

@@ -201,7 +201,13 @@ export class EndedRecord {
   /** The record that is evicted after this one. */
   next: EndedRecord | undefined = undefined;
 
-  constructor(item: Item, token: number, settledBy: string, settleDigest: string, endedSequence: number) {
+  constructor(
+    item: Pick<Item, "itemId" | "principal" | "requestId" | "digest">,
+    token: number,
+    settledBy: string,
+    settleDigest: string,
+    endedSequence: number,
+  ) {
     this.itemId = item.itemId;
     this.principal = item.principal;
     this.requestId = item.requestId;

@@ -57,11 +57,22 @@ export class Ready {
       this.show(item);
       return;
     }
+    if (this.queue(item)) this.show(item);
+  }
+
+  /** Takes in an item of a snapshot; they come in order of enqueue. False when an older one of its key should have held it back. */
+  restore(item: Item): boolean {
+    if (item.status === "pending") {
+      this.admit(item);
+      return true;
+    }
+    if (item.status === "leased") return item.exclusivity === "none" || this.queue(item);
+    if (item.deadLetter?.halts !== true) return true;
+    if (item.exclusivity !== "partition") return false;
     const key = this.keyOf(item);
-    if (key.tail === undefined) key.head = item;
-    else key.tail.nextOfKey = item;
-    key.tail = item;
-    if (key.head === item && !key.halted) this.show(item);
+    item.key = undefined;
+    key.halted = true;
+    return key.head === undefined;
   }
 
   /** Takes a granted item out of its lane. */
@@ -140,6 +151,15 @@ export class Ready {
     if (item.rank >= lane.rank) return;
     lane.rank = item.rank;
     this.byHead.moved(lane);
+  }
+
+  /** Makes an item the youngest of its key; true when nothing holds it back. */
+  private queue(item: Item): boolean {
+    const key = this.keyOf(item);
+    if (key.tail === undefined) key.head = item;
+    else key.tail.nextOfKey = item;
+    key.tail = item;
+    return key.head === item && !key.halted;
   }
 
   private keyOf(item: Item): KeyQueue {

@@ -8,6 +8,7 @@ import { INTERNED_MAX } from "./limits.ts";
 import { Ready } from "./ready.ts";
 import { RequestIndex } from "./request-index.ts";
 import { SequenceIndex } from "./sequence-index.ts";
+import type { SnapshotCut } from "./snapshot-cut.ts";
 import { StripedMap } from "./striped-map.ts";
 
 /**
@@ -61,6 +62,9 @@ export class ShardState {
   readonly itemSum = new HashSum();
   readonly recordSum = new HashSum();
   readonly leaseRequestSum = new HashSum();
+
+  /** The snapshot that is being written: apply tells it what changes. No part of the state. */
+  cut: SnapshotCut | undefined = undefined;
 
   private readonly interned = new Map<string, string>();
 

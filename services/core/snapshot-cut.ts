@@ -1,0 +1,212 @@
+/** Writes down the state as it was at one moment, some records at a time, while it goes on changing. */
+import assert from "node:assert/strict";
+import type { EndedRecord, Item } from "./item.ts";
+import { SequenceIndex } from "./sequence-index.ts";
+import {
+  footerLine,
+  headerOf,
+  type ItemChanges,
+  itemLine,
+  recordLine,
+  type SnapshotHeader,
+} from "./snapshot-format.ts";
+import type { ShardState } from "./state.ts";
+
+/** A slice ends after this many characters, however few records it holds: bodies may be large, and a slice holds up the shard. */
+const SLICE_LENGTH_AIM = 256 * 1_024;
+
+/** An item of the cut that changed before it was written. */
+class KeptItem implements ItemChanges {
+  readonly sequence: number;
+  readonly item: Item;
+  readonly status: Item["status"];
+  readonly attempt: number;
+  readonly charged: number;
+  readonly lease: Item["lease"];
+  readonly lastEnd: Item["lastEnd"];
+  readonly lastError: Item["lastError"];
+  readonly deadLetter: Item["deadLetter"];
+
+  constructor(item: Item) {
+    this.sequence = item.sequence;
+    this.item = item;
+    this.status = item.status;
+    this.attempt = item.attempt;
+    this.charged = item.charged;
+    // A renewal changes the lease itself; the other three are replaced as a whole.
+    this.lease = item.lease && { ...item.lease };
+    this.lastEnd = item.lastEnd;
+    this.lastError = item.lastError;
+    this.deadLetter = item.deadLetter;
+  }
+}
+
+/**
+ * One cut of a state, made in O(1): apply tells it what it is about to change (`keep`, `keepRecord`), and what nobody touched is read
+ * where it stands. So the text is that of the moment of the cut, and the same however it is sliced and whatever happens meanwhile.
+ *
+ * `items`, then `records`, then `done`: left when everything of the cut was written, or by `cancel`.
+ * Invariant: an item of the cut above `writtenTo` is unchanged or kept; a record of the cut is written, passed, or in the list from
+ * `nextRecord` on.
+ */
+export class SnapshotCut {
+  private readonly state: ShardState;
+  private readonly header: SnapshotHeader;
+  private readonly headerLine: string;
+  private phase: "items" | "records" | "done" = "items";
+  private cancelled = false;
+  private lines: string[] = [];
+  private length = 0;
+  private linesWritten = 0;
+
+  /** Items up to this sequence were written, or are not needed any more. */
+  private writtenTo = 0;
+  private itemsLeft: number;
+  private readonly kept = new SequenceIndex<KeptItem>();
+
+  private recordsLeft: number;
+  private nextRecord: EndedRecord | undefined;
+  /** Records that were forgotten before they were written, oldest first: what is left of the list is younger. */
+  private passed: EndedRecord[] = [];
+  private passedWritten = 0;
+
+  /** Cuts the state as it is now, between two frames. A state has one cut at a time. */
+  constructor(state: ShardState) {
+    assert(state.cut === undefined, "a cut of this state is under way");
+    this.state = state;
+    this.header = headerOf(state);
+    this.headerLine = JSON.stringify(this.header);
+    this.itemsLeft = state.pending + state.active + state.deadLettered;
+    this.recordsLeft = state.recordCount;
+    this.nextRecord = state.oldestRecord;
+    state.cut = this;
+  }
+
+  /** Event sequence of the cut. */
+  get sequence(): number {
+    return this.header.sequence;
+  }
+
+  /** The state hash at the cut. */
+  get hash(): string {
+    return this.header.hash;
+  }
+
+  /** The next whole lines: at most `recordsMax` records, fewer when they are long. undefined when everything was written. */
+  next(recordsMax: number): string | undefined {
+    assert(recordsMax >= 1, `a slice of ${recordsMax} records`);
+    assert(!this.cancelled, "the cut was cancelled");
+    if (this.phase === "done") return undefined;
+    if (this.linesWritten === 0) this.write(this.headerLine);
+    const linesMax = this.lines.length + recordsMax;
+    if (this.phase === "items") this.writeItems(linesMax);
+    if (this.phase === "records") this.writeRecords(linesMax);
+    // `phase` was narrowed before the calls that move it on.
+    if ((this.phase as string) === "done") this.write(footerLine(this.linesWritten, this.headerLine));
+    const text = `${this.lines.join("\n")}\n`;
+    this.lines = [];
+    this.length = 0;
+    return text;
+  }
+
+  /** Gives up what is not written yet. Without effect on a complete cut. */
+  cancel(): void {
+    if (this.phase === "done") return;
+    this.cancelled = true;
+    this.end();
+  }
+
+  /** Told by apply before it changes or removes an item. */
+  keep(item: Item): void {
+    const { sequence } = item;
+    if (sequence <= this.writtenTo || sequence > this.header.sequence) return;
+    if (firstAfter(this.kept, sequence - 1)?.sequence === sequence) return;
+    this.kept.insert(new KeptItem(item));
+  }
+
+  /** Told by apply before it forgets the oldest record. */
+  keepRecord(record: EndedRecord): void {
+    if (record !== this.nextRecord || this.passed.length - this.passedWritten === this.recordsLeft) return;
+    this.passed.push(record);
+    this.nextRecord = record.next;
+  }
+
+  private write(line: string): void {
+    this.lines.push(line);
+    this.length += line.length;
+    this.linesWritten += 1;
+  }
+
+  private isFull(linesMax: number): boolean {
+    return this.lines.length >= linesMax || this.length >= SLICE_LENGTH_AIM;
+  }
+
+  /** Merges what is unfinished, dead-lettered and kept, by sequence. What is kept stands for what has become of it. */
+  private writeItems(linesMax: number): void {
+    const unfinished = this.state.unfinished.after(this.writtenTo);
+    const dead = this.state.deadLetters.after(this.writtenTo);
+    const kept = this.kept.after(this.writtenTo);
+    let nextUnfinished = step(unfinished);
+    let nextDead = step(dead);
+    let nextKept = step(kept);
+    const writtenKept: KeptItem[] = [];
+    while (this.itemsLeft > 0 && !this.isFull(linesMax)) {
+      const sequence = Math.min(sequenceOf(nextUnfinished), sequenceOf(nextDead), sequenceOf(nextKept));
+      assert(sequence <= this.header.sequence, `${this.itemsLeft} items of the cut are missing`);
+      const item = nextUnfinished?.sequence === sequence ? nextUnfinished : nextDead;
+      if (nextKept?.sequence === sequence) {
+        this.write(itemLine(nextKept.item, nextKept));
+        writtenKept.push(nextKept);
+        nextKept = step(kept);
+      } else if (item !== undefined) this.write(itemLine(item, item));
+      if (nextUnfinished?.sequence === sequence) nextUnfinished = step(unfinished);
+      else if (nextDead?.sequence === sequence) nextDead = step(dead);
+      this.itemsLeft -= 1;
+      this.writtenTo = sequence;
+    }
+    for (const entry of writtenKept) this.kept.remove(entry);
+    if (this.itemsLeft > 0) return;
+    this.writtenTo = this.header.sequence;
+    this.phase = "records";
+  }
+
+  private writeRecords(linesMax: number): void {
+    while (this.recordsLeft > 0 && !this.isFull(linesMax)) {
+      const record = this.takeRecord();
+      assert(record !== undefined, `${this.recordsLeft} records of the cut are missing`);
+      this.write(recordLine(record));
+      this.recordsLeft -= 1;
+    }
+    if (this.recordsLeft > 0) return;
+    this.end();
+  }
+
+  private takeRecord(): EndedRecord | undefined {
+    const passed = this.passed[this.passedWritten];
+    if (passed !== undefined) {
+      this.passedWritten += 1;
+      return passed;
+    }
+    const record = this.nextRecord;
+    this.nextRecord = record?.next;
+    return record;
+  }
+
+  private end(): void {
+    this.phase = "done";
+    this.state.cut = undefined;
+    this.passed = [];
+    this.nextRecord = undefined;
+  }
+}
+
+const sequenceOf = (entry: { readonly sequence: number } | undefined): number => entry?.sequence ?? Infinity;
+
+function step<Value>(values: Generator<Value>): Value | undefined {
+  const next = values.next();
+  return next.done === true ? undefined : next.value;
+}
+
+function firstAfter<Entry extends { readonly sequence: number }>(index: SequenceIndex<Entry>, sequence: number) {
+  return step(index.after(sequence));
+}

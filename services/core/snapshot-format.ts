@@ -1,0 +1,176 @@
+/**
+ * The text of a snapshot: JSON lines, one record each. Rows are arrays, for a million of them are read before a shard serves.
+ *
+ * Format 1, in this order: a header, items by sequence (`itemLine`), ended records by end (`recordLine`), a footer. In a row 0 stands
+ * for an absent field. Lease requests have no rows: each is told by its leases, for it is remembered while one of them lives.
+ */
+import { OperatingError } from "../../contracts/errors.ts";
+import { EXCLUSIVITIES, type ShardOptions } from "../../contracts/options.ts";
+import { digest64, stateHash } from "./hash.ts";
+import type { EndedRecord, Item, LiveLease } from "./item.ts";
+import type { ShardState } from "./state.ts";
+
+export const SNAPSHOT_FORMAT = 1;
+/** Longest line that is worth reading: a frame holds any item, and what happened to it since is short. Characters. */
+export const SNAPSHOT_LINE_LENGTH_MAX = 4 * 1_024 * 1_024;
+
+/** First field of a row. */
+export const ROW_ITEM = 1;
+export const ROW_RECORD = 2;
+/** Fields of an item that is as it was enqueued, and of one to which something happened. */
+export const ITEM_FIELDS = 15;
+export const ITEM_FIELDS_CHANGED = 22;
+export const LEASE_FIELDS = 10;
+export const END_FIELDS = 5;
+export const ERROR_FIELDS = 5;
+export const LETTER_FIELDS = 4;
+export const RECORD_FIELDS = 9;
+/** Written as numbers: where they stand here must never change. */
+export const STATUSES = ["pending", "leased", "deadLettered"] as const;
+export const END_KINDS = ["completed", "failed", "expired", "released"] as const;
+export const END_OUTCOMES = ["requeued", "deadLettered"] as const;
+
+/** Everything of a state that is not an item or a record. The counts say what must follow. */
+export interface SnapshotHeader {
+  readonly kind: "state";
+  readonly format: number;
+  readonly logVersion: number;
+  readonly logId: string;
+  readonly sequence: number;
+  readonly hash: string;
+  readonly at: number;
+  readonly term: number;
+  readonly leader: string;
+  readonly tokenEpoch: number;
+  readonly paused: boolean;
+  readonly horizon: number;
+  readonly pending: number;
+  readonly active: number;
+  readonly deadLettered: number;
+  readonly enqueuedTotal: number;
+  readonly completedTotal: number;
+  readonly bodyBytes: number;
+  readonly records: number;
+  readonly leaseRequests: number;
+  readonly options: ShardOptions;
+}
+
+/** What of an item changes while it lives. */
+export type ItemChanges = Pick<
+  Item,
+  "status" | "attempt" | "charged" | "lease" | "lastEnd" | "lastError" | "deadLetter"
+>;
+
+/** The header of a state as it is now. */
+export function headerOf(state: ShardState): SnapshotHeader {
+  return {
+    kind: "state",
+    format: SNAPSHOT_FORMAT,
+    logVersion: state.logVersion,
+    logId: state.logId,
+    sequence: state.sequence,
+    hash: stateHash(state),
+    at: state.at,
+    term: state.term,
+    leader: state.leader,
+    tokenEpoch: state.tokenEpoch,
+    paused: state.paused,
+    horizon: state.horizon,
+    pending: state.pending,
+    active: state.active,
+    deadLettered: state.deadLettered,
+    enqueuedTotal: state.enqueuedTotal,
+    completedTotal: state.completedTotal,
+    bodyBytes: state.bodyBytes,
+    records: state.recordCount,
+    leaseRequests: state.leaseRequests.size,
+    options: state.options,
+  };
+}
+
+export function itemLine(item: Item, now: ItemChanges): string {
+  const isNew = now.attempt === 0 && now.charged === 0 && now.status === "pending" && now.lastEnd === undefined;
+  return JSON.stringify(isNew && now.lastError === undefined ? newRow(item) : changedRow(item, now));
+}
+
+/** Literals, for this runs a million times. */
+function newRow(item: Item): unknown[] {
+  return [
+    ROW_ITEM,
+    item.itemId,
+    item.sequence,
+    item.enqueuedAt,
+    item.principal,
+    EXCLUSIVITIES.indexOf(item.exclusivity),
+    item.resourceType,
+    item.resourceId,
+    item.partitionKey ?? 0,
+    item.payloadEncoding ?? 0,
+    item.body ?? 0,
+    item.attributes ?? 0,
+    item.maxAttempts ?? 0,
+    item.requestId ?? 0,
+    item.digest ?? 0,
+  ];
+}
+
+function changedRow(item: Item, { status, attempt, charged, lease, lastEnd, lastError, deadLetter }: ItemChanges) {
+  const row = newRow(item);
+  row.push(STATUSES.indexOf(status), attempt, charged);
+  row.push(lease === undefined ? 0 : leaseRow(lease));
+  row.push(
+    lastEnd === undefined
+      ? 0
+      : [
+          lastEnd.token,
+          END_KINDS.indexOf(lastEnd.kind),
+          lastEnd.principal,
+          lastEnd.digest,
+          END_OUTCOMES.indexOf(lastEnd.outcome),
+        ],
+  );
+  row.push(
+    lastError === undefined
+      ? 0
+      : [lastError.reason, lastError.code ?? 0, lastError.attempt, lastError.peerId, lastError.at],
+  );
+  row.push(
+    deadLetter === undefined ? 0 : [deadLetter.reason, deadLetter.code ?? 0, deadLetter.at, deadLetter.halts ? 1 : 0],
+  );
+  return row;
+}
+
+function leaseRow(lease: LiveLease): unknown[] {
+  const { token, principal, peerId, grantedAt, grantMs, request, renewedAt, durationMs, expiresAt } = lease;
+  const requestFields = request === undefined ? [0, 0] : [request.requestId, request.digest];
+  return [token, principal, peerId, grantedAt, grantMs, ...requestFields, renewedAt, durationMs, expiresAt];
+}
+
+export function recordLine(record: EndedRecord): string {
+  return JSON.stringify([
+    ROW_RECORD,
+    record.itemId,
+    record.principal,
+    record.requestId ?? 0,
+    record.digest ?? 0,
+    record.token,
+    record.settledBy,
+    record.settleDigest,
+    record.endedSequence,
+  ]);
+}
+
+/** `lines` stand before it. The digest covers what no hash of the state does: log time, and that the header is whole. */
+export function footerLine(lines: number, headerLine: string): string {
+  return JSON.stringify({ kind: "end", lines, header: digest64(headerLine) });
+}
+
+/** A snapshot that is not what was written; `line` is 1-based, 0 when it is about the whole. */
+export function damaged(line: number, what: string, cause?: unknown): OperatingError {
+  const where = line === 0 ? "" : `line ${line}: `;
+  return new OperatingError("snapshot_damaged", `the snapshot is damaged: ${where}${what}`, {
+    definite: true,
+    details: { line },
+    cause,
+  });
+}

@@ -1,0 +1,360 @@
+/** Builds a state from the text of a snapshot, and trusts none of it: what it returns is the state of the cut, or it throws. */
+import assert from "node:assert/strict";
+import { EXCLUSIVITIES } from "../../contracts/options.ts";
+import {
+  hashDeadLetter,
+  hashLastError,
+  hashLease,
+  hashLeaseEnd,
+  hashLeaseRequest,
+  hashNewItem,
+  hashRecord,
+  stateHash,
+} from "./hash.ts";
+import { type DeadLetter, EndedRecord, Item, type LastErrorRecord, type LeaseEnd, LeaseRequestRecord } from "./item.ts";
+import { jsonLength, payloadLength } from "./sizes.ts";
+import {
+  damaged,
+  END_FIELDS,
+  END_KINDS,
+  END_OUTCOMES,
+  ERROR_FIELDS,
+  ITEM_FIELDS,
+  ITEM_FIELDS_CHANGED,
+  LEASE_FIELDS,
+  LETTER_FIELDS,
+  RECORD_FIELDS,
+  ROW_ITEM,
+  ROW_RECORD,
+  SNAPSHOT_LINE_LENGTH_MAX,
+  type SnapshotHeader,
+  STATUSES,
+} from "./snapshot-format.ts";
+import { checkFooter, readHeader } from "./snapshot-header.ts";
+import { Row } from "./snapshot-row.ts";
+import { createState, type ShardState } from "./state.ts";
+
+/** Scratch space: each is read to its end before the next row of its kind begins. */
+const itemRow = new Row("item");
+const leaseRow = new Row("lease");
+const endRow = new Row("lease end");
+const errorRow = new Row("last error");
+const letterRow = new Row("dead letter");
+const recordRow = new Row("record");
+
+/**
+ * `header`, `rows`, `complete`: as far as the text was read. `over`: it threw, or the state was handed out.
+ * `add` and `finish` throw: OperatingError snapshot_damaged or snapshot_version, both definite.
+ */
+export class SnapshotLoader {
+  private readonly state: ShardState = createState();
+  private phase: "header" | "rows" | "complete" | "over" = "header";
+  private header: SnapshotHeader | undefined;
+  private headerLine = "";
+  /** The line that is not complete yet, and how many were complete. */
+  private rest = "";
+  private lines = 0;
+  private lastSequence = 0;
+
+  /** Takes the next part of the text, cut anywhere. */
+  add(text: string): void {
+    assert(this.phase !== "over", "the snapshot was refused, or its state handed out");
+    try {
+      this.readLines(text);
+    } catch (error) {
+      this.phase = "over";
+      throw error;
+    }
+  }
+
+  /** The state of the cut, once all of the text was added. */
+  finish(): ShardState {
+    const { header, phase, state } = this;
+    assert(phase !== "over", "the snapshot was refused, or its state handed out");
+    this.phase = "over";
+    if (phase !== "complete" || header === undefined)
+      throw damaged(0, `it was truncated: there are ${this.lines} whole lines without an end`);
+    if (this.rest !== "") throw damaged(this.lines + 1, "text after the end");
+    takeHeader(state, header);
+    linkRequests(state);
+    compare(state, header);
+    return state;
+  }
+
+  private readLines(text: string): void {
+    let start = 0;
+    for (let end = text.indexOf("\n"); end !== -1; end = text.indexOf("\n", start)) {
+      const line = this.rest + text.slice(start, end);
+      this.rest = "";
+      start = end + 1;
+      this.lines += 1;
+      this.readLine(line);
+    }
+    // Joined lazily: a line that comes character by character costs no more.
+    if (start < text.length) this.rest += text.slice(start);
+    if (this.rest.length > SNAPSHOT_LINE_LENGTH_MAX) throw damaged(this.lines + 1, "a line without an end");
+  }
+
+  private readLine(line: string): void {
+    const value = parseLine(line, this.lines);
+    if (this.phase === "rows") {
+      if (Array.isArray(value)) this.readRow(value);
+      else {
+        checkFooter(value, this.lines, this.headerLine);
+        this.phase = "complete";
+      }
+    } else if (this.phase === "header") {
+      this.header = readHeader(value);
+      this.headerLine = line;
+      this.phase = "rows";
+    } else throw damaged(this.lines, "a line after the end");
+  }
+
+  private readRow(value: readonly unknown[]): void {
+    const { state } = this;
+    if (value[0] === ROW_ITEM) {
+      const item = readItem(state, itemRow.begin(value, this.lines, ITEM_FIELDS, ITEM_FIELDS_CHANGED));
+      if (state.recordCount > 0) throw damaged(this.lines, "an item after records");
+      this.rise(item.sequence);
+      insertItem(state, item, itemRow);
+      return;
+    }
+    if (value[0] !== ROW_RECORD) throw damaged(this.lines, "a row of an unknown kind");
+    const record = readRecord(state, recordRow.begin(value, this.lines, RECORD_FIELDS));
+    if (state.recordCount === 0) this.lastSequence = this.header?.horizon ?? 0;
+    this.rise(record.endedSequence);
+    insertRecord(state, record, recordRow);
+  }
+
+  /** Rows are in order, so that none is missing twice or there twice. */
+  private rise(sequence: number): void {
+    if (sequence <= this.lastSequence)
+      throw damaged(this.lines, `sequence ${sequence} after sequence ${this.lastSequence}`);
+    if (sequence > (this.header?.sequence ?? 0))
+      throw damaged(this.lines, `sequence ${sequence}, the snapshot ends at ${this.header?.sequence}`);
+    this.lastSequence = sequence;
+  }
+}
+
+function parseLine(line: string, number: number): unknown {
+  try {
+    return JSON.parse(line);
+  } catch (error) {
+    throw damaged(number, "not JSON", error);
+  }
+}
+
+function readItem(state: ShardState, row: Row): Item {
+  const body = row.optionalText(10);
+  const encoding = row.optionalText(9);
+  const bodyBytes = body === undefined ? 0 : jsonLength(body);
+  const payload = {
+    resourceType: state.intern(row.text(6)),
+    resourceId: row.text(7),
+    partitionKey: row.optionalText(8),
+    payloadEncoding: encoding === undefined ? undefined : state.intern(encoding),
+    attributes: row.attributes(11),
+  };
+  const item = new Item({
+    itemId: row.text(1),
+    sequence: row.count(2),
+    enqueuedAt: row.count(3),
+    principal: state.intern(row.text(4)),
+    exclusivity: row.choice(5, EXCLUSIVITIES),
+    ...payload,
+    body,
+    maxAttempts: row.optionalCount(12),
+    requestId: row.optionalText(13),
+    digest: row.optionalText(14),
+    bodyBytes,
+    payloadBytes: payloadLength(payload, bodyBytes),
+  });
+  if (row.length === ITEM_FIELDS_CHANGED) readChanges(state, item, row);
+  hashNewItem(item);
+  return item;
+}
+
+function readChanges(state: ShardState, item: Item, row: Row): void {
+  item.status = row.choice(15, STATUSES);
+  item.attempt = row.count(16);
+  item.charged = row.count(17);
+  const lease = row.inner(18, leaseRow, LEASE_FIELDS);
+  if (lease !== undefined) readLease(state, item, lease);
+  const end = row.inner(19, endRow, END_FIELDS);
+  if (end !== undefined) item.lastEnd = readEnd(state, end);
+  const error = row.inner(20, errorRow, ERROR_FIELDS);
+  if (error !== undefined) item.lastError = readError(state, error);
+  const letter = row.inner(21, letterRow, LETTER_FIELDS);
+  if (letter !== undefined) item.deadLetter = readLetter(letter);
+  if ((item.status === "leased") !== (lease !== undefined)) throw row.damaged(`a lease of a ${item.status} item`);
+  if ((item.status === "deadLettered") !== (letter !== undefined))
+    throw row.damaged(`a dead letter of a ${item.status} item`);
+  if (item.charged > item.attempt) throw row.damaged(`${item.charged} of ${item.attempt} attempts are charged`);
+}
+
+function readLease(state: ShardState, item: Item, row: Row): void {
+  const principal = state.intern(row.text(1));
+  const lease = {
+    token: row.count(0),
+    principal,
+    peerId: state.intern(row.text(2)),
+    grantedAt: row.count(3),
+    grantMs: row.count(4),
+    request: readRequest(state, principal, row),
+    high: 0,
+    low: 0,
+    renewedAt: row.count(7),
+    durationMs: row.count(8),
+    expiresAt: row.count(9),
+  };
+  const { high, low } = hashLease(lease);
+  lease.high = high;
+  lease.low = low;
+  item.lease = lease;
+  if (lease.request === undefined) return;
+  lease.request.items.push(item);
+  lease.request.liveCount += 1;
+}
+
+/** The lease request of a lease, which the first of its leases makes. */
+function readRequest(state: ShardState, principal: string, row: Row): LeaseRequestRecord | undefined {
+  const requestId = row.optionalText(5);
+  if (requestId === undefined) return undefined;
+  const digest = row.text(6);
+  const known = state.leaseRequests.find(principal, requestId);
+  if (known !== undefined) {
+    if (known.digest !== digest) throw row.damaged(`lease request ${requestId} has two digests`);
+    return known;
+  }
+  const request = new LeaseRequestRecord(principal, requestId, digest);
+  state.leaseRequests.add(request);
+  const { high, low } = hashLeaseRequest(request);
+  state.leaseRequestSum.add(high, low);
+  return request;
+}
+
+function readEnd(state: ShardState, row: Row): LeaseEnd {
+  const end = {
+    token: row.count(0),
+    kind: row.choice(1, END_KINDS),
+    principal: state.intern(row.text(2)),
+    digest: row.text(3),
+    outcome: row.choice(4, END_OUTCOMES),
+  };
+  const { high, low } = hashLeaseEnd(end);
+  return { ...end, high, low };
+}
+
+function readError(state: ShardState, row: Row): LastErrorRecord {
+  const error = {
+    reason: row.text(0),
+    code: row.optionalText(1),
+    attempt: row.count(2),
+    peerId: state.intern(row.text(3)),
+    at: row.count(4),
+  };
+  const { high, low } = hashLastError(error);
+  return { ...error, high, low };
+}
+
+function readLetter(row: Row): DeadLetter {
+  const letter = {
+    reason: row.text(0),
+    code: row.optionalText(1),
+    at: row.count(2),
+    halts: row.choice(3, ["no", "yes"]) === "yes",
+  };
+  const { high, low } = hashDeadLetter(letter);
+  return { ...letter, high, low };
+}
+
+/** Puts an item in every table that it belongs to. */
+function insertItem(state: ShardState, item: Item, row: Row): void {
+  const { requestId, lease } = item;
+  if (requestId !== undefined && state.enqueueRequests.find(item.principal, requestId) !== undefined)
+    throw row.damaged(`request id ${requestId} has two items`);
+  state.items.set(item.itemId, item);
+  state.enqueueRequests.add(item);
+  state.itemSum.add(item.high, item.low);
+  if (!state.ready.restore(item)) throw row.damaged(`a ${item.status} item is held back by an older one of its key`);
+  if (item.status === "deadLettered") {
+    state.deadLetters.insert(item);
+    state.deadLettered += 1;
+    return;
+  }
+  state.unfinished.insert(item);
+  state.bodyBytes += item.bodyBytes;
+  if (lease === undefined) {
+    state.pending += 1;
+    return;
+  }
+  item.slot = state.leased.length;
+  state.leased.push(item);
+  state.leasesByPeer.set(lease.peerId, (state.leasesByPeer.get(lease.peerId) ?? 0) + 1);
+  state.active += 1;
+}
+
+function readRecord(state: ShardState, row: Row): EndedRecord {
+  const item = {
+    itemId: row.text(1),
+    principal: state.intern(row.text(2)),
+    requestId: row.optionalText(3),
+    digest: row.optionalText(4),
+  };
+  return new EndedRecord(item, row.count(5), state.intern(row.text(6)), state.intern(row.text(7)), row.count(8));
+}
+
+function insertRecord(state: ShardState, record: EndedRecord, row: Row): void {
+  const { requestId } = record;
+  if (requestId !== undefined && state.enqueueRequests.find(record.principal, requestId) !== undefined)
+    throw row.damaged(`request id ${requestId} has two items`);
+  if (state.items.get(record.itemId) !== undefined) throw row.damaged(`item ${record.itemId} is ended and unfinished`);
+  state.records.set(record.itemId, record);
+  state.enqueueRequests.add(record);
+  const { high, low } = hashRecord(record);
+  state.recordSum.add(high, low);
+  if (state.newestRecord === undefined) state.oldestRecord = record;
+  else state.newestRecord.next = record;
+  state.newestRecord = record;
+  state.recordCount += 1;
+}
+
+function takeHeader(state: ShardState, header: SnapshotHeader): void {
+  state.logId = state.intern(header.logId);
+  state.logVersion = header.logVersion;
+  state.term = header.term;
+  state.leader = header.leader;
+  state.tokenEpoch = header.tokenEpoch;
+  state.sequence = header.sequence;
+  state.at = header.at;
+  state.options = header.options;
+  state.paused = header.paused;
+  state.enqueuedTotal = header.enqueuedTotal;
+  state.completedTotal = header.completedTotal;
+  state.horizon = header.horizon;
+}
+
+/** A repeat of a lease request is answered in the order of its grants, which is that of their tokens. */
+function linkRequests(state: ShardState): void {
+  for (const { items } of state.leaseRequests.values())
+    items.sort((left, right) => (left.lease?.token ?? 0) - (right.lease?.token ?? 0));
+}
+
+/** Compares what the rows make with what the header says of them. */
+function compare(state: ShardState, header: SnapshotHeader): void {
+  const unfinished = header.pending + header.active;
+  const found: readonly (readonly [string, number, number])[] = [
+    ["pending", state.pending, header.pending],
+    ["active", state.active, header.active],
+    ["deadLettered", state.deadLettered, header.deadLettered],
+    ["records", state.recordCount, header.records],
+    ["leaseRequests", state.leaseRequests.size, header.leaseRequests],
+    ["bodyBytes", state.bodyBytes, header.bodyBytes],
+    ["item ids", state.items.size, unfinished + header.deadLettered],
+    ["record ids", state.records.size, header.records],
+  ];
+  for (const [name, actual, expected] of found)
+    if (actual !== expected) throw damaged(0, `${name}: there are ${actual}, the header says ${expected}`);
+  const hash = stateHash(state);
+  if (hash !== header.hash) throw damaged(0, `its state has the hash ${hash}, the header says ${header.hash}`);
+}

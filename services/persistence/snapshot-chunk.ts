@@ -1,0 +1,165 @@
+/** Cuts the text of a snapshot into chunks, packs and unpacks them, and sums up what a reader checks: the one definition for all stores. */
+import assert from "node:assert/strict";
+import { createHash, hash } from "node:crypto";
+import { promisify } from "node:util";
+import { gunzip, gunzipSync, gzip, gzipSync } from "node:zlib";
+import type { OperatingError } from "../../contracts/errors.ts";
+import {
+  type ChunkSum,
+  damaged,
+  type EncodedChunk,
+  labelText,
+  requireUsable,
+  type SnapshotInfo,
+  type SnapshotLabel,
+} from "./snapshot-store.ts";
+
+/** Text in one chunk. UTF-16 code units: 1 MiB of UTF-8 for plain JSON. */
+export const CHUNK_LENGTH = 1024 * 1024;
+/** A code unit makes at most 3 bytes of UTF-8. */
+export const CHUNK_TEXT_BYTES_MAX = 3 * CHUNK_LENGTH;
+/** gzip adds 5 bytes per block of what it cannot compress; anything above this was not written by us. */
+export const CHUNK_DATA_BYTES_MAX = CHUNK_TEXT_BYTES_MAX + 64 * 1024;
+/** The fastest level. Node's zstd would be four times as fast, but is still experimental in Node 24. */
+const GZIP = { level: 1 };
+
+/** Cuts what is written into texts of `CHUNK_LENGTH`, never inside of a character. */
+export class TextCutter {
+  #rest = "";
+
+  *push(text: string): Generator<string> {
+    this.#rest += text;
+    let from = 0;
+    while (this.#rest.length - from > CHUNK_LENGTH) {
+      const piece = this.#rest.slice(from, from + cutLength(this.#rest, from));
+      from += piece.length;
+      yield piece;
+    }
+    if (from > 0) this.#rest = this.#rest.slice(from);
+  }
+
+  /** What is left; empty when nothing is. */
+  end(): string {
+    const rest = this.#rest;
+    this.#rest = "";
+    return rest;
+  }
+}
+
+function cutLength(text: string, from: number): number {
+  const last = text.charCodeAt(from + CHUNK_LENGTH - 1);
+  return last >= 0xd800 && last <= 0xdbff ? CHUNK_LENGTH - 1 : CHUNK_LENGTH;
+}
+
+/** Packs in this thread: some 8 ms per chunk. For worker threads. */
+export function encodeChunk(text: string): EncodedChunk {
+  const bytes = bytesOf(text);
+  return chunkOf(gzipSync(bytes, GZIP), bytes.length);
+}
+
+const gzipAsync = promisify(gzip) as (bytes: Uint8Array, options: object) => Promise<Buffer>;
+const gunzipAsync = promisify(gunzip) as (bytes: Uint8Array, options: object) => Promise<Buffer>;
+
+/** The same with the work in Node's thread pool. */
+export async function encodeChunkAsync(text: string): Promise<EncodedChunk> {
+  const bytes = bytesOf(text);
+  return chunkOf(await gzipAsync(bytes, GZIP), bytes.length);
+}
+
+function bytesOf(text: string): Buffer {
+  assert(text.isWellFormed(), "a snapshot's text is well-formed Unicode: a lone surrogate would come back as another text");
+  return Buffer.from(text, "utf8");
+}
+
+function chunkOf(data: Buffer, textBytes: number): EncodedChunk {
+  return { data, textBytes, sha256: hash("sha256", data, "hex") };
+}
+
+/** Checks a chunk against its own checksum. Throws: `snapshot_damaged` (definite). */
+export function checkChunk(label: SnapshotLabel, index: number, chunk: EncodedChunk): void {
+  const { data, textBytes, sha256 } = chunk;
+  if (hash("sha256", data, "hex") !== sha256 || textBytes > CHUNK_TEXT_BYTES_MAX)
+    throw damaged(label, `chunk ${index + 1} is not what was written`);
+}
+
+/** The text of a checked chunk. gzip's own checksum is over the text, so this also proves the packing. Throws: `snapshot_damaged` (definite). */
+export function decodeChunk(label: SnapshotLabel, index: number, chunk: EncodedChunk): string {
+  try {
+    return textOf(gunzipSync(chunk.data, { maxOutputLength: CHUNK_TEXT_BYTES_MAX }), chunk);
+  } catch (error) {
+    throw unpackable(label, index, error);
+  }
+}
+
+/** The same with the work in Node's thread pool. */
+export async function decodeChunkAsync(label: SnapshotLabel, index: number, chunk: EncodedChunk): Promise<string> {
+  try {
+    return textOf(await gunzipAsync(chunk.data, { maxOutputLength: CHUNK_TEXT_BYTES_MAX }), chunk);
+  } catch (error) {
+    throw unpackable(label, index, error);
+  }
+}
+
+function textOf(bytes: Buffer, chunk: EncodedChunk): string {
+  if (bytes.length !== chunk.textBytes) throw new RangeError(`${bytes.length} bytes of text, not ${chunk.textBytes}`);
+  return bytes.toString("utf8");
+}
+
+function unpackable(label: SnapshotLabel, index: number, cause: unknown): OperatingError {
+  return damaged(label, `chunk ${index + 1} cannot be unpacked`, cause);
+}
+
+/** Sums up a snapshot while it is written or read. The root binds the chunks, their order and number, and the label. */
+export class SnapshotSum {
+  readonly #hash = createHash("sha256");
+  #chunks = 0;
+  #textBytes = 0;
+
+  add({ textBytes, sha256 }: ChunkSum): void {
+    this.#hash.update(`${textBytes} ${sha256}\n`);
+    this.#chunks += 1;
+    this.#textBytes += textBytes;
+  }
+
+  get chunks(): number {
+    return this.#chunks;
+  }
+  get textBytes(): number {
+    return this.#textBytes;
+  }
+
+  /** The root. May be asked for any number of labels, and before more is added. */
+  root(label: SnapshotLabel): string {
+    return this.#hash.copy().update(labelText(label)).digest("hex");
+  }
+
+  /** Throws: `snapshot_damaged` (definite). */
+  check(info: SnapshotInfo): void {
+    if (this.#chunks !== info.chunks) throw damaged(info.label, `it has ${this.#chunks} chunks of ${info.chunks}`);
+    if (this.root(info.label) !== info.root) throw damaged(info.label, "its checksum over label and chunks differs");
+  }
+}
+
+/** Reads a whole snapshot, chunk by chunk, and checks the sum at its end. `ahead` chunks are asked for before they are wanted. */
+export async function* readInOrder<Chunk extends ChunkSum>(
+  info: SnapshotInfo,
+  read: (index: number) => Promise<Chunk>,
+  ahead: number,
+): AsyncGenerator<Chunk> {
+  requireUsable(info);
+  const sum = new SnapshotSum();
+  const asked: Promise<Chunk>[] = [];
+  for (let index = 0; index < info.chunks; index += 1) {
+    for (let next = index + asked.length; next < Math.min(info.chunks, index + ahead + 1); next += 1) {
+      const chunk = read(next);
+      // Whoever stops reading leaves these behind; their errors are then nobody's.
+      chunk.catch(() => {});
+      asked.push(chunk);
+    }
+    const chunk = await asked.shift();
+    assert(chunk !== undefined, "a chunk that is wanted was asked for");
+    sum.add(chunk);
+    yield chunk;
+  }
+  sum.check(info);
+}
