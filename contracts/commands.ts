@@ -73,7 +73,12 @@ export const ItemPayload = z.strictObject({
 });
 export type ItemPayload = Readonly<z.infer<typeof ItemPayload>>;
 
-export const EnqueueItem = z.strictObject({ ...ItemPayload.shape, requestId: RequestId.optional() });
+export const EnqueueItem = z.strictObject({
+  ...ItemPayload.shape,
+  requestId: RequestId.optional().describe(
+    "Makes this item idempotent per principal, in whatever request it stands. Never the same as an id of a request.",
+  ),
+});
 export type EnqueueItem = Readonly<z.infer<typeof EnqueueItem>>;
 
 const LeaseRef = z.strictObject({ itemId: ItemId, token: Token });
@@ -81,7 +86,13 @@ const entriesOf = <Entry extends z.ZodType>(entry: Entry) => z.array(entry).min(
 const durationMs = z.int().min(LEASE_DURATION_MS_MIN).max(LEASE_DURATION_MS_MAX);
 
 const EnqueueRequest = z
-  .strictObject({ ...envelope, items: entriesOf(EnqueueItem) })
+  .strictObject({
+    ...envelope,
+    requestId: RequestId.optional().describe(
+      "Makes the request idempotent per principal, as a whole: with other items, more, fewer or in another order, all are `conflict`.",
+    ),
+    items: entriesOf(EnqueueItem),
+  })
   .refine((request) => request.requestId === undefined || request.items.every((item) => item.requestId === undefined), {
     error: "a request-level requestId and a requestId of an item exclude each other",
     path: ["requestId"],

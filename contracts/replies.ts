@@ -137,6 +137,7 @@ export const Beat = z.looseObject({
   leader: PeerId,
   sequence: Sequence,
   streamSequence: Sequence,
+  incarnation: z.string().min(1).max(64),
   state: z.enum(["leading", "stopping"]),
 });
 export type Beat = z.infer<typeof Beat>;

@@ -51,16 +51,32 @@ export class DrainError extends Error {
 
 const CODE = /^[A-Za-z0-9_.-]+$/;
 
-/** What is written about an item whose handler threw. */
+/** What is written about an item whose handler threw. Never throws, whatever was thrown: the worker has other items. */
 export function failureOf(error: unknown): Failure {
-  const { message, code, name } =
-    error instanceof Error
-      ? (error as Error & { readonly code?: unknown })
-      : { message: String(error), code: undefined, name: "" };
+  const isError = read(() => error instanceof Error) === true;
+  const field = (key: "message" | "code" | "name"): unknown =>
+    isError ? read(() => (error as Error & { readonly code?: unknown })[key]) : undefined;
+  const message = isError ? field("message") : read(() => String(error));
+  const [code, name] = [field("code"), field("name")];
   const usable = [code, name].find(
-    (text) => typeof text === "string" && CODE.test(text) && text.length <= FAILURE_CODE_LENGTH_MAX,
+    (text): text is string => typeof text === "string" && CODE.test(text) && text.length <= FAILURE_CODE_LENGTH_MAX,
   );
+  const isFatal = read(() => error instanceof FatalItemError) === true;
+  return { reason: reasonOf(message, name), code: usable, requeue: !isFatal };
+}
+
+function reasonOf(message: unknown, name: unknown): string {
+  if (typeof message !== "string") return "unprintable error";
+  const text = message !== "" ? message : typeof name === "string" && name !== "" ? name : "unknown";
   // A cut through a surrogate pair would make text that the log cannot carry.
-  const reason = (message === "" ? name || "unknown" : message).slice(0, REASON_LENGTH_MAX).toWellFormed();
-  return { reason, code: usable as string | undefined, requeue: !(error instanceof FatalItemError) };
+  return text.slice(0, REASON_LENGTH_MAX).toWellFormed();
+}
+
+/** What a part of a thrown value is; undefined when looking at it throws, as getters, proxies and `toString` may. */
+function read<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch {
+    return undefined;
+  }
 }

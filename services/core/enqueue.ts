@@ -2,7 +2,7 @@
 import type { EnqueueItem, ItemPayload, RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
-import { payloadDigest } from "./hash.ts";
+import { digestFields, payloadDigest } from "./hash.ts";
 import { BACKPRESSURE_RETRY_AFTER_MS, EVENT_BYTES, FRAME_FULL_RETRY_AFTER_MS } from "./limits.ts";
 import {
   type Context,
@@ -25,8 +25,12 @@ export interface EnqueueResult {
 
 export interface EnqueueTerms {
   readonly principal: string;
-  /** The item's own request id, or `<request's>/<index>`. */
+  /** As the log holds it: from the item's own, or from the request's and the index. */
   readonly requestId: string | undefined;
+  /** Of all that the caller's request id names: this item, or all items of the request. Absent: of this item. */
+  readonly digest?: string | undefined;
+  /** What the request's id has made before with other items: then it makes nothing more. */
+  readonly otherUse?: { readonly itemId: string } | undefined;
   /** The sequence known when the id was first used. */
   readonly after: number | undefined;
   readonly frameBytesLeft: number;
@@ -40,10 +44,14 @@ export function executeEnqueue(
 ): Outcome {
   const emitter = new Emitter(state, context, sink);
   const results = new Results();
+  const requested =
+    request.requestId === undefined ? undefined : identityOf(state, request, request.requestId, context);
   for (const [index, item] of request.items.entries()) {
     const decision = decideEnqueue(state, item, {
       principal: context.principal,
-      requestId: request.requestId === undefined ? item.requestId : `${request.requestId}/${index}`,
+      requestId: requested === undefined ? ownId(item.requestId) : requested.ids[index],
+      digest: requested?.digest,
+      otherUse: requested?.otherUse,
       after: request.after,
       frameBytesLeft: emitter.bytesLeft,
     });
@@ -58,6 +66,22 @@ export function executeEnqueue(
   return { reply, confirm: results.confirm, validity: [] };
 }
 
+/** What an id of the whole request stands for: the ids of its entries, the digest of all of them, and whether it meant others before. */
+function identityOf(state: ShardState, request: RequestOf<"enqueue">, requestId: string, { principal }: Context) {
+  const ids = request.items.map((_item, index) => `${requestId}/${index}`);
+  const digest = digestFields(request.items.map(payloadDigest));
+  for (const id of ids) {
+    const known = state.enqueueRequests.find(principal, id);
+    if (known !== undefined && known.digest !== digest) return { ids, digest, otherUse: known };
+  }
+  return { ids, digest, otherUse: undefined };
+}
+
+/** An item's own id, never that of an entry of a request: only those have nothing between their last slash and their last digits. */
+function ownId(requestId: string | undefined): string | undefined {
+  return requestId?.replace(/\/(?=\.*[0-9]+$)/, "/.");
+}
+
 /**
  * Decides one item.
  *
@@ -70,7 +94,7 @@ export function decideEnqueue(
   terms: EnqueueTerms,
 ): Decision<EventOf<"enqueued">, EnqueueResult> {
   const { options } = state;
-  const digest = terms.requestId === undefined ? undefined : payloadDigest(item);
+  const digest = terms.requestId === undefined ? undefined : (terms.digest ?? payloadDigest(item));
   const known =
     terms.requestId === undefined ? undefined : state.enqueueRequests.find(terms.principal, terms.requestId);
   // A repeat is answered even where a new item would be refused: it adds nothing.
@@ -90,16 +114,17 @@ export function decideEnqueue(
   if (eventBytes > terms.frameBytesLeft) return refused(frameFull());
   if (state.pending >= options.pendingHigh || state.bodyBytes >= options.bodyBytesHigh)
     return refused(backpressure(state));
-  if (known === undefined && terms.requestId !== undefined && terms.after !== undefined && terms.after < state.horizon)
+  const other = known ?? terms.otherUse;
+  if (other === undefined && terms.requestId !== undefined && terms.after !== undefined && terms.after < state.horizon)
     return refused(
       errorBody("request_expired", "the request id may have been used before what the shard remembers", {
         details: { after: terms.after, horizon: state.horizon },
       }),
     );
-  if (known !== undefined)
+  if (other !== undefined)
     return refused(
       errorBody("conflict", "the request id was used before with other contents", {
-        details: { itemId: known.itemId },
+        details: { itemId: other.itemId },
       }),
     );
   const sequence = state.sequence + 1;

@@ -19,6 +19,7 @@ const HALT_CODES = [
   "log_missing",
   "log_tail_lost",
   "state_diverged",
+  "peer_id_taken",
 ] as const;
 export type HaltCode = (typeof HALT_CODES)[number];
 

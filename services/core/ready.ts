@@ -50,6 +50,8 @@ export class Ready {
   readonly lanes = new StripedMap<Lane>();
   readonly byHead = new IndexedHeap<Lane>();
   readonly keys = new StripedMap<KeyQueue>();
+  /** Resource types that got something leasable since the leader looked last; kept only where somebody looks. */
+  shown: Set<string> | undefined = undefined;
 
   /** Takes in a new pending item: the youngest of its key. */
   admit(item: Item): void {
@@ -138,6 +140,7 @@ export class Ready {
   }
 
   private show(item: Item): void {
+    this.shown?.add(item.resourceType);
     let lane = this.lanes.get(item.resourceType);
     if (lane === undefined) {
       lane = new Lane(item.resourceType);

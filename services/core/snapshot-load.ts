@@ -147,28 +147,26 @@ function parseLine(line: string, number: number): unknown {
 function readItem(state: ShardState, row: Row): Item {
   const body = row.optionalText(10);
   const encoding = row.optionalText(9);
-  const bodyBytes = body === undefined ? 0 : jsonLength(body);
-  const payload = {
-    resourceType: state.intern(row.text(6)),
-    resourceId: row.text(7),
-    partitionKey: row.optionalText(8),
-    payloadEncoding: encoding === undefined ? undefined : state.intern(encoding),
-    attributes: row.attributes(11),
-  };
-  const item = new Item({
+  const fields = {
     itemId: row.text(1),
     sequence: row.count(2),
     enqueuedAt: row.count(3),
     principal: state.intern(row.text(4)),
     exclusivity: row.choice(5, EXCLUSIVITIES),
-    ...payload,
+    resourceType: state.intern(row.text(6)),
+    resourceId: row.text(7),
+    partitionKey: row.optionalText(8),
+    payloadEncoding: encoding === undefined ? undefined : state.intern(encoding),
     body,
+    attributes: row.attributes(11),
     maxAttempts: row.optionalCount(12),
     requestId: row.optionalText(13),
     digest: row.optionalText(14),
-    bodyBytes,
-    payloadBytes: payloadLength(payload, bodyBytes),
-  });
+    bodyBytes: body === undefined ? 0 : jsonLength(body),
+    payloadBytes: 0,
+  };
+  fields.payloadBytes = payloadLength(fields, fields.bodyBytes);
+  const item = new Item(fields);
   if (row.length === ITEM_FIELDS_CHANGED) readChanges(state, item, row);
   hashNewItem(item);
   return item;
@@ -301,7 +299,14 @@ function readRecord(state: ShardState, row: Row): EndedRecord {
     requestId: row.optionalText(3),
     digest: row.optionalText(4),
   };
-  return new EndedRecord(item, row.count(5), state.intern(row.text(6)), state.intern(row.text(7)), row.count(8));
+  // Of the item that ended, no more than these four is remembered.
+  return new EndedRecord(
+    item as Item,
+    row.count(5),
+    state.intern(row.text(6)),
+    state.intern(row.text(7)),
+    row.count(8),
+  );
 }
 
 function insertRecord(state: ShardState, record: EndedRecord, row: Row): void {

@@ -1,6 +1,7 @@
 /** The dispatcher as a role: connections, server check, logs and one shard node per hosted shard. */
 import { join } from "node:path";
 import type { NatsConnection } from "@nats-io/transport-node";
+import type { Database } from "better-sqlite3";
 import { OperatingError } from "../../contracts/errors.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
 import type { Clock, Closable, Ids, Reporter, RequestOutcome } from "../../contracts/ports.ts";
@@ -16,10 +17,12 @@ import { createClock } from "../runtime/clock.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
 import { createIds } from "../runtime/ids.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
+import { lockFolder } from "./folder-lock.ts";
 import { Neighbours } from "./node/neighbours.ts";
 import { NODE_TIMES } from "./node/node-config.ts";
+import type { NodeStatus } from "./node/node-ports.ts";
 import { Rebalancer } from "./node/rebalancer.ts";
-import { type NodeStatus, ShardNode } from "./node/shard-node.ts";
+import { ShardNode } from "./node/shard-node.ts";
 
 export interface DispatcherSettings {
   readonly natsUrl: string | readonly string[];
@@ -75,6 +78,8 @@ class Dispatcher implements DispatcherRole {
   readonly #nodes: ShardNode[] = [];
   readonly #connections: NatsConnection[] = [];
   readonly #logs: JetStreamLog[] = [];
+  readonly #nets: NatsNet[] = [];
+  #lock: Database | undefined;
   readonly #findings: Finding[] = [];
   #store: SqliteStore | undefined;
   #ping: Closable | undefined;
@@ -90,12 +95,16 @@ class Dispatcher implements DispatcherRole {
   }
 
   async start(): Promise<void> {
-    const store = SqliteStore.open(join(prepareDataFolder(this.#settings.dataDir), STORE_FILE));
+    const folder = prepareDataFolder(this.#settings.dataDir);
+    this.#lock = lockFolder(folder);
+    const store = SqliteStore.open(join(folder, STORE_FILE));
     this.#store = store;
     checkFolder(store, this.#settings);
     const rpc = new NatsNet(await this.#connect("rpc"));
+    this.#nets.push(rpc);
     const control = await this.#connect("control");
     const gossip = new NatsNet(control);
+    this.#nets.push(gossip);
     await this.#checkServer(control);
     const provisions = await this.#provision(control);
     const kv = new NatsKv(control, REGISTRY_BUCKET);
@@ -169,20 +178,17 @@ class Dispatcher implements DispatcherRole {
     for (const log of this.#logs) log.close();
     await Promise.all(this.#connections.map((connection) => this.#close(connection)));
     this.#store?.close();
+    this.#lock?.close();
   }
 
   /** Ready: every hosted shard is followed or led. Who leads it is the control plane's question. */
   ready(): Readiness {
     if (!this.#isStarted) return { ready: false, detail: "starting" };
-    const bad = this.#nodes
-      .map((node) => node.status())
-      .filter(({ mode }) => mode !== "leading" && mode !== "following");
-    const detail = bad.map(
-      ({ shard, mode, halt }) => `${shard}: ${halt === undefined ? mode : `${halt.code}: ${halt.message}`}`,
-    );
-    return bad.length === 0
+    if (this.#nets.some((net) => !net.isConnected())) return { ready: false, detail: "NATS cannot be reached" };
+    const problems = this.#nodes.flatMap((node) => problemsOf(node.status()));
+    return problems.length === 0
       ? { ready: true, detail: "every shard is led or followed" }
-      : { ready: false, detail: detail.join("; ") };
+      : { ready: false, detail: problems.join("; ") };
   }
 
   shardReports(): readonly ShardReport[] {
@@ -280,6 +286,14 @@ class Dispatcher implements DispatcherRole {
 function wordOf({ shard, mode, term, sequence }: NodeStatus) {
   const part = mode === "leading" ? "leads" : mode === "following" ? "follows" : "absent";
   return { shard, part, term, sequence } as const;
+}
+
+/** Why a shard is not served as it should be. */
+function problemsOf({ shard, mode, halt, alarms }: NodeStatus): string[] {
+  const problems = [...alarms];
+  if (halt !== undefined) problems.unshift(`${halt.code}: ${halt.message}`);
+  else if (mode !== "leading" && mode !== "following") problems.unshift(mode);
+  return problems.map((problem) => `${shard}: ${problem}`);
 }
 
 /** Leading, or standing by for a leader that the log names. */

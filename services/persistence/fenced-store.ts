@@ -3,6 +3,7 @@
  * A worker that has lost its lease without knowing it is stopped here, at the resource.
  */
 import assert from "node:assert/strict";
+import { isAsyncFunction } from "node:util/types";
 import type { Database, Statement } from "better-sqlite3";
 import { OperatingError } from "../../contracts/errors.ts";
 import { openSqlite, type SqliteOptions } from "./sqlite.ts";
@@ -25,6 +26,9 @@ export type FencedResult<T> =
   | { readonly kind: "applied"; readonly value: T }
   | { readonly kind: "duplicate" }
   | { readonly kind: "rejected"; readonly code: "stale_token"; readonly highestToken: number };
+
+/** What an effect may return: no promise, as what it awaits would be written outside of the transaction. */
+type Synchronous<T> = T extends PromiseLike<unknown> ? never : T;
 
 export interface FencedStoreOptions extends SqliteOptions {
   /** Makes the application's own tables; runs in a transaction at each opening, so `CREATE TABLE IF NOT EXISTS`. */
@@ -57,6 +61,8 @@ export class FencedStore {
   readonly #raise: Statement<[string, number]>;
   readonly #effect: Statement<[string], number>;
   readonly #putEffect: Statement<[string, string, number]>;
+  readonly #mark: Statement<[]>;
+  readonly #unmark: Statement<[]>;
 
   /** Throws: as `openSqlite`. */
   static open(path: string, options: FencedStoreOptions = {}): FencedStore {
@@ -82,6 +88,8 @@ export class FencedStore {
     this.#putEffect = db.prepare<[string, string, number]>(
       "INSERT INTO fence_effect (effect_id, fence_key, token) VALUES (?, ?, ?)",
     );
+    this.#mark = db.prepare("SAVEPOINT omnirelay_effect");
+    this.#unmark = db.prepare("RELEASE omnirelay_effect");
   }
 
   /** The database behind the fence: for reading, and for what needs no fence. */
@@ -95,13 +103,16 @@ export class FencedStore {
    * An equal token is let through: it is the same lease. What `effect` throws is thrown on, and everything is rolled back, the token too:
    * nothing was written under it, so an older holder that comes between wrote before it, not over it. Who has to fence others off before
    * reading calls `write` with an effect that does nothing.
-   * Throws: what `effect` throws; OperatingError `store_busy`, `store_full`, … (definite), `store_failed` (not definite).
+   * Throws: what `effect` throws; OperatingError `store_busy`, `store_full`, … (definite), `store_failed` (not definite);
+   * `effect_not_synchronous`: an async function was not run (definite), an effect that returned a thenable was rolled back, but what it
+   * awaits runs on (not definite); `effect_ended_transaction` (not definite): what stood before a commit of its own is written.
    */
-  write<T>(write: FencedWrite, effect: (db: Database) => T): FencedResult<T> {
+  write<T>(write: FencedWrite, effect: (db: Database) => Synchronous<T>): FencedResult<T> {
     const { fenceKey, token, effectId } = write;
     assert(fenceKey !== "", "a fence key is not empty");
     assert(Number.isSafeInteger(token) && token > 0, `a token is a positive integer, not ${token}`);
     assert(!this.#db.inTransaction, "a fenced write is a transaction of its own");
+    if (isAsyncFunction(effect)) throw notSynchronous(write, "is an async function, and was not run", true);
     return this.#transaction((): FencedResult<T> => {
       const highestToken = this.#highest.get(fenceKey);
       if (highestToken !== undefined && token < highestToken)
@@ -111,18 +122,12 @@ export class FencedStore {
         if (this.#effect.get(effectId) !== undefined) return { kind: "duplicate" };
         this.#putEffect.run(effectId, fenceKey, token);
       }
-      const value = effect(this.#db);
-      assert(
-        !(value instanceof Promise),
-        "an effect is synchronous: what it awaits would run outside of the transaction",
-      );
-      assert(this.#db.inTransaction, "an effect neither commits nor rolls back");
-      return { kind: "applied", value };
+      return { kind: "applied", value: this.#run(write, effect) };
     });
   }
 
   /** As `write`, with the refusal thrown. Throws: OperatingError `stale_token` (definite), and as `write`. */
-  apply(write: FencedWrite, effect: (db: Database) => void): "applied" | "duplicate" {
+  apply<T>(write: FencedWrite, effect: (db: Database) => Synchronous<T>): "applied" | "duplicate" {
     const result = this.write(write, effect);
     if (result.kind !== "rejected") return result.kind;
     const { fenceKey, token } = write;
@@ -165,6 +170,38 @@ export class FencedStore {
     this.#db.close();
   }
 
+  /** Under a savepoint, which is gone when the effect has ended the transaction, also when it has begun another. */
+  #run<T>(write: FencedWrite, effect: (db: Database) => Synchronous<T>): T {
+    this.#mark.run();
+    let value: T;
+    try {
+      value = effect(this.#db);
+      if (isThenable(value)) throw notSynchronous(write, "returned a thenable, and was rolled back", false);
+    } catch (error) {
+      if (!this.#isRolledBackBy(error) && !this.#unmarked()) throw endedTransaction(write, error);
+      throw error;
+    }
+    if (!this.#unmarked()) throw endedTransaction(write);
+    return value;
+  }
+
+  /** Takes the mark away; false when it is not there any more. */
+  #unmarked(): boolean {
+    try {
+      this.#unmark.run();
+      return true;
+    } catch (error) {
+      if (error instanceof Error && error.message.startsWith("no such savepoint")) return false;
+      throw error;
+    }
+  }
+
+  /** After these SQLite may have rolled back by itself: that is no doing of the effect. Busy is none: the lock to write is ours. */
+  #isRolledBackBy(error: unknown): boolean {
+    const { code } = error instanceof Error ? (error as Error & { readonly code?: unknown }) : {};
+    return !this.#db.inTransaction && typeof code === "string" && /^SQLITE_(FULL|IOERR|NOMEM)/.test(code);
+  }
+
   #transaction<T>(step: () => T): T {
     const db = this.#db;
     try {
@@ -186,4 +223,24 @@ export class FencedStore {
       throw asStoreError(error, this.#db.name);
     }
   }
+}
+
+function isThenable(value: unknown): boolean {
+  return typeof (value as { readonly then?: unknown } | null | undefined)?.then === "function";
+}
+
+function notSynchronous({ fenceKey, token }: FencedWrite, what: string, definite: boolean): OperatingError {
+  return new OperatingError(
+    "effect_not_synchronous",
+    `the effect under ${fenceKey} ${what}: what it awaits would be written outside of the fence; it has to be synchronous`,
+    { definite, details: { fenceKey, token } },
+  );
+}
+
+function endedTransaction({ fenceKey, token }: FencedWrite, cause?: unknown): OperatingError {
+  return new OperatingError(
+    "effect_ended_transaction",
+    `the effect under ${fenceKey} has ended its transaction, so the fence does not hold for it; an effect neither commits nor rolls back`,
+    { definite: false, cause, details: { fenceKey, token } },
+  );
 }

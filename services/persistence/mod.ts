@@ -7,5 +7,19 @@ export {
   type FencedStoreOptions,
   type FencedWrite,
 } from "./fenced-store.ts";
+export { copySnapshot } from "./snapshot-copy.ts";
+export { type BucketObject, type BucketUpload, type ObjectBucket, ObjectSnapshotStore } from "./snapshot-objects.ts";
+export { type SqliteSnapshotOptions, SqliteSnapshotStore } from "./snapshot-sqlite.ts";
+export {
+  type ChunkSum,
+  type EncodedChunk,
+  requireLog,
+  type SnapshotInfo,
+  SnapshotLabel,
+  type SnapshotProblem,
+  type SnapshotStore,
+  type SnapshotWriter,
+} from "./snapshot-store.ts";
+export { SnapshotThread } from "./snapshot-thread.ts";
 export { openSqlite, type SqliteOptions } from "./sqlite.ts";
 export { SqliteStore } from "./sqlite-store.ts";

@@ -67,7 +67,10 @@ export async function encodeChunkAsync(text: string): Promise<EncodedChunk> {
 }
 
 function bytesOf(text: string): Buffer {
-  assert(text.isWellFormed(), "a snapshot's text is well-formed Unicode: a lone surrogate would come back as another text");
+  assert(
+    text.isWellFormed(),
+    "a snapshot's text is well-formed Unicode: a lone surrogate would come back as another text",
+  );
   return Buffer.from(text, "utf8");
 }
 

@@ -13,6 +13,7 @@ import {
   TextCutter,
 } from "./snapshot-chunk.ts";
 import {
+  aborted,
   assertLabel,
   damaged,
   type EncodedChunk,
@@ -27,9 +28,8 @@ import {
   type SnapshotName,
   type SnapshotStore,
   type SnapshotWriter,
-  snapshotError,
   surplus,
-  titleOf,
+  takenMeanwhile,
 } from "./snapshot-store.ts";
 
 /** One object as the bucket lists it. */
@@ -145,7 +145,9 @@ export class ObjectSnapshotStore implements SnapshotStore {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#writers].map((writer) => writer.end()));
+    const writers = [...this.#writers];
+    for (const writer of writers) writer.abort();
+    await Promise.all(writers.map((writer) => writer.end()));
     await this.#bucket.close();
   }
 }
@@ -159,7 +161,7 @@ class ObjectWriter implements SnapshotWriter {
   readonly #sum = new SnapshotSum();
   #bytes = 0;
   #isBusy = false;
-  #isOver = false;
+  #ending: Promise<void> | undefined;
   #failure: { readonly error: unknown } | undefined;
 
   constructor(bucket: ObjectBucket, store: ObjectSnapshotStore, done: () => void) {
@@ -191,15 +193,15 @@ class ObjectWriter implements SnapshotWriter {
   }
 
   abort(): void {
+    this.#failure ??= { error: aborted() };
     this.end().catch(() => {});
   }
 
   /** Removes what was not published. */
-  async end(): Promise<void> {
-    if (this.#isOver) return;
-    this.#isOver = true;
+  end(): Promise<void> {
     this.#done();
-    await this.#upload.abort();
+    this.#ending ??= this.#upload.abort();
+    return this.#ending;
   }
 
   async #publish(label: SnapshotLabel): Promise<SnapshotInfo> {
@@ -224,13 +226,12 @@ class ObjectWriter implements SnapshotWriter {
     }
     const replaced = existing === undefined ? undefined : objectOf(existing);
     const object = await this.#upload.publish(nameOf(label), metadataOf(info), replaced);
-    if (object === undefined)
-      throw snapshotError("snapshot_exists", label, `${titleOf(label)} was published by somebody else in this moment`);
+    if (object === undefined) throw takenMeanwhile(label);
     return { ...info, id: object.id };
   }
 
   async #put(chunk: EncodedChunk): Promise<void> {
-    assert(!this.#isOver, "a snapshot that was published or aborted takes nothing more");
+    if (this.#ending !== undefined) throw aborted();
     const head = Buffer.alloc(HEAD_BYTES);
     head.writeUInt32BE(chunk.data.length, 0);
     head.writeUInt32BE(chunk.textBytes, 4);
@@ -299,10 +300,17 @@ function infoOf(object: BucketObject, region: string, shard: string, where: stri
   const number = (name: string): number => Number(metadata[name] ?? 0);
   const named = readLabel({ region, shard, sequence }, number(META.format), metadata[META.label] ?? "");
   const counts = { chunks: number(META.chunks), textBytes: number(META.textBytes) };
-  return { ...named, id, where, bytes, ...counts, root: metadata[META.root] ?? "", verifiedAtMs: number(META.verifiedAtMs) };
+  return {
+    ...named,
+    id,
+    where,
+    bytes,
+    ...counts,
+    root: metadata[META.root] ?? "",
+    verifiedAtMs: number(META.verifiedAtMs),
+  };
 }
 
 function objectOf(info: SnapshotInfo): BucketObject {
-  // A foreign label does not tell the name; its listing put the certain part of it into the problem's id.
   return { name: nameOf(info.label), id: info.id, bytes: info.bytes, metadata: {} };
 }

@@ -8,6 +8,7 @@ import type { Database, Statement } from "better-sqlite3";
 import { OperatingError } from "../../contracts/errors.ts";
 import { checkChunk, decodeChunk, encodeChunk, readInOrder, SnapshotSum, TextCutter } from "./snapshot-chunk.ts";
 import {
+  aborted,
   assertLabel,
   damaged,
   type EncodedChunk,
@@ -23,10 +24,11 @@ import {
   type SnapshotWriter,
   snapshotError,
   surplus,
+  takenMeanwhile,
   titleOf,
 } from "./snapshot-store.ts";
 import { openSqlite } from "./sqlite.ts";
-import { asStoreError } from "./sqlite-errors.ts";
+import { asStoreError, storeError } from "./sqlite-errors.ts";
 
 const FILE_NAME = "snapshots.sqlite";
 /** `published_at_ms` is the flag: a row without it is being written, or was left by a crash. */
@@ -99,6 +101,11 @@ export class SqliteSnapshotStore implements SnapshotStore {
       "SELECT text_bytes AS textBytes, sha256, data FROM snapshot_chunk WHERE snapshot = ? AND position = ?",
     );
     this.#isThere = db.prepare<[number], number>("SELECT 1 FROM snapshot WHERE id = ?").pluck();
+  }
+
+  /** The file behind it, for checks. */
+  get database(): Database {
+    return this.#db;
   }
 
   begin(): SnapshotWriter {
@@ -213,7 +220,9 @@ class SqliteWriter implements SnapshotWriter {
   }
 
   abort(): void {
-    if (this.#state !== "over") this.#end();
+    if (this.#state === "over") return;
+    this.#failure ??= { error: aborted() };
+    this.#end();
   }
 
   async #publish(info: SnapshotInfo): Promise<SnapshotInfo> {
@@ -247,7 +256,7 @@ class SqliteWriter implements SnapshotWriter {
 
   #guarded<T>(step: () => T): T {
     if (this.#failure !== undefined) throw this.#failure.error;
-    assert(this.#state === "open", "a snapshot that was published or aborted takes nothing more");
+    assert(this.#state === "open", "a snapshot that was published takes nothing more");
     try {
       return guarded(this.#db, step);
     } catch (error) {
@@ -271,6 +280,7 @@ class SqliteWriter implements SnapshotWriter {
 }
 
 function guarded<T>(db: Database, step: () => T): T {
+  if (!db.open) throw storeError("store_closed", db.name, "it was closed meanwhile; open it again");
   try {
     return step();
   } catch (error) {
@@ -312,6 +322,13 @@ function publishRow(db: Database, info: SnapshotInfo, replaced: SnapshotInfo | u
   const { label, root, chunks, bytes, textBytes, verifiedAtMs } = info;
   const { region, shard, sequence } = label;
   const publish = db.transaction(() => {
+    const taken = db
+      .prepare<[string, string, number], number>(
+        "SELECT id FROM snapshot WHERE region = ? AND shard = ? AND sequence = ? AND published_at_ms IS NOT NULL",
+      )
+      .pluck()
+      .get(region, shard, sequence);
+    if (taken !== undefined && String(taken) !== replaced?.id) throw takenMeanwhile(label);
     if (replaced !== undefined) removeRows(db, Number(replaced.id));
     const { changes } = db
       .prepare(

@@ -148,7 +148,9 @@ export function readLabel(
   const value = parseJson(text);
   const parsed = SnapshotLabel.safeParse(value);
   const version = typeof value["logVersion"] === "number" ? value["logVersion"] : 0;
-  const label = parsed.success ? parsed.data : { ...BLANK, ...name, logVersion: Math.max(1, version) };
+  const { region, shard, sequence } = name;
+  const certain = { region, shard, sequence };
+  const label = { ...(parsed.success ? parsed.data : { ...BLANK, logVersion: Math.max(1, version) }), ...certain };
   const title = titleOf(name);
   const told = (code: SnapshotProblem["code"], message: string) => ({ label, problem: { code, message } });
   if (format > SNAPSHOT_FORMAT || version > LOG_VERSION_MAX)
@@ -156,13 +158,11 @@ export function readLabel(
       "snapshot_version",
       `${title} was written by a newer release (format ${format}, log version ${version}; this one reads up to ${SNAPSHOT_FORMAT} and ${LOG_VERSION_MAX}); start the newer release, or use an older snapshot`,
     );
-  if (!parsed.success) return told("snapshot_damaged", `${title} is damaged: its label cannot be read; use an older one`);
-  const { region, shard, sequence } = parsed.data;
-  if (region !== name.region || shard !== name.shard || sequence !== name.sequence)
-    return told(
-      "snapshot_foreign",
-      `${title} is in truth the one of shard ${shard} in region ${region} at sequence ${sequence}; remove it`,
-    );
+  if (!parsed.success)
+    return told("snapshot_damaged", `${title} is damaged: its label cannot be read; use an older one`);
+  const own = parsed.data;
+  if (own.region !== region || own.shard !== shard || own.sequence !== sequence)
+    return told("snapshot_foreign", `${title} is in truth ${titleOf(own)}; remove it`);
   return { label };
 }
 
@@ -205,6 +205,10 @@ export function missing(label: SnapshotName): OperatingError {
   return snapshotError("snapshot_missing", label, `${titleOf(label)} is gone; list again`);
 }
 
+export function aborted(): OperatingError {
+  return new OperatingError("snapshot_aborted", "the snapshot was aborted while it was written", { definite: true });
+}
+
 /** Throws the problem that a listing found. */
 export function requireUsable(info: SnapshotInfo): void {
   if (info.problem !== undefined) throw snapshotError(info.problem.code, info.label, info.problem.message);
@@ -219,6 +223,11 @@ export function requireLog(info: SnapshotInfo, log: { region: string; shard: str
   throw snapshotError("snapshot_foreign", info.label, message);
 }
 
+export function takenMeanwhile(label: SnapshotName): OperatingError {
+  const message = `${titleOf(label)} was published by somebody else in this moment; list again`;
+  return snapshotError("snapshot_exists", label, message);
+}
+
 /** What to do when the name of a new snapshot is taken. Throws: `snapshot_exists` (definite). */
 export async function judgeExisting(
   existing: SnapshotInfo,
@@ -226,7 +235,9 @@ export async function judgeExisting(
   verify: (info: SnapshotInfo) => Promise<void>,
 ): Promise<"keep" | "replace"> {
   const { problem } = existing;
-  const isSame = (["logId", "sequence", "chain", "hash"] as const).every((name) => existing.label[name] === label[name]);
+  const isSame = (["logId", "sequence", "chain", "hash"] as const).every(
+    (name) => existing.label[name] === label[name],
+  );
   if (problem?.code === "snapshot_version" || (problem === undefined && !isSame))
     throw snapshotError(
       "snapshot_exists",

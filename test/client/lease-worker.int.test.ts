@@ -113,6 +113,42 @@ describe("a handler", () => {
     await eventually(() => told).toEqual(["leased bad", "failed bad deadLettered"]);
   });
 
+  test("that throws what cannot be printed fails its item all the same", async ({ onTestFinished }) => {
+    const { client } = await world(onTestFinished, { shard: { maxAttempts: 1 } });
+    const refuse = (): never => {
+      throw new Error("not to be looked at");
+    };
+    const unprintable: unknown[] = [
+      Object.create(null),
+      { toString: refuse },
+      { toString: () => ({}) },
+      new Proxy({}, { get: refuse }),
+      new Proxy(new Error("x"), { getPrototypeOf: refuse, get: refuse }),
+      Object.defineProperty(new Error("x"), "message", { get: refuse }),
+      Object.assign(new Error("x"), { message: 5 }),
+      Object.assign(new Error("x"), { message: undefined }),
+    ];
+    const printable: unknown[] = [
+      Object.assign(new Error("x"), { message: "", name: 5 }),
+      Object.defineProperty(new FatalItemError("kept"), "code", { get: refuse }),
+      Symbol("s"),
+      undefined,
+    ];
+    const thrown = [...unprintable, ...printable];
+    await client.enqueueMany(thrown.map((_, index) => item(String(index))));
+    const handler = async (lease: Lease): Promise<void> => {
+      throw thrown[Number(lease.item.resourceId)];
+    };
+    const { told } = startWorker(client, onTestFinished, { handler });
+    await eventually(() => told.filter((line) => line.endsWith("deadLettered")).length).toBe(thrown.length);
+    const { items } = await client.list({ status: "deadLettered" });
+    expect(
+      items
+        .toSorted((left, right) => Number(left["resourceId"]) - Number(right["resourceId"]))
+        .map(({ deadLetter }) => deadLetter?.reason),
+    ).toEqual([...unprintable.map(() => "unprintable error"), "unknown", "kept", "Symbol(s)", "undefined"]);
+  });
+
   test("with a result that is too long fails its item and says why", async ({ onTestFinished }) => {
     const { client } = await world(onTestFinished, { shard: { maxAttempts: 1 } });
     await client.enqueue(item("a"));

@@ -1,5 +1,6 @@
 /** One effect per request, the same answer to its repeats, and a stated horizon. */
 import { describe, expect, test } from "vitest";
+import { EVENTS } from "../../contracts/events.ts";
 import { assertInvariants } from "../../services/core/canonical.ts";
 import { ShardWorld } from "./shard-world.ts";
 
@@ -55,10 +56,76 @@ describe("enqueue", () => {
     const request = { items: [item, item], requestId: "id-1" };
     const first = world.send("enqueue", request)["results"];
     expect(first[0].itemId).not.toBe(first[1].itemId);
-    // A retry of the second half alone is another request: its first entry is entry 0.
     expect(world.send("enqueue", request)["results"]).toEqual(
       first.map((one: object) => ({ ...one, duplicate: true })),
     );
+  });
+
+  describe("under the id of a request", () => {
+    const [a, b, c] = ["a", "b", "c"].map((resourceId) => ({ ...item, resourceId })) as [
+      typeof item,
+      typeof item,
+      typeof item,
+    ];
+    const send = (world: ShardWorld, items: object[], requestId = "id-1") =>
+      world.send("enqueue", { items: items as (typeof item)[], requestId })["results"];
+    const codes = (results: { error?: { code: string } }[]) => results.map(({ error }) => error?.code);
+
+    test.each([
+      ["one more", [a, b, c]],
+      ["one less", [a]],
+      ["another second", [a, c]],
+      ["another first", [c, b]],
+      ["another order", [b, a]],
+      ["others", [c, c]],
+    ])("%s is a conflict of all", (_what, items) => {
+      const world = new ShardWorld();
+      send(world, [a, b]);
+      const { length } = world.frames;
+      expect(codes(send(world, items))).toEqual(items.map(() => "conflict"));
+      expect(world.last?.confirm).toBe(true);
+      expect(world.frames).toHaveLength(length);
+      expect(send(world, [a, b]).map(({ duplicate }: { duplicate: boolean }) => duplicate)).toEqual([true, true]);
+    });
+
+    test("what was not taken the first time is taken by the same request again", () => {
+      const world = new ShardWorld({ options: { pendingHigh: 1 } });
+      expect(codes(send(world, [a, b]))).toEqual([undefined, "backpressure"]);
+      world.send("configure", { options: { pendingHigh: 10 } });
+      expect(codes(send(world, [a, b, c]))).toEqual(["conflict", "conflict", "conflict"]);
+      expect(send(world, [a, b])).toMatchObject([{ duplicate: true }, { duplicate: false }]);
+    });
+
+    test("a conflict is one also while the first entry is forgotten", () => {
+      const world = new ShardWorld({ options: { recordsMax: 0 } });
+      const [first] = send(world, [a, b]);
+      const lease = world.take();
+      expect(lease.itemId).toBe(first.itemId);
+      world.send("complete", { leases: [lease] });
+      expect(codes(send(world, [a, b, c]))).toEqual(["conflict", "conflict", "conflict"]);
+    });
+
+    test.each(["r/0", "r/.0", "r/..0", "r//0", "r/0/", "r/00", "0", "/0", "/.0", "r/1", "r/0/1"])(
+      "an item's own id %j is another than those that requests give",
+      (id) => {
+        const world = new ShardWorld();
+        for (const requestId of ["r", "r/", "r/.", "r/..", "r/0", "r/0/"]) send(world, [a, b], requestId);
+        const own = (requestId: string) =>
+          world.send("enqueue", { items: [{ ...c, requestId }] })["results"][0] as { duplicate?: boolean };
+        for (const other of ["r/0", "r/.0", "r/..0"]) if (other !== id) expect(own(other).duplicate).toBe(false);
+        expect(own(id).duplicate).toBe(false);
+        expect(own(id).duplicate).toBe(true);
+        assertInvariants(world.state);
+        assertInvariants(world.fold());
+      },
+    );
+
+    test("the longest id of an item fits the log", () => {
+      const world = new ShardWorld();
+      world.send("enqueue", { items: [{ ...a, requestId: `${"x".repeat(124)}/999` }] });
+      const [event] = world.lastEvents();
+      expect(EVENTS.enqueued.safeParse(event).success).toBe(true);
+    });
   });
 
   test("the same id twice in one request is one item", () => {

@@ -80,16 +80,103 @@ test("a throwing effect rolls back everything, the token too", () => {
   store.close();
 });
 
-test("an effect that awaits, commits or nests is a defect and changes nothing", () => {
+test("a write that nests or is wrong in itself is a defect and changes nothing", () => {
   const store = open();
   const write = { fenceKey: "k", token: 1 };
-  expect(() => store.write(write, async () => {})).toThrow(/synchronous/);
   expect(() => store.write(write, () => store.write(write, put("inner")))).toThrow(/transaction of its own/);
   expect(() => store.write({ fenceKey: "k", token: 0 }, put("x"))).toThrow(/positive/);
   expect(() => store.write({ fenceKey: "k", token: 1.5 }, put("x"))).toThrow(/positive/);
   expect(() => store.write({ fenceKey: "", token: 1 }, put("x"))).toThrow(/empty/);
   expect([lines(store), store.highestToken("k")]).toEqual([[], undefined]);
-  expect(() => store.write(write, (db) => db.exec("COMMIT"))).toThrow(/neither commits/);
+  store.close();
+});
+
+test("an async function is refused before any of it runs", async () => {
+  const store = open();
+  const write = { fenceKey: "k", token: 1, effectId: "e" };
+  const effect = async (db: Database): Promise<void> => {
+    put("before")(db);
+    await Promise.resolve();
+    put("outside")(db);
+  };
+  const refusal = expect.objectContaining({ code: "effect_not_synchronous", definite: true });
+  // @ts-expect-error an effect returns no promise
+  expect(() => store.write(write, effect)).toThrow(refusal);
+  // @ts-expect-error an effect returns no promise
+  expect(() => store.apply(write, effect)).toThrow(refusal);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  expect([lines(store), store.highestToken("k"), store.effectCount]).toEqual([[], undefined, 0]);
+  store.close();
+});
+
+const thenable = (then: unknown): unknown => ({ then });
+test.each([
+  ["a promise", () => Promise.resolve()],
+  ["a thenable", () => thenable(() => {})],
+  [
+    "a callable thenable",
+    () =>
+      Object.assign(
+        () => {},
+        thenable(() => {}),
+      ),
+  ],
+])("an effect that returns %s is rolled back and told", (_what, returned) => {
+  const store = open();
+  const effect = (db: Database): unknown => {
+    put("half")(db);
+    return returned();
+  };
+  expect(() => store.write({ fenceKey: "k", token: 1, effectId: "e" }, effect)).toThrow(
+    expect.objectContaining({ code: "effect_not_synchronous", definite: false }),
+  );
+  expect([lines(store), store.highestToken("k"), store.effectCount]).toEqual([[], undefined, 0]);
+  store.close();
+});
+
+test("an effect may return what only looks like a thenable, and use savepoints of its own", () => {
+  const store = open();
+  const result = store.write({ fenceKey: "k", token: 1 }, (db) => {
+    db.transaction(put("kept"))(db);
+    db.exec("SAVEPOINT mine");
+    put("undone")(db);
+    db.exec("ROLLBACK TO mine");
+    return thenable("no function");
+  });
+  expect(result).toEqual({ kind: "applied", value: thenable("no function") });
+  expect(lines(store)).toEqual(["kept"]);
+  store.close();
+});
+
+test.each(["COMMIT", "COMMIT; BEGIN", "ROLLBACK", "ROLLBACK; BEGIN IMMEDIATE", "COMMIT; BEGIN; SAVEPOINT mine"])(
+  "an effect that does %s is told, also when it throws, and the store goes on",
+  (sql) => {
+    const store = open();
+    const told = expect.objectContaining({ code: "effect_ended_transaction", definite: false });
+    const error = new Error("no");
+    const end = (db: Database): void => {
+      db.exec(sql);
+      if (db.inTransaction) put("outside")(db);
+    };
+    expect(() => store.write({ fenceKey: "k", token: 1 }, end)).toThrow(told);
+    expect(() =>
+      store.write({ fenceKey: "k", token: 2 }, (db) => {
+        end(db);
+        throw error;
+      }),
+    ).toThrow(expect.objectContaining({ code: "effect_ended_transaction", cause: error }));
+    expect(lines(store)).toEqual([]);
+    expect(store.write({ fenceKey: "k", token: 3 }, put("after")).kind).toBe("applied");
+    store.close();
+  },
+);
+
+test("a rollback that SQLite makes by itself is told as what caused it", () => {
+  const store = open();
+  store.database.pragma(`max_page_count = ${store.database.pragma("page_count", { simple: true }) as number}`);
+  const fill = (db: Database): void => put("x".repeat(1_000_000))(db) as never;
+  expect(() => store.write({ fenceKey: "k", token: 1 }, fill)).toThrow(expect.objectContaining({ code: "store_full" }));
+  expect([lines(store), store.highestToken("k")]).toEqual([[], undefined]);
   store.close();
 });
 

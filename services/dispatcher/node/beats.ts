@@ -7,6 +7,8 @@ export interface BeatView {
   readonly leader: string;
   readonly sequence: number;
   readonly streamSequence: number;
+  /** Tells two processes with one peer id apart. */
+  readonly incarnation: string;
   readonly state: "leading" | "stopping";
 }
 

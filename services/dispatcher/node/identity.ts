@@ -1,5 +1,5 @@
 /** Which log this node serves and how far it is known to reach: refuses another log, a vanished one, and one that lost its tail. */
-import type { InfoOutcome, Kv, Reporter, Store } from "../../../contracts/ports.ts";
+import type { InfoOutcome, Kv, LogInfo, Reporter, Store } from "../../../contracts/ports.ts";
 import type { Halt } from "../../core/log-reader.ts";
 import type { NodeConfig } from "./node-config.ts";
 
@@ -20,6 +20,8 @@ export class Identity {
   #saved = 0;
   #savedMs = 0;
   #suspectMs = -1;
+  /** Why the data folder could not be written; undefined while it can. */
+  storeProblem: string | undefined;
 
   constructor(config: NodeConfig, store: Store) {
     this.#config = config;
@@ -56,7 +58,18 @@ export class Identity {
     if (streamSequence > this.#shown) this.#shown = streamSequence;
     if (this.#shown === this.#saved || nowMs - this.#savedMs < everyMs) return;
     this.#savedMs = nowMs;
-    this.#put();
+    try {
+      this.#put();
+      this.storeProblem = undefined;
+    } catch (error) {
+      // The log is the truth; what the folder remembers is one more safeguard, and its loss an alarm.
+      this.storeProblem = error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  /** Whether the stream is as long as it has been seen. */
+  isWhole({ lastSequence }: LogInfo): boolean {
+    return lastSequence >= this.shownSequence;
   }
 
   /** What is wrong with the stream, once it has been seen twice, `confirmMs` apart; one sighting may be a server that starts. */
@@ -72,7 +85,11 @@ export class Identity {
     kv.get(key, (read) => {
       if (read.kind !== "ok" || read.value === undefined)
         return reporter.warn("registry_unread", { key, outcome: read.kind });
-      const entry = JSON.parse(new TextDecoder().decode(read.value.value)) as Record<string, unknown>;
+      const entry = parseEntry(read.value.value);
+      if (entry?.["logId"] !== this.#config.logId) {
+        reporter.error("registry_entry_wrong", { key, logId: this.#config.logId });
+        return;
+      }
       if (typeof entry["term"] === "number" && entry["term"] > term) return;
       const value = new TextEncoder().encode(JSON.stringify({ ...entry, leader: this.#config.peerId, term }));
       kv.put(key, value, read.value.revision, (written) => {
@@ -97,5 +114,15 @@ export class Identity {
   #put(): void {
     this.#saved = this.#shown;
     this.#store.put(this.#key, JSON.stringify({ logId: this.#config.logId, streamSequence: this.#shown }));
+  }
+}
+
+/** The registry's entry, whatever else is in it; undefined for bytes that are none, which anybody with the right could have put there. */
+function parseEntry(bytes: Uint8Array): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
   }
 }

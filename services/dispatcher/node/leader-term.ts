@@ -1,18 +1,15 @@
 /** One term of leadership: decides commands in memory, brings them to the log frame by frame, and answers after the ack. */
-import { type ErrorBody, type ErrorCode, errorBody } from "../../../contracts/errors.ts";
+import type { ErrorCode } from "../../../contracts/errors.ts";
 import { UNDECIDED_BYTES_MAX } from "../../../contracts/limits.ts";
-import type { Clock, Ids, Reporter } from "../../../contracts/ports.ts";
 import { execute } from "../../core/execute.ts";
-import type { LogReader } from "../../core/log-reader.ts";
 import type { Outcome } from "../../core/outcome.ts";
-import type { ShardState } from "../../core/state.ts";
 import { releaseTerm } from "../../core/term.ts";
-import type { Appender, AppendResult } from "./appender.ts";
+import type { AppendResult } from "./appender.ts";
+import type { LeaderTermOptions, TermEnd } from "./leader-term-options.ts";
 import { LeaseWatch } from "./lease-watch.ts";
-import type { LogTime } from "./log-time.ts";
-import type { NodeConfig } from "./node-config.ts";
 import { OpenFrame, type SealedFrame } from "./open-frame.ts";
 import { answer, entriesOf, type PendingRequest } from "./pending-request.ts";
+import { openOutcome, refusal } from "./refusals.ts";
 import { RequestQueue } from "./request-queue.ts";
 import { WaitingPolls } from "./waiting-polls.ts";
 
@@ -24,26 +21,10 @@ const EVENT_BYTES = 300;
 /** Room that a frame must have before a waiting poll is served into it. Bytes. */
 const POLL_ROOM_BYTES = 64 * 1_024;
 
-/** How a term ends. `released` by ourselves; `deposed` by another leader's frame; `halted` because the log is wrong. */
-export type TermEnd =
-  | { readonly kind: "released" }
-  /** `dirty`: the state holds events that are not in the log and must be built again. */
-  | { readonly kind: "deposed"; readonly dirty: boolean }
-  | (Extract<AppendResult, { kind: "halted" }> & { readonly dirty: boolean });
-
-export interface LeaderTermOptions {
-  readonly config: NodeConfig;
-  readonly clock: Clock;
-  readonly ids: Ids;
-  readonly reporter: Reporter;
-  readonly state: ShardState;
-  readonly reader: LogReader;
-  readonly appender: Appender;
-  readonly logTime: LogTime;
-  /** Whether requests can reach us. */
-  readonly isReachable: () => boolean;
-  readonly onEnd: (end: TermEnd) => void;
-}
+/** Time between two empty frames. ms. */
+const CONFIRM_EVERY_MS = 10;
+/** Requests that wait undecided at most, however small they are. */
+const UNDECIDED_MAX = 100_000;
 
 interface Waiting {
   readonly request: PendingRequest;
@@ -73,6 +54,9 @@ export class LeaderTerm {
   #isOpenForced = false;
   #flight: Flight | undefined;
   #stats: { readonly sequence: number; readonly outcome: Outcome } | undefined;
+  /** When the last empty frame was sent. ms, monotonic. */
+  #confirmedMs = Number.NEGATIVE_INFINITY;
+  #isConfirmationScheduled = false;
   #isDrainScheduled = false;
   #isStopping = false;
   #isOver = false;
@@ -82,9 +66,10 @@ export class LeaderTerm {
 
   constructor(options: LeaderTermOptions) {
     this.#options = options;
-    this.#leases = new LeaseWatch(options.state, options.clock, options.config.tickMs);
+    this.#leases = new LeaseWatch(options.state, options.clock, options.config.tickMs, options.proof);
     this.#lastAckMs = options.clock.monotonicMs();
     this.#incarnation = options.ids.id("term");
+    options.state.ready.shown = new Set();
   }
 
   /** Milliseconds that the frame in flight has been without an answer; 0 when none is. */
@@ -103,7 +88,7 @@ export class LeaderTerm {
       return;
     }
     if (this.#undecided.size > 0 || !this.#canDecide(request)) {
-      if (this.#undecided.bytes + request.bytes > UNDECIDED_BYTES_MAX) {
+      if (this.#undecided.bytes + request.bytes > UNDECIDED_BYTES_MAX || this.#undecided.size >= UNDECIDED_MAX) {
         answer(request, refusal("unavailable", "too many requests wait for the log"));
         return;
       }
@@ -121,11 +106,10 @@ export class LeaderTerm {
 
   /** The periodic part: lease clock, expiries, ends of waits and timeouts. */
   tick(): void {
-    const isStalled = this.unackedMs() > STALL_MS || !this.#options.isReachable();
-    this.#leases.tick(isStalled);
     const nowMs = this.#options.clock.monotonicMs();
-    for (const request of this.polls.takeExpired(nowMs)) this.#decide(request, false);
-    if (!isStalled && !this.#isStopping && this.#undecided.size === 0)
+    const isCounting = this.#leases.tick(this.unackedMs() > STALL_MS);
+    for (const request of this.polls.takeExpired(nowMs)) this.#endWait(request);
+    if (isCounting && !this.#isStopping && this.#leases.mayExpire(this.#undecided))
       this.#leases.expireDue(
         () => this.#openFrame(),
         () => [...(this.#flight?.sealed.frame.events ?? []), ...(this.#open?.events ?? [])],
@@ -149,6 +133,12 @@ export class LeaderTerm {
   /** Leaves at once: nothing more is sent to the log, and open outcomes stay unknown. */
   abandon(): void {
     this.#end({ kind: "deposed", dirty: this.#isDirty() }, "unknown_outcome");
+  }
+
+  /** The wait of a long poll is over: it hears what there is, unless the log is silent and nothing may be decided. */
+  #endWait(request: PendingRequest): void {
+    if (this.unackedMs() > STALL_MS) answer(request, refusal("unavailable", "the log did not answer in time"));
+    else this.#decide(request, false);
   }
 
   #openFrame(): OpenFrame {
@@ -183,12 +173,14 @@ export class LeaderTerm {
     const outcome = command.verb === "stats" ? this.#renderedStats(request, open) : this.#execute(request, open);
     const hasEffect = open.events.length > before;
     if (mayWait && outcome.empty === true && command.verb === "lease" && command.request.waitMs > 0) {
-      this.polls.add(request, command.request.resourceTypes, request.arrivedMs + command.request.waitMs);
+      const refused = this.polls.add(request, command.request, request.arrivedMs + command.request.waitMs);
+      if (refused !== undefined) answer(request, { error: refused });
       return;
     }
     const { consistent, minSequence } = command.request;
-    // A beat that writes nothing is answered from memory: not by a leader that has not been confirmed lately.
-    const isDoubtful = command.verb === "heartbeat" && clock.monotonicMs() - this.#lastAckMs > STALL_MS;
+    if (command.verb === "resume") for (const type of this.polls.types()) state.ready.shown?.add(type);
+    // How long a lease is valid is never answered from memory by a leader that has not been confirmed lately.
+    const isDoubtful = outcome.validity.length > 0 && clock.monotonicMs() - this.#lastAckMs > STALL_MS;
     if (outcome.confirm || consistent === true || (minSequence ?? 0) > state.sequence || isDoubtful)
       this.#isOpenForced = true;
     this.#answerAfter({ request, outcome, hasEffect });
@@ -268,9 +260,28 @@ export class LeaderTerm {
     this.#servePolls();
     const open = this.#open;
     if (this.#flight !== undefined || open === undefined) return;
+    const isConfirmation = open.events.length === 0;
+    if (isConfirmation && this.#isOpenForced && this.#confirmationIsEarly()) return;
     this.#open = undefined;
-    if (open.events.length === 0 && !this.#isOpenForced) return;
+    if (isConfirmation && !this.#isOpenForced) return;
     this.#sendFrame(open);
+  }
+
+  /** Whether an empty frame should wait for others that want one: a flood of refusals must not become a flood of frames. */
+  #confirmationIsEarly(): boolean {
+    const { clock } = this.#options;
+    const waitMs = this.#confirmedMs + CONFIRM_EVERY_MS - clock.monotonicMs();
+    if (waitMs > 0) {
+      if (!this.#isConfirmationScheduled)
+        clock.setTimer(waitMs, () => {
+          this.#isConfirmationScheduled = false;
+          this.#drain();
+        });
+      this.#isConfirmationScheduled = true;
+      return true;
+    }
+    this.#confirmedMs = clock.monotonicMs();
+    return false;
   }
 
   #sendFrame(open: OpenFrame): void {
@@ -299,6 +310,7 @@ export class LeaderTerm {
     reader.advance(flight.sealed.frame, flight.sealed.chain);
     state.at = Math.max(state.at, flight.sealed.frame.at);
     this.#lastAckMs = clock.monotonicMs();
+    this.#options.proof.acknowledged();
     this.#leases.acknowledged(flight.sealed.frame);
     for (const waiting of flight.answers) this.#send(waiting);
     if (flight.sealed.frame.events.at(-1)?.type === "termReleased") {
@@ -308,20 +320,30 @@ export class LeaderTerm {
     this.#drain();
   }
 
+  /** Serves waiting polls with what became leasable: one of each type that has come, then those that take any, until nothing is left to give. */
   #servePolls(): void {
-    const { state } = this.#options;
-    if (state.paused) return;
-    for (let served = this.polls.size > 0; served; ) {
-      served = state.ready.next(undefined) !== undefined && this.#serve(() => this.polls.takeAny());
-      for (const type of [...this.polls.types()])
-        if (state.ready.next(state.ready.lanesOf([type])) !== undefined)
-          served = this.#serve(() => this.polls.takeFor(type)) || served;
+    const { ready, paused } = this.#options.state;
+    const shown = ready.shown ?? new Set<string>();
+    if (this.polls.size === 0) shown.clear();
+    if (paused) return;
+    for (let isServed = this.polls.size > 0; isServed; ) {
+      isServed = false;
+      for (const type of shown) {
+        if (!this.#hasPollRoom()) return;
+        const isOffered = ready.lanes.get(type) !== undefined && this.#serve(this.polls.takeFor(type));
+        if (!isOffered) shown.delete(type);
+        isServed ||= isOffered;
+      }
+      if (this.#hasPollRoom() && ready.next(undefined) !== undefined)
+        isServed = this.#serve(this.polls.takeAny()) || isServed;
     }
   }
 
-  #serve(take: () => PendingRequest | undefined): boolean {
-    if (this.unackedMs() > STALL_MS || this.#open?.hasRoomFor(POLL_ROOM_BYTES) === false) return false;
-    const request = take();
+  #hasPollRoom(): boolean {
+    return this.unackedMs() <= STALL_MS && this.#open?.hasRoomFor(POLL_ROOM_BYTES) !== false;
+  }
+
+  #serve(request: PendingRequest | undefined): boolean {
     if (request !== undefined) this.#decide(request, true);
     return request !== undefined;
   }
@@ -332,7 +354,7 @@ export class LeaderTerm {
       answer(request, refusal("unavailable", "the log did not answer in time; the request was not decided"));
     if (this.#flight === undefined) return;
     for (const waiting of [...this.#flight.answers, ...this.#openAnswers])
-      if (waiting.request.deadlineMs <= nowMs) answer(waiting.request, openOutcome(waiting));
+      if (waiting.request.deadlineMs <= nowMs) answer(waiting.request, openOutcome(waiting.hasEffect));
   }
 
   #isDirty(): boolean {
@@ -342,12 +364,13 @@ export class LeaderTerm {
   #end(end: TermEnd, code: ErrorCode, flight?: Flight): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#options.state.ready.shown = undefined;
     const lost = [...((flight ?? this.#flight)?.answers ?? []), ...this.#openAnswers];
     for (const waiting of lost) {
       const isUnknown = code === "unknown_outcome" && waiting.hasEffect;
       answer(
         waiting.request,
-        isUnknown ? openOutcome(waiting) : refusal("not_leader", "this dispatcher no longer leads the shard"),
+        isUnknown ? openOutcome(waiting.hasEffect) : refusal("not_leader", "this dispatcher no longer leads the shard"),
       );
     }
     const gone = refusal(
@@ -359,17 +382,4 @@ export class LeaderTerm {
     this.#options.appender.stop();
     this.#options.onEnd(end);
   }
-}
-
-const refusal = (code: ErrorCode, message: string): { readonly error: ErrorBody } => ({
-  error: errorBody(code, message),
-});
-
-function openOutcome({ hasEffect }: Waiting): { readonly error: ErrorBody } {
-  return hasEffect
-    ? refusal(
-        "unknown_outcome",
-        "the request was decided; whether it is in the log is not known yet: repeat it with the same requestId",
-      )
-    : refusal("unavailable", "the log did not confirm the answer in time");
 }

@@ -8,6 +8,8 @@ import { expiryReasonOf, type ShardState } from "../../core/state.ts";
 import { expire } from "../../core/term.ts";
 import { LeaseClock } from "./lease-clock.ts";
 import type { OpenFrame } from "./open-frame.ts";
+import type { Proof } from "./proof.ts";
+import type { RequestQueue } from "./request-queue.ts";
 
 /** Expiries decided in one tick: the rest waits for the next one, so that heartbeats are not kept waiting. */
 const EXPIRIES_PER_TICK = 1_000;
@@ -19,18 +21,49 @@ export class LeaseWatch {
   readonly #state: ShardState;
   readonly #clock: LeaseClock;
   readonly #deadlines = new Deadlines();
+  readonly #proof: Proof;
+  readonly #now: () => number;
+  /** Since when some lease is due, and how many requests had come when it was proven that all before had. */
+  #dueMs: number | undefined;
+  #dueMark: number | undefined;
 
   /** Every lease gets its whole length from now: nobody's beats were heard before. */
-  constructor(state: ShardState, clock: Clock, tickMs: number) {
+  constructor(state: ShardState, clock: Clock, tickMs: number, proof: Proof) {
     this.#state = state;
+    this.#proof = proof;
+    this.#now = () => clock.monotonicMs();
     this.#clock = new LeaseClock(clock, tickMs);
     for (const { itemId, lease } of state.leased)
       if (lease !== undefined) this.#set(itemId, lease.token, lease.expiresAt - lease.renewedAt);
   }
 
-  /** Ends an interval of the lease clock; one in which the leader was stalled does not count. */
-  tick(isStalled: boolean): void {
-    this.#clock.tick(isStalled);
+  /** Ends an interval of the lease clock. Returns whether it counted: not while the log is silent, or when requests may not have reached us. */
+  tick(isLogSilent: boolean): boolean {
+    const hasLeases = this.#state.active > 0;
+    if (hasLeases) this.#proof.renew(this.#dueMs !== undefined && this.#proof.reachedMs < this.#dueMs);
+    return this.#clock.tick(isLogSilent || (hasLeases && !this.#proof.isFresh));
+  }
+
+  /**
+   * Heartbeats that reached the server before their leases ran out are decided first: what is due may expire when a request to ourselves, sent
+   * after it was due, has come back, and everything that had come before that answer has been decided.
+   */
+  mayExpire(undecided: RequestQueue): boolean {
+    if (this.#deadlines.due(this.#clock.elapsed()) === undefined) {
+      this.#dueMs = undefined;
+      return false;
+    }
+    if (this.#dueMs === undefined) {
+      this.#dueMs = this.#now();
+      this.#dueMark = undefined;
+      this.#proof.renew(true);
+      return false;
+    }
+    if (this.#proof.reachedMs < this.#dueMs) return false;
+    this.#dueMark ??= undecided.pushed;
+    if (undecided.left < this.#dueMark) return false;
+    this.#dueMs = undefined;
+    return true;
   }
 
   /** What is left of a lease. ms; 0 when it is unknown. */
@@ -63,7 +96,8 @@ export class LeaseWatch {
         continue;
       }
       const open = openFrame();
-      if (!open.hasRoomFor(EXPIRY_BYTES)) return;
+      // Not `hasRoomFor`: under load the frame is always at its aim, and expiries would wait for ever.
+      if (open.bytesLeft < EXPIRY_BYTES) return;
       this.#deadlines.remove(due.token);
       expire(this.#state, due.itemId, due.token, due.reason, open.head, open);
     }

@@ -1,8 +1,6 @@
 /** Log time: the leader's monotonic clock led by the server's clock, never decreasing, never standing still. */
 import type { Clock } from "../../../contracts/ports.ts";
 
-/** Where log time is behind the server's clock by more than this, it jumps: nobody was leading. ms. */
-const JUMP_MS = 5_000;
 /** Speed while log time is ahead of, and behind, the server's clock. */
 const SPEED_AHEAD = 0.5;
 const SPEED_BEHIND = 2;
@@ -23,7 +21,8 @@ export class LogTime {
     this.#clock = clock;
     this.#monotonicMs = clock.monotonicMs();
     this.#leadMs = serverTimeMs - this.#monotonicMs;
-    this.#logMs = lastAt;
+    // Behind the server's clock, nobody was leading: there is nothing to slew.
+    this.#logMs = Math.max(lastAt, serverTimeMs);
   }
 
   /** Takes a new reading of the server's clock; log time moves towards it by its speed alone. */
@@ -43,7 +42,6 @@ export class LogTime {
     const serverMs = monotonicMs + this.#leadMs;
     this.#monotonicMs = monotonicMs;
     if (this.#logMs > serverMs) this.#logMs += elapsedMs * SPEED_AHEAD;
-    else if (serverMs - this.#logMs > JUMP_MS) this.#logMs = serverMs;
     else this.#logMs = Math.min(serverMs, this.#logMs + elapsedMs * SPEED_BEHIND);
     return Math.floor(this.#logMs);
   }

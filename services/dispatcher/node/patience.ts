@@ -7,6 +7,9 @@ import type { NodeConfig } from "./node-config.ts";
 /** Silence after which the leader's process is asked whether it still lives. In beats: one that is merely late costs a ping. */
 const PING_AFTER_BEATS = 1.25;
 const PING_TIMEOUT_MS = 500;
+/** A leader that beats is asked too, now and then: its beats could be anybody's. ms. */
+const PING_EVERY_MS = 2_000;
+const GONE_COUNT = 2;
 /** Who should lead campaigns within this time. ms. */
 const FIRST_MS = 20;
 /** Everybody else gives it this long, and then draws a moment within as much again, so that two seldom meet. ms. */
@@ -35,6 +38,9 @@ export class Patience {
   #endsMs = Number.POSITIVE_INFINITY;
   #lastSignMs = 0;
   #isPinging = false;
+  #pingedMs = 0;
+  /** How often in a row the broker said that the leader's process is gone. */
+  #goneCount = 0;
 
   constructor(options: PatienceOptions) {
     this.#options = options;
@@ -72,8 +78,10 @@ export class Patience {
       this.renew();
       return false;
     }
-    if (this.#now() < this.#endsMs) {
-      if (this.#now() - this.#lastSignMs > config.beatMs * PING_AFTER_BEATS) this.#ping(leader);
+    const nowMs = this.#now();
+    if (nowMs < this.#endsMs) {
+      const isSilent = nowMs - this.#lastSignMs > config.beatMs * PING_AFTER_BEATS;
+      if (isSilent || nowMs - this.#pingedMs > PING_EVERY_MS) this.#ping(leader);
       return false;
     }
     this.#endsMs = Number.POSITIVE_INFINITY;
@@ -84,11 +92,13 @@ export class Patience {
     const { config, gossip, reporter, precedence } = this.#options;
     if (this.#isPinging || leader === "" || leader === config.peerId) return;
     this.#isPinging = true;
-    const askedMs = this.#now();
+    this.#pingedMs = this.#now();
     gossip.request(pingSubject(config.region, leader), new Uint8Array(0), PING_TIMEOUT_MS, (outcome) => {
       this.#isPinging = false;
-      // A sign that came meanwhile is newer than the answer.
-      if (outcome.kind !== "no_responders" || this.#lastSignMs > askedMs) return;
+      this.#goneCount = outcome.kind === "no_responders" ? this.#goneCount + 1 : 0;
+      // Beats beside a process that is gone, twice, are somebody else's: the broker's word outranks them.
+      const isHeard = this.#lastSignMs > this.#pingedMs;
+      if (this.#goneCount < (isHeard ? GONE_COUNT : 1)) return;
       reporter.warn("leader_gone", { leader });
       precedence.gone(leader);
       this.#endsMs = Math.min(this.#endsMs, this.#now() + this.#turnMs());

@@ -4,11 +4,16 @@ import { OperatingError } from "../../../contracts/errors.ts";
 import type { Frame } from "../../../contracts/frame.ts";
 import type { Clock, Closable, Log, LogMessage, Reporter, TimerHandle } from "../../../contracts/ports.ts";
 import { applyFrame } from "../../core/apply.ts";
-import { type Halt, LogReader } from "../../core/log-reader.ts";
+import { type Halt, type HaltCode, LogReader } from "../../core/log-reader.ts";
 import { createState, type ShardState } from "../../core/state.ts";
 import { chainOf } from "../../runtime/frame-codec.ts";
 import type { NodeConfig } from "./node-config.ts";
 
+/** Errors of `apply` that are the log's fault, or an older release's. */
+const HALTS: Readonly<Record<string, HaltCode>> = {
+  state_diverged: "state_diverged",
+  log_version_unsupported: "log_version_unknown",
+};
 const REOPEN_MS = 100;
 const HOLE_CHECK_MS = 500;
 /** How long the subscription may bring nothing while the leader's beats show that there is more. ms. */
@@ -119,11 +124,10 @@ export class Replica {
     try {
       applyFrame(this.state, verdict.frame);
     } catch (error) {
-      if (error instanceof OperatingError && error.code === "state_diverged") {
-        this.#halt({ code: "state_diverged", message: error.message });
-        return;
-      }
-      throw error;
+      const code = error instanceof OperatingError ? HALTS[error.code] : undefined;
+      if (code === undefined || !(error instanceof OperatingError)) throw error;
+      this.#halt({ code, message: error.message });
+      return;
     }
     this.reader.advance(verdict.frame, verdict.chain);
     this.streamSequence = message.streamSequence;

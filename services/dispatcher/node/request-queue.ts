@@ -6,6 +6,16 @@ export class RequestQueue {
   #requests: PendingRequest[] = [];
   #head = 0;
   #bytes = 0;
+  #pushed = 0;
+
+  /** Requests that were ever put in, and of those the ones that have left: a request is out once as many have left as came up to it. */
+  get pushed(): number {
+    return this.#pushed;
+  }
+
+  get left(): number {
+    return this.#pushed - this.size;
+  }
 
   get size(): number {
     return this.#requests.length - this.#head;
@@ -17,6 +27,7 @@ export class RequestQueue {
 
   push(request: PendingRequest): void {
     this.#requests.push(request);
+    this.#pushed += 1;
     this.#bytes += request.bytes;
   }
 

@@ -1,72 +1,29 @@
 /** One dispatcher's part in one shard: follows the log, campaigns when nobody leads, leads while its frames are accepted. */
 import assert from "node:assert/strict";
 import type { Frame } from "../../../contracts/frame.ts";
-import type {
-  Clock,
-  Closable,
-  Ids,
-  Kv,
-  Log,
-  LogInfo,
-  Net,
-  Reporter,
-  Store,
-  TimerHandle,
-} from "../../../contracts/ports.ts";
+import type { Closable, InfoOutcome, LogInfo, TimerHandle } from "../../../contracts/ports.ts";
 import { beatSubject, registryKey } from "../../../contracts/subjects.ts";
 import { applyFrame } from "../../core/apply.ts";
 import type { Halt } from "../../core/log-reader.ts";
 import { Appender, type AppendResult } from "./appender.ts";
 import { type BeatView, decodeBeat, encodeBeat } from "./beats.ts";
 import { Identity } from "./identity.ts";
-import { LeaderTerm, type TermEnd } from "./leader-term.ts";
+import { LeaderTerm } from "./leader-term.ts";
+import type { TermEnd } from "./leader-term-options.ts";
 import { LogTime } from "./log-time.ts";
 import type { NodeConfig } from "./node-config.ts";
+import type { NodeMode, NodePorts, NodeStatus } from "./node-ports.ts";
 import { campaignFrame, type SealedFrame } from "./open-frame.ts";
-import { Patience, type Precedence } from "./patience.ts";
+import { Patience } from "./patience.ts";
+import { Proof } from "./proof.ts";
 import { Replica } from "./replica.ts";
 import { RpcEndpoint } from "./rpc-endpoint.ts";
 
-/** How often a leader compares log time with the server's clock. ms. */
-const TIME_CHECK_MS = 30_000;
+/** How often the stream is looked at: its clock, and whether it is whole. ms. */
+const LOG_CHECK_MS = 10_000;
 const SHOWN_SAVE_MS = 10_000;
-
-export interface NodePorts {
-  readonly clock: Clock;
-  readonly ids: Ids;
-  readonly log: Log;
-  /** Bucket of the shard registry. */
-  readonly kv: Kv;
-  /** Carries requests and answers only; its user may not publish to the log. */
-  readonly rpc: Net;
-  /** Carries beats and pings. */
-  readonly gossip: Net;
-  readonly store: Store;
-  readonly precedence: Precedence;
-  readonly reporter: Reporter;
-}
-
-/**
- * `following`: reads the log; campaigns when the leader is silent. Left by campaigning, halting, stopping.
- * `campaigning`: its `termStarted` is under way; follows nothing. `leading`: a term runs; requests are served.
- * `halted`: the log is not what it must be; only a restart leaves it. `stopped`: final.
- */
-export type NodeMode = "starting" | "following" | "campaigning" | "leading" | "halted" | "stopped";
-
-export interface NodeStatus {
-  readonly mode: NodeMode;
-  readonly region: string;
-  readonly shard: string;
-  readonly logId: string;
-  readonly term: number;
-  readonly leader: string;
-  readonly sequence: number;
-  readonly streamSequence: number;
-  readonly chain: string;
-  readonly voids: number;
-  readonly unackedMs: number;
-  readonly halt: Halt | undefined;
-}
+/** Beats of a term that the log does not show yet make a leader confirm its own, at most so often. ms. */
+const CONFIRM_MS = 1_000;
 
 /** Callback-driven; everything outside comes through its ports, so that a simulator runs the same code. */
 export class ShardNode {
@@ -85,13 +42,17 @@ export class ShardNode {
   #rpc: Closable | undefined;
   readonly #subscriptions: Closable[] = [];
   #lastBeatMs = 0;
-  #lastTimeCheckMs = 0;
+  #confirmedMs = Number.NEGATIVE_INFINITY;
+  readonly #incarnation: string;
+  #isIncomplete = false;
+  #checkedMs = 0;
   #onStopped: (() => void) | undefined;
 
   constructor(config: NodeConfig, ports: NodePorts) {
     assert(config.suspectMs >= config.beatMs * 2, "suspectMs must be at least two beats");
     this.#config = config;
     this.#ports = ports;
+    this.#incarnation = ports.ids.id("node");
     this.#identity = new Identity(config, ports.store);
     this.#patience = new Patience({ config, ...ports });
     this.#replica = new Replica({
@@ -168,6 +129,7 @@ export class ShardNode {
       voids: this.#replica.voids + (this.#appender?.counts.voids ?? 0),
       unackedMs: this.#term?.unackedMs() ?? 0,
       halt: this.#halt,
+      alarms: this.#alarms(),
     };
   }
 
@@ -208,11 +170,30 @@ export class ShardNode {
       this.#ports.reporter.error("foreign_beat", { leader: beat.leader, logId: beat.logId });
       return;
     }
-    if (beat.leader === this.#config.peerId) return;
-    this.#identity.heard(beat.streamSequence);
-    if (this.#mode === "following" && beat.term === state.term) this.#replica.leaderIsAt(beat.streamSequence);
-    if (this.#mode === "leading" && beat.term > state.term) this.#term?.confirm();
-    else if (this.#mode === "following" && beat.term >= state.term) this.#patience.renew();
+    if (beat.leader === this.#config.peerId) {
+      this.#heardOwnName(beat);
+      return;
+    }
+    const isOfLog = beat.term === state.term && beat.leader === state.leader;
+    if (isOfLog) this.#identity.heard(beat.streamSequence);
+    if (this.#mode === "following" && isOfLog) {
+      this.#replica.leaderIsAt(beat.streamSequence);
+      this.#patience.renew();
+    } else if (this.#mode === "leading" && beat.term > state.term && this.#now() - this.#confirmedMs >= CONFIRM_MS) {
+      this.#confirmedMs = this.#now();
+      this.#term?.confirm();
+    }
+  }
+
+  /** Another process beats under our peer id: of two that would depose each other for ever, the one whose term is older leaves. */
+  #heardOwnName(beat: BeatView): void {
+    const isOlder = this.#mode === "leading" ? beat.term > this.#replica.state.term : true;
+    if (beat.incarnation === this.#incarnation || !isOlder || this.#mode === "starting") return;
+    this.#term?.abandon();
+    this.#haltWith({
+      code: "peer_id_taken",
+      message: `another process leads shard ${this.#config.shard} as ${this.#config.peerId}; give each dispatcher a peer id of its own`,
+    });
   }
 
   // ── campaigning ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -223,9 +204,10 @@ export class ShardNode {
       const halt =
         outcome.kind === "failed" ? undefined : this.#identity.problemOf(outcome, this.#now(), this.#config.confirmMs);
       if (halt !== undefined) return this.#haltWith(halt);
-      if (outcome.kind !== "info" || outcome.info.lastSequence !== this.#replica.streamSequence)
-        this.#patience.endIn(this.#config.tickMs);
-      else this.#stand(outcome.info);
+      const isCurrent = outcome.kind === "info" && outcome.info.lastSequence === this.#replica.streamSequence;
+      // A log that is shorter than it has been seen is not led, also before that is certain.
+      if (isCurrent && this.#identity.isWhole(outcome.info)) this.#stand(outcome.info);
+      else this.#patience.endIn(this.#config.tickMs);
     });
   }
 
@@ -260,13 +242,12 @@ export class ShardNode {
       this.#followAgain();
       return;
     }
-    const { clock, ids, reporter, rpc } = this.#ports;
+    const { clock, ids, log, reporter, rpc } = this.#ports;
     const { state, reader } = this.#replica;
     assert(this.#appender !== undefined && this.#logTime !== undefined);
     applyFrame(state, sealed.frame);
     reader.advance(sealed.frame, sealed.chain);
     this.#mode = "leading";
-    this.#lastTimeCheckMs = this.#now();
     this.#term = new LeaderTerm({
       config: this.#config,
       clock,
@@ -276,7 +257,7 @@ export class ShardNode {
       reader,
       appender: this.#appender,
       logTime: this.#logTime,
-      isReachable: () => rpc.isConnected(),
+      proof: new Proof({ config: this.#config, clock, log, rpc }),
       onEnd: (end) => this.#termEnded(end),
     });
     this.#rpc = this.endpoint.serve(this.#term, state.term);
@@ -333,16 +314,34 @@ export class ShardNode {
         leader: this.#config.peerId,
         sequence: state.sequence,
         streamSequence: this.#appender?.lastSequence ?? 0,
+        incarnation: this.#incarnation,
         state: this.#onStopped === undefined ? "leading" : "stopping",
       }),
     );
   }
 
-  #checkTime(): void {
-    this.#lastTimeCheckMs = this.#now();
-    this.#ports.log.info(this.#config.ackTimeoutMs, (outcome) => {
-      if (outcome.kind === "info") this.#logTime?.observe(outcome.info.serverTimeMs);
+  /** Looks at the stream: a leader's time follows the server's clock, and messages that vanish behind our back are told before a restart needs them. */
+  #checkLog(): void {
+    this.#checkedMs = this.#now();
+    this.#ports.log.info(this.#config.ackTimeoutMs, (outcome: InfoOutcome) => {
+      if (outcome.kind !== "info") return;
+      const { firstSequence, lastSequence, messages, serverTimeMs } = outcome.info;
+      this.#logTime?.observe(serverTimeMs);
+      const isIncomplete = lastSequence > 0 && (firstSequence !== 1 || messages !== lastSequence);
+      if (isIncomplete && !this.#isIncomplete)
+        this.#ports.reporter.error("log_incomplete", { firstSequence, lastSequence, messages });
+      this.#isIncomplete = isIncomplete;
     });
+  }
+
+  #alarms(): string[] {
+    const alarms: string[] = [];
+    if (this.#isIncomplete)
+      alarms.push(
+        "log_incomplete: messages were removed from the stream; a dispatcher that starts anew cannot read the log: keep this one running and export the shard",
+      );
+    if (this.#identity.storeProblem !== undefined) alarms.push(`data_dir_unwritable: ${this.#identity.storeProblem}`);
+    return alarms;
   }
 
   // ── all modes ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -357,10 +356,10 @@ export class ShardNode {
   #tick(): void {
     const nowMs = this.#now();
     this.#identity.save(this.#appender?.lastSequence ?? this.#replica.streamSequence, nowMs, SHOWN_SAVE_MS);
+    if (nowMs - this.#checkedMs >= LOG_CHECK_MS) this.#checkLog();
     if (this.#mode === "leading") {
       this.#term?.tick();
       if (nowMs - this.#lastBeatMs >= this.#config.beatMs) this.#beat();
-      if (nowMs - this.#lastTimeCheckMs >= TIME_CHECK_MS) this.#checkTime();
     } else if (this.#mode === "following" && this.#patience.isOver(this.#replica.state.leader)) this.#campaign();
   }
 

@@ -1,5 +1,15 @@
 /** The long polls that found nothing: served in the order in which they came as soon as something of theirs is leasable. */
+import { type ErrorBody, errorBody } from "../../../contracts/errors.ts";
 import type { PendingRequest } from "./pending-request.ts";
+
+/** Polls that may wait at once, and places in lines that they may take together: beyond, a client is told to come back. */
+const POLLS_MAX = 20_000;
+const PLACES_MAX = 200_000;
+/** Repeats of one poll that wait with it. */
+const JOINED_MAX = 16;
+const TOO_MANY: ErrorBody = errorBody("resource_exhausted", "too many long polls wait at this shard", {
+  retryAfterMs: 1_000,
+});
 
 interface Poll {
   readonly request: PendingRequest;
@@ -15,6 +25,8 @@ export class WaitingPolls {
   readonly #any: Poll[] = [];
   readonly #byType = new Map<string, Poll[]>();
   readonly #all = new Set<Poll>();
+  /** Places taken in lines, dead polls included until they are dropped. */
+  #places = 0;
   /** Polls with a request id, so that a repeat joins the one that waits. */
   readonly #byRequest = new Map<string, Poll>();
 
@@ -28,12 +40,22 @@ export class WaitingPolls {
     const key = command.verb === "lease" ? keyOf(request) : undefined;
     const known = key === undefined ? undefined : this.#byRequest.get(key);
     if (known === undefined || command.verb !== "lease" || !isSameRequest(known.request, request)) return false;
+    // Who repeats without end hears nothing for the oldest of its repeats: it has given them up itself.
+    if (known.request.joined.length >= JOINED_MAX) known.request.joined.shift();
     known.request.joined.push(request);
     known.untilMs = Math.min(known.untilMs, request.arrivedMs + command.request.waitMs);
     return true;
   }
 
-  add(request: PendingRequest, types: readonly string[] | undefined, untilMs: number): void {
+  /** Lets a poll wait until something of its types is leasable; or says why it may not. */
+  add(
+    request: PendingRequest,
+    { resourceTypes: types }: { readonly resourceTypes?: readonly string[] | undefined },
+    untilMs: number,
+  ): ErrorBody | undefined {
+    const places = types === undefined ? 1 : new Set(types).size;
+    if (this.#all.size >= POLLS_MAX || this.#places + places > PLACES_MAX) return TOO_MANY;
+    this.#places += places;
     const key = keyOf(request);
     const poll: Poll = { request, untilMs, live: true };
     this.#all.add(poll);
@@ -45,6 +67,7 @@ export class WaitingPolls {
         if (line === undefined) this.#byType.set(type, [poll]);
         else line.push(poll);
       }
+    return undefined;
   }
 
   /** Takes the oldest live poll without a filter. */
@@ -84,12 +107,14 @@ export class WaitingPolls {
     this.#any.length = 0;
     this.#byType.clear();
     this.#byRequest.clear();
+    this.#places = 0;
     return requests;
   }
 
   #take(line: Poll[]): PendingRequest | undefined {
     while (line.length > 0) {
       const poll = line.shift();
+      this.#places -= 1;
       if (poll?.live !== true) continue;
       this.#drop(poll);
       return poll.request;
@@ -107,8 +132,10 @@ export class WaitingPolls {
   /** Drops dead polls from the lines, so that polls that nobody serves cost nothing for longer than their wait. */
   #sweep(): void {
     keepLive(this.#any);
+    this.#places = this.#any.length;
     for (const [type, line] of this.#byType) {
       keepLive(line);
+      this.#places += line.length;
       if (line.length === 0) this.#byType.delete(type);
     }
   }

@@ -1,0 +1,28 @@
+/** What one term of leadership is given, and how it ends. */
+import type { Clock, Ids, Reporter } from "../../../contracts/ports.ts";
+import type { LogReader } from "../../core/log-reader.ts";
+import type { ShardState } from "../../core/state.ts";
+import type { Appender, AppendResult } from "./appender.ts";
+import type { LogTime } from "./log-time.ts";
+import type { NodeConfig } from "./node-config.ts";
+import type { Proof } from "./proof.ts";
+
+/** How a term ends. `released` by ourselves; `deposed` by another leader's frame; `halted` because the log is wrong. */
+export type TermEnd =
+  | { readonly kind: "released" }
+  /** `dirty`: the state holds events that are not in the log and must be built again. */
+  | { readonly kind: "deposed"; readonly dirty: boolean }
+  | (Extract<AppendResult, { kind: "halted" }> & { readonly dirty: boolean });
+
+export interface LeaderTermOptions {
+  readonly config: NodeConfig;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly reporter: Reporter;
+  readonly state: ShardState;
+  readonly reader: LogReader;
+  readonly appender: Appender;
+  readonly logTime: LogTime;
+  readonly proof: Proof;
+  readonly onEnd: (end: TermEnd) => void;
+}

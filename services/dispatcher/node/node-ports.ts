@@ -1,0 +1,43 @@
+/** What a shard node is given, and what it tells of itself. */
+import type { Clock, Ids, Kv, Log, Net, Reporter, Store } from "../../../contracts/ports.ts";
+import type { Halt } from "../../core/log-reader.ts";
+import type { Precedence } from "./patience.ts";
+
+export interface NodePorts {
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly log: Log;
+  /** Bucket of the shard registry. */
+  readonly kv: Kv;
+  /** Carries requests and answers only; its user may not publish to the log. */
+  readonly rpc: Net;
+  /** Carries beats and pings. */
+  readonly gossip: Net;
+  readonly store: Store;
+  readonly precedence: Precedence;
+  readonly reporter: Reporter;
+}
+
+/**
+ * `following`: reads the log; campaigns when the leader is silent. Left by campaigning, halting, stopping.
+ * `campaigning`: its `termStarted` is under way; follows nothing. `leading`: a term runs; requests are served.
+ * `halted`: the log is not what it must be; only a restart leaves it. `stopped`: final.
+ */
+export type NodeMode = "starting" | "following" | "campaigning" | "leading" | "halted" | "stopped";
+
+export interface NodeStatus {
+  readonly mode: NodeMode;
+  readonly region: string;
+  readonly shard: string;
+  readonly logId: string;
+  readonly term: number;
+  readonly leader: string;
+  readonly sequence: number;
+  readonly streamSequence: number;
+  readonly chain: string;
+  readonly voids: number;
+  readonly unackedMs: number;
+  readonly halt: Halt | undefined;
+  /** What needs an operator although the shard goes on; empty when nothing does. */
+  readonly alarms: readonly string[];
+}

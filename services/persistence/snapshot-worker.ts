@@ -1,0 +1,135 @@
+/** The worker's side of a snapshot thread: packs, hashes and writes what comes, in the order in which it comes. */
+import assert from "node:assert/strict";
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { decodeChunk } from "./snapshot-chunk.ts";
+import {
+  type Call,
+  type FromWorker,
+  type PlainError,
+  plainError,
+  type ThreadStart,
+  type ToWorker,
+} from "./snapshot-protocol.ts";
+import { SqliteSnapshotStore } from "./snapshot-sqlite.ts";
+import type { SnapshotWriter } from "./snapshot-store.ts";
+
+interface Writing {
+  readonly writer: SnapshotWriter;
+  failure: PlainError | undefined;
+}
+
+class SnapshotService {
+  readonly #port: MessagePort;
+  readonly #store: SqliteSnapshotStore;
+  readonly #writing = new Map<number, Writing>();
+
+  constructor(port: MessagePort, store: SqliteSnapshotStore) {
+    this.#port = port;
+    this.#store = store;
+  }
+
+  async receive(message: ToWorker): Promise<void> {
+    switch (message.kind) {
+      case "text":
+        return this.#take(message.writer, (writer) => writer.write(message.text));
+      case "chunk":
+        return this.#take(message.writer, (writer) => writer.add(message.chunk));
+      case "abort":
+        return this.#forget(message.writer)?.writer.abort();
+      case "call":
+        return this.#answer(message.id, message.call);
+    }
+  }
+
+  /** Writing is synchronous in this store, so the order of messages is the order of chunks. */
+  #take(id: number, step: (writer: SnapshotWriter) => void): void {
+    const writing = this.#begun(id);
+    try {
+      if (writing.failure === undefined) step(writing.writer);
+    } catch (error) {
+      writing.failure = plainError(error);
+    }
+    const { failure } = writing;
+    this.#say({ kind: "taken", writer: id, ...(failure === undefined ? {} : { error: failure }) });
+  }
+
+  async #answer(id: number, call: Call): Promise<void> {
+    try {
+      const value = await this.#do(call);
+      this.#say({ kind: "answer", id, value }, transferable(call, value));
+    } catch (error) {
+      this.#say({ kind: "refusal", id, error: plainError(error) });
+    }
+    if (call.name === "close") this.#port.close();
+  }
+
+  async #do({ name, ask }: Call): Promise<unknown> {
+    const store = this.#store;
+    switch (name) {
+      case "list":
+        return store.list(ask.region, ask.shard);
+      case "text": {
+        const { textBytes, sha256, ...chunk } = store.chunk(ask.info, ask.index);
+        return { textBytes, sha256, text: decodeChunk(ask.info.label, ask.index, { ...chunk, textBytes, sha256 }) };
+      }
+      case "chunk":
+        return store.chunk(ask.info, ask.index);
+      case "verify":
+        return store.verify(ask.info);
+      case "remove":
+        return store.remove(ask.info);
+      case "prune":
+        return store.prune(ask.region, ask.shard, ask.keep, ask.logId);
+      case "publish": {
+        const { writer } = this.#begun(ask.writer);
+        this.#forget(ask.writer);
+        return writer.publish(ask.label);
+      }
+      case "close":
+        return store.close();
+    }
+  }
+
+  #begun(id: number): Writing {
+    const known = this.#writing.get(id);
+    if (known !== undefined) return known;
+    const writing = { writer: this.#store.begin(), failure: undefined };
+    this.#writing.set(id, writing);
+    return writing;
+  }
+
+  #forget(id: number): Writing | undefined {
+    const writing = this.#writing.get(id);
+    this.#writing.delete(id);
+    return writing;
+  }
+
+  #say(message: FromWorker, transfer: readonly ArrayBuffer[] = []): void {
+    this.#port.postMessage(message, transfer);
+  }
+}
+
+/** Rows of SQLite come in memory of their own, which can move to the other thread as it is. */
+function transferable(call: Call, value: unknown): ArrayBuffer[] {
+  if (call.name !== "chunk") return [];
+  const { data } = value as { readonly data: Uint8Array };
+  const isWhole = data.buffer instanceof ArrayBuffer && data.byteLength === data.buffer.byteLength;
+  return isWhole ? [data.buffer as ArrayBuffer] : [];
+}
+
+function start(port: MessagePort, { folder }: ThreadStart): void {
+  let store: SqliteSnapshotStore;
+  try {
+    store = SqliteSnapshotStore.open(folder);
+  } catch (error) {
+    port.postMessage({ kind: "open_failed", error: plainError(error) } satisfies FromWorker);
+    return;
+  }
+  const service = new SnapshotService(port, store);
+  // A rejection here is a defect: unhandled, it ends the worker, and the main thread hears of it.
+  port.on("message", (message: ToWorker) => void service.receive(message));
+  port.postMessage({ kind: "opened" } satisfies FromWorker);
+}
+
+assert(parentPort !== null, "this file is the body of a worker thread");
+start(parentPort, workerData as ThreadStart);
