@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import type { Database } from "better-sqlite3";
 import { OperatingError } from "../../contracts/errors.ts";
 import { FencedStore, type FencedWrite } from "../persistence/mod.ts";
-import { type FileChange, parseDeltaCommit } from "./delta-commit.ts";
+import { createIds } from "../runtime/ids.ts";
+import { DeltaLogError, type FileChange, parseDeltaCommit, sumProblem } from "./delta-commit.ts";
 import type { LakehouseMutation } from "./lakehouse-mutation.ts";
 
 /** `applied`: done now. `duplicate`: this effect was done before, nothing was changed. */
@@ -38,11 +39,38 @@ const TABLES = `
     PRIMARY KEY (table_name, snapshot)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS catalog_source (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), log_id TEXT NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS catalog_identity (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), catalog_id TEXT NOT NULL) STRICT;
 `;
 
 /** Opens, or makes, the catalog in a file (`:memory:` for none that lasts). Throws: OperatingError when the file is not ours to open. */
 export function openCatalog(path: string): FencedStore {
   return FencedStore.open(path, { migrate: (db) => db.exec(TABLES) });
+}
+
+/** The id that a catalog has had since it was made: it stays the same wherever the file is moved to. */
+export function catalogIdOf(store: FencedStore): string {
+  const db = store.database;
+  db.prepare("INSERT INTO catalog_identity (only_row, catalog_id) VALUES (1, ?) ON CONFLICT DO NOTHING").run(
+    createIds().id("catalog"),
+  );
+  const id = db.prepare<[], string>("SELECT catalog_id FROM catalog_identity").pluck().get();
+  assert(id !== undefined, "a catalog has an id");
+  return id;
+}
+
+/**
+ * Checks that a catalog is not bound to another log, without binding it.
+ * Throws: OperatingError `catalog_log_differs` (definite).
+ */
+export function checkCatalogLog(store: FencedStore, logId: string): void {
+  const db = store.database;
+  const bound = db.prepare<[], string>("SELECT log_id FROM catalog_source").pluck().get();
+  if (bound === undefined || bound === logId) return;
+  throw new OperatingError(
+    "catalog_log_differs",
+    `the catalog ${db.name} was written from log ${bound}, not from ${logId}: use the data folder of that mesh, or another --data-dir`,
+    { definite: true },
+  );
 }
 
 /**
@@ -53,20 +81,14 @@ export function openCatalog(path: string): FencedStore {
 export function bindCatalog(store: FencedStore, logId: string): void {
   const db = store.database;
   db.prepare("INSERT INTO catalog_source (only_row, log_id) VALUES (1, ?) ON CONFLICT DO NOTHING").run(logId);
-  const bound = db.prepare<[], string>("SELECT log_id FROM catalog_source").pluck().get();
-  if (bound === logId) return;
-  throw new OperatingError(
-    "catalog_log_differs",
-    `the catalog ${db.name} was written from log ${bound}, not from ${logId}: use the data folder of that mesh, or another --data-dir`,
-    { definite: true },
-  );
+  checkCatalogLog(store, logId);
 }
 
 /**
  * Applies one commit of a Delta table, in one transaction with the fence.
  *
  * Refuses with: whatever FencedStore refuses (a lower token than it has seen).
- * Throws: DeltaLogError for text that is no commit; OperatingError `version_gap` when `version` is not the table's next one: a commit
+ * Throws: DeltaLogError for text that is no commit, and for sizes that add up to more than a number holds; OperatingError `version_gap` when `version` is not the table's next one: a commit
  * was lost or applied out of order, and nothing after it may be applied. All definite.
  */
 export function applyDeltaCommit(
@@ -79,7 +101,9 @@ export function applyDeltaCommit(
   const changes = parseDeltaCommit({ table }, commit);
   return store.apply(write, (db) => {
     const last = db
-      .prepare<[string], { version: number; kind: string }>("SELECT version, kind FROM catalog_table WHERE name = ?")
+      .prepare<[string], { version: number; kind: string; bytes: number }>(
+        "SELECT version, kind, active_bytes AS bytes FROM catalog_table WHERE name = ?",
+      )
       .get(table);
     const next = last === undefined ? 0 : last.version + 1;
     if (version !== next || (last !== undefined && last.kind !== "delta"))
@@ -92,7 +116,9 @@ export function applyDeltaCommit(
         },
       );
     if (last === undefined) insertTable(db, table, "delta", null, []);
-    const grown = changeFiles(db, table, changes.files);
+    const grown = changeFiles(db, table, changes.files, (bytes) => {
+      if (!Number.isSafeInteger((last?.bytes ?? 0) + bytes)) throw new DeltaLogError({ table }, sumProblem(version));
+    });
     db.prepare(
       "UPDATE catalog_table SET version = ?, active_files = active_files + ?, active_bytes = active_bytes + ? WHERE name = ?",
     ).run(version, grown.files, grown.bytes, table);
@@ -106,8 +132,13 @@ export function applyDeltaCommit(
   });
 }
 
-/** Applies the file changes in order; returns by how much the table's count and bytes change. */
-function changeFiles(db: Database, table: string, files: readonly FileChange[]): { files: number; bytes: number } {
+/** Applies the file changes in order; returns by how much the table's count and bytes change. `check` sees the bytes after each. */
+function changeFiles(
+  db: Database,
+  table: string,
+  files: readonly FileChange[],
+  check: (bytes: number) => void,
+): { files: number; bytes: number } {
   const find = db
     .prepare<[string, string], number>("SELECT size FROM delta_file WHERE table_name = ? AND key = ?")
     .pluck();
@@ -127,6 +158,7 @@ function changeFiles(db: Database, table: string, files: readonly FileChange[]):
       grown.files += 1;
       grown.bytes += size;
     } else if (before !== undefined) remove.run(table, key);
+    check(grown.bytes);
   }
   return grown;
 }
@@ -173,6 +205,18 @@ function alterColumns(
 
 function commitSnapshot(db: Database, table: string, snapshot: number, mutation: Mutation<"CommitSnapshot">): void {
   const { files, bytes } = mutation;
+  const sums = db
+    .prepare<[string], { files: number; bytes: number }>(
+      "SELECT active_files AS files, active_bytes AS bytes FROM catalog_table WHERE name = ?",
+    )
+    .get(table);
+  for (const sum of [(sums?.files ?? 0) + files, (sums?.bytes ?? 0) + bytes])
+    if (!Number.isSafeInteger(sum))
+      throw new OperatingError(
+        "sum_too_large",
+        `table ${JSON.stringify(table)}: its files or bytes would add up to more than ${Number.MAX_SAFE_INTEGER}`,
+        { definite: true },
+      );
   db.prepare("INSERT INTO lakehouse_snapshot (table_name, snapshot, files, bytes) VALUES (?, ?, ?, ?)").run(
     table,
     snapshot,

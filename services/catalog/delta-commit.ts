@@ -46,6 +46,10 @@ export class DeltaLogError extends OperatingError {
   }
 }
 
+/** Why a commit is refused whose table would have more bytes than a number holds exactly. */
+export const sumProblem = (version: number): string =>
+  `version ${version}: the sizes of the table's files add up to more than ${Number.MAX_SAFE_INTEGER} bytes, which cannot be counted exactly`;
+
 const text = z.string();
 const DeletionVector = z.looseObject({ storageType: text, pathOrInlineDv: text, offset: z.int().nullish() });
 const fileFields = { path: text.min(1), deletionVector: DeletionVector.nullish() };

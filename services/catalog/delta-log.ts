@@ -1,13 +1,16 @@
 /** Finds and reads Delta Lake logs in a folder: everything is checked before the first commit of a table is handed out. */
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { closeSync, constants, type Dirent, fstatSync, lstatSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { OperatingError } from "../../contracts/errors.ts";
 import { utf8Length } from "../../contracts/ids.ts";
 import { ITEM_BYTES_MAX, REQUEST_ID_LENGTH_MAX, RESOURCE_ID_BYTES_MAX } from "../../contracts/limits.ts";
-import { DeltaLogError, parseDeltaCommit } from "./delta-commit.ts";
+import { type DeltaChanges, DeltaLogError, parseDeltaCommit, sumProblem } from "./delta-commit.ts";
 
 const LOG_FOLDER = "_delta_log";
+const IS_LINK = "it is a link, and links are not followed";
+/** A link that was put in place of the file since it was looked at is not followed either, and a pipe is not waited for. */
+const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
 const COMMIT_FILE = /^(\d{20})\.json$/;
 
 /** One commit of a table, checked. */
@@ -35,7 +38,8 @@ export interface DeltaFolder {
 
 /**
  * Reads every Delta table under a folder. A table is named by its path below the folder, `/` between the parts; a folder that is a
- * table itself by its own name. Links are not followed, so that no circle is walked and nothing outside is read.
+ * table itself by its own name. Links below the folder are not followed, so that no circle is walked and nothing outside is read: a
+ * linked log or commit is a failure of its table.
  *
  * Throws: OperatingError (definite) when the folder itself cannot be read. One bad table is a failure in the result.
  */
@@ -77,11 +81,19 @@ function findTables(folder: string, failures: DeltaLogError[]): readonly FoundTa
       continue;
     }
     for (const entry of entries) {
-      if (entry.name === LOG_FOLDER) found.push({ table, path });
-      else if (entry.isDirectory()) waiting.push(name === "" ? entry.name : `${name}/${entry.name}`);
+      if (entry.name === LOG_FOLDER) {
+        const problem = logProblem(entry);
+        if (problem === undefined) found.push({ table, path });
+        else failures.push(new DeltaLogError({ table, file: join(path, LOG_FOLDER) }, problem));
+      } else if (entry.isDirectory()) waiting.push(name === "" ? entry.name : `${name}/${entry.name}`);
     }
   }
   return found.sort((left, right) => (left.table < right.table ? -1 : 1));
+}
+
+function logProblem(entry: Dirent): string | undefined {
+  if (entry.isDirectory()) return undefined;
+  return entry.isSymbolicLink() ? IS_LINK : "the log is not a folder";
 }
 
 function listFolder(path: string) {
@@ -106,13 +118,31 @@ function readDeltaTable(table: string, path: string): DeltaTable {
   files.sort();
   const hasCheckpoint = entries.some((entry) => entry.name.includes(".checkpoint"));
   if (files.length === 0) throw new DeltaLogError({ table, file: log }, "the log has no commit");
+  const sizes = new TableSizes();
   const commits = files.map((name, index) => {
     const file = join(log, name);
     const version = Number(COMMIT_FILE.exec(name)?.[1]);
     if (version !== index) throw new DeltaLogError({ table, file }, holeProblem(version, index, hasCheckpoint));
-    return readCommit(table, version, file);
+    return readCommit(table, version, file, sizes);
   });
   return { table, commits };
+}
+
+/** Adds up a table's bytes as the catalog does, so that a sum that it cannot hold is told before anything is sent. */
+class TableSizes {
+  readonly #sizes = new Map<string, number>();
+  #bytes = 0;
+
+  /** Whether the sum stayed exact. */
+  add({ files }: DeltaChanges): boolean {
+    for (const { key, size } of files) {
+      this.#bytes += (size ?? 0) - (this.#sizes.get(key) ?? 0);
+      if (size === undefined) this.#sizes.delete(key);
+      else this.#sizes.set(key, size);
+      if (!Number.isSafeInteger(this.#bytes)) return false;
+    }
+    return true;
+  }
 }
 
 function holeProblem(version: number, expected: number, hasCheckpoint: boolean): string {
@@ -125,21 +155,32 @@ function holeProblem(version: number, expected: number, hasCheckpoint: boolean):
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-function readCommit(table: string, version: number, file: string): DeltaCommit {
-  let text: string;
-  try {
-    const entry = statSync(file);
-    if (!entry.isFile()) throw new Error("it is not a file");
-    // Looked at before reading: nobody's file may fill our memory. Encoding only adds bytes, so this refuses nothing that fits.
-    if (entry.size > ITEM_BYTES_MAX) throw new DeltaLogError({ table, file }, sizeProblem(entry.size, ITEM_BYTES_MAX));
-    text = decoder.decode(readFileSync(file));
-  } catch (error) {
-    throw error instanceof DeltaLogError ? error : unreadable(table, file, error as Error);
-  }
-  parseDeltaCommit({ table, file }, text);
+function readCommit(table: string, version: number, file: string, sizes: TableSizes): DeltaCommit {
+  const text = readText(table, file);
+  const changes = parseDeltaCommit({ table, file }, text);
+  if (!sizes.add(changes)) throw new DeltaLogError({ table, file }, sumProblem(version));
   const bodyBytes = utf8Length(JSON.stringify(text));
   if (bodyBytes > ITEM_BYTES_MAX) throw new DeltaLogError({ table, file }, sizeProblem(bodyBytes, ITEM_BYTES_MAX));
   return { table, version, text, bodyBytes };
+}
+
+function readText(table: string, file: string): string {
+  try {
+    if (lstatSync(file).isSymbolicLink()) throw new DeltaLogError({ table, file }, IS_LINK);
+    const descriptor = openSync(file, OPEN_FLAGS);
+    try {
+      const entry = fstatSync(descriptor);
+      if (!entry.isFile()) throw new Error("it is not a file");
+      // Looked at before reading: nobody's file may fill our memory. Encoding only adds bytes, so this refuses nothing that fits.
+      if (entry.size > ITEM_BYTES_MAX)
+        throw new DeltaLogError({ table, file }, sizeProblem(entry.size, ITEM_BYTES_MAX));
+      return decoder.decode(readFileSync(descriptor));
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (error) {
+    throw error instanceof DeltaLogError ? error : unreadable(table, file, error as Error);
+  }
 }
 
 function unreadable(table: string, file: string, cause: Error): DeltaLogError {

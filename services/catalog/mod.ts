@@ -4,6 +4,8 @@ export {
   applyDeltaCommit,
   applyLakehouseMutation,
   bindCatalog,
+  catalogIdOf,
+  checkCatalogLog,
   openCatalog,
 } from "./catalog-store.ts";
 export { catalogView, getTable, listTables, type TablePage, type TableView } from "./catalog-view.ts";

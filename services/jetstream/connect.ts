@@ -128,7 +128,7 @@ function asConnectError(error: unknown, servers: readonly string[]): OperatingEr
     );
   return new OperatingError(
     "nats_unreachable",
-    `no NATS server answers at ${where} (${reasonOf(cause)}); start one, or name another with --nats`,
+    `no NATS server answers at ${where} (${reasonOf(cause)}); start one, or name another with --nats-url`,
     { definite: true, cause, details: { servers: servers.map(withoutLogin) } },
   );
 }

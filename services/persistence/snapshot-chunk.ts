@@ -15,9 +15,9 @@ import {
 } from "./snapshot-store.ts";
 
 /** Text in one chunk. UTF-16 code units: 1 MiB of UTF-8 for plain JSON. */
-export const CHUNK_LENGTH = 1024 * 1024;
+const CHUNK_LENGTH = 1024 * 1024;
 /** A code unit makes at most 3 bytes of UTF-8. */
-export const CHUNK_TEXT_BYTES_MAX = 3 * CHUNK_LENGTH;
+const CHUNK_TEXT_BYTES_MAX = 3 * CHUNK_LENGTH;
 /** gzip adds 5 bytes per block of what it cannot compress; anything above this was not written by us. */
 export const CHUNK_DATA_BYTES_MAX = CHUNK_TEXT_BYTES_MAX + 64 * 1024;
 /** The fastest level. Node's zstd would be four times as fast, but is still experimental in Node 24. */

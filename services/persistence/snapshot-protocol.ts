@@ -2,11 +2,6 @@
 import { OperatingError } from "../../contracts/errors.ts";
 import type { ChunkSum, EncodedChunk, SnapshotInfo, SnapshotLabel } from "./snapshot-store.ts";
 
-/** How a worker is started. */
-export interface ThreadStart {
-  readonly folder: string;
-}
-
 /** What a worker answers, by the name of the question. */
 export interface Calls {
   list: { ask: { region: string; shard: string }; answer: SnapshotInfo[] };

@@ -53,6 +53,12 @@ export interface SqliteSnapshotOptions {
   readonly leftovers?: "sweep" | "keep" | undefined;
 }
 
+/** Takes everything at once. */
+export interface SqliteSnapshotWriter extends SnapshotWriter {
+  write(text: string): void;
+  add(chunk: EncodedChunk): void;
+}
+
 interface Row {
   readonly id: number;
   readonly region: string;
@@ -108,7 +114,7 @@ export class SqliteSnapshotStore implements SnapshotStore {
     return this.#db;
   }
 
-  begin(): SnapshotWriter {
+  begin(): SqliteSnapshotWriter {
     const writer = new SqliteWriter(this.#db, this, () => this.#writers.delete(writer));
     this.#writers.add(writer);
     return writer;
@@ -172,7 +178,7 @@ export class SqliteSnapshotStore implements SnapshotStore {
   }
 }
 
-class SqliteWriter implements SnapshotWriter {
+class SqliteWriter implements SqliteSnapshotWriter {
   readonly #db: Database;
   readonly #store: SqliteSnapshotStore;
   readonly #done: () => void;

@@ -13,7 +13,6 @@ import {
   type Calls,
   type FromWorker,
   operatingError,
-  type ThreadStart,
   type ToWorker,
 } from "./snapshot-protocol.ts";
 import {
@@ -25,9 +24,10 @@ import {
   type SnapshotStore,
   type SnapshotWriter,
 } from "./snapshot-store.ts";
+import type { ThreadStart } from "./snapshot-worker.ts";
 
 /** Small texts are joined up to this before they cross: each crossing costs some microseconds. UTF-16 code units. */
-const HANDOVER_LENGTH = 256 * 1024;
+const HANDOVER_LENGTH = 64 * 1024;
 /** Texts of that size on their way to the worker, per snapshot, before `write` asks to wait. */
 const IN_FLIGHT_MAX = 8;
 /** Chunks that a reader asks for before it needs them. */

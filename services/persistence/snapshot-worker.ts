@@ -2,19 +2,16 @@
 import assert from "node:assert/strict";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { decodeChunk } from "./snapshot-chunk.ts";
-import {
-  type Call,
-  type FromWorker,
-  type PlainError,
-  plainError,
-  type ThreadStart,
-  type ToWorker,
-} from "./snapshot-protocol.ts";
-import { SqliteSnapshotStore } from "./snapshot-sqlite.ts";
-import type { SnapshotWriter } from "./snapshot-store.ts";
+import { type Call, type FromWorker, type PlainError, plainError, type ToWorker } from "./snapshot-protocol.ts";
+import { SqliteSnapshotStore, type SqliteSnapshotWriter } from "./snapshot-sqlite.ts";
+
+/** How it is started. */
+export interface ThreadStart {
+  readonly folder: string;
+}
 
 interface Writing {
-  readonly writer: SnapshotWriter;
+  readonly writer: SqliteSnapshotWriter;
   failure: PlainError | undefined;
 }
 
@@ -41,8 +38,8 @@ class SnapshotService {
     }
   }
 
-  /** Writing is synchronous in this store, so the order of messages is the order of chunks. */
-  #take(id: number, step: (writer: SnapshotWriter) => void): void {
+  /** Writing is synchronous here, so the order of messages is the order of chunks. */
+  #take(id: number, step: (writer: SqliteSnapshotWriter) => void): void {
     const writing = this.#begun(id);
     try {
       if (writing.failure === undefined) step(writing.writer);

@@ -1,15 +1,12 @@
-/** What a worker does with an item of the lakehouse: reads its mutation or commit and applies it to the catalog, fenced by its lease. */
+/** What a worker does with an item of the lakehouse: reads its mutation and applies it to the catalog, fenced by its lease. */
 import { z } from "zod";
+import { OperatingError } from "../../contracts/errors.ts";
 import {
   type ApplyOutcome,
-  applyDeltaCommit,
   applyLakehouseMutation,
-  DELTA_RESOURCE_TYPE,
-  DeltaLogError,
   LAKEHOUSE_RESOURCE_TYPE,
   LakehouseMutation,
   type openCatalog,
-  versionOfRequestId,
 } from "../catalog/mod.ts";
 import type { Lease } from "../client/lease-client.ts";
 import type { LeaseHandler } from "../client/lease-worker.ts";
@@ -17,7 +14,10 @@ import { FatalItemError } from "../client/worker-events.ts";
 
 type Catalog = ReturnType<typeof openCatalog>;
 
-export const LAKEHOUSE_RESOURCE_TYPES: readonly string[] = [LAKEHOUSE_RESOURCE_TYPE, DELTA_RESOURCE_TYPE];
+const NEVER_APPLICABLE: ReadonlySet<string> = new Set(["table_kind_differs", "sum_too_large"]);
+
+/** Never the commits of `omnirelay ingest delta`: they belong into the catalog of that run, and are applied with other effect ids. */
+export const LAKEHOUSE_RESOURCE_TYPES: readonly string[] = [LAKEHOUSE_RESOURCE_TYPE];
 
 /**
  * The handler over one catalog. The item id is the effect id, so that an item that is handled twice is applied once.
@@ -30,19 +30,16 @@ export function lakehouseHandler(catalog: Catalog): LeaseHandler {
 function applyItem(catalog: Catalog, lease: Lease): ApplyOutcome {
   const write = { fenceKey: lease.fenceKey, token: lease.token, effectId: lease.itemId };
   const { resourceType, resourceId, body } = lease.item;
-  if (resourceType === LAKEHOUSE_RESOURCE_TYPE)
-    return applyLakehouseMutation(catalog, write, mutationOf(body, resourceId));
-  if (resourceType !== DELTA_RESOURCE_TYPE)
+  if (resourceType !== LAKEHOUSE_RESOURCE_TYPE)
     throw new FatalItemError(`items of type ${JSON.stringify(resourceType)} are not for this worker`, {
       code: "resource_type_unknown",
     });
-  const version = lease.item.requestId === undefined ? undefined : versionOfRequestId(lease.item.requestId);
-  if (version === undefined)
-    throw new FatalItemError("its request id names no commit of a table", { code: "body_invalid" });
+  const mutation = mutationOf(body, resourceId);
   try {
-    return applyDeltaCommit(catalog, write, resourceId, version, body);
+    return applyLakehouseMutation(catalog, write, mutation);
   } catch (error) {
-    if (!(error instanceof DeltaLogError)) throw error;
+    // The catalog holds what it holds: another attempt would only be refused again.
+    if (!(error instanceof OperatingError && NEVER_APPLICABLE.has(error.code))) throw error;
     throw new FatalItemError(error.message, { code: error.code, cause: error });
   }
 }

@@ -22,7 +22,9 @@ const SHARD = "default";
 const SUBJECT = logSubject(REGION, SHARD);
 
 export interface Answer {
-  readonly body: Record<string, unknown> & { readonly error?: { readonly code: string; readonly details?: unknown } };
+  readonly body: Record<string, unknown> & {
+    readonly error?: { readonly code: string; readonly retryable: boolean; readonly details?: unknown };
+  };
   readonly at: number;
 }
 

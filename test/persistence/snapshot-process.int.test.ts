@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { SqliteSnapshotStore } from "../../services/persistence/mod.ts";
 import { startProcess } from "../support/process.ts";
+import type { Measured } from "./snapshot-process.ts";
 import { temporaryFolder } from "./snapshot-subjects.ts";
 import { lines, list, MIB, textOf } from "./snapshot-suite.ts";
 
@@ -35,7 +36,7 @@ test.each([1, 7, 20])("a process killed after %i MiB of a snapshot leaves nothin
 test("memory stays bounded while 200 MB are written through the thread", async ({ onTestFinished }) => {
   const folder = temporaryFolder(onTestFinished);
   const writing = startProcess(SCRIPT, ["measure", folder], onTestFinished);
-  const measured = JSON.parse(await writing.line("grownMiB"));
+  const measured: Measured = JSON.parse(await writing.line("grownMiB"));
   expect(measured.textBytes).toBeGreaterThan(195 * MIB);
   expect(measured.grownMiB).toBeLessThan(100);
   expect(existsSync(join(folder, "snapshots.sqlite"))).toBe(true);

@@ -8,6 +8,19 @@ import { SnapshotBucket } from "../../services/jetstream/object-snapshots.ts";
 import { ObjectSnapshotStore, type SnapshotStore, SnapshotThread } from "../../services/persistence/mod.ts";
 import { label, lines, MIB, put, writeAll } from "./snapshot-suite.ts";
 
+/** What `measure` prints, as JSON. */
+export interface Measured {
+  readonly grownMiB: number;
+  readonly rssMiB: number;
+  /** MiB of text in a second. */
+  readonly rates: { readonly write: number; readonly read: number };
+  /** Delay of the event loop. ms. */
+  readonly loop: { readonly p50: number; readonly p99: number; readonly max: number };
+  readonly chunks: number;
+  readonly textBytes: number;
+  readonly bytes: number;
+}
+
 const [mode, place = "", megabytes = "200"] = process.argv.slice(2);
 
 async function openStore(): Promise<SnapshotStore> {
@@ -51,13 +64,14 @@ async function measure(store: SnapshotStore): Promise<void> {
   const read = performance.now();
   let length = 0;
   for await (const text of store.open(info)) length += text.length;
-  const rest = { chunks: info.chunks, textBytes: info.textBytes, bytes: info.bytes, length };
+  const { chunks, textBytes, bytes } = info;
   const loop = { p50: delay.percentile(50) / 1e6, p99: delay.percentile(99) / 1e6, max: delay.max / 1e6 };
   const rates = {
     write: info.textBytes / MIB / (writeMs / 1e3),
     read: length / MIB / ((performance.now() - read) / 1e3),
   };
-  console.log(JSON.stringify({ grownMiB: (highest - before) / MIB, rssMiB: highest / MIB, rates, loop, ...rest }));
+  const grown = { grownMiB: (highest - before) / MIB, rssMiB: highest / MIB };
+  console.log(JSON.stringify({ ...grown, rates, loop, chunks, textBytes, bytes } satisfies Measured));
   await store.close();
 }
 

@@ -18,7 +18,7 @@ export interface SnapshotSubject {
 export type Cleanup = (dispose: () => Promise<void>) => void;
 
 export const MIB = 1024 * 1024;
-export const SHARD = { region: "eu", shard: "main" };
+const SHARD = { region: "eu", shard: "main" };
 export const label = (sequence: number, more: Partial<SnapshotLabel> = {}): SnapshotLabel => ({
   ...SHARD,
   logId: "log1",
@@ -35,7 +35,7 @@ export const label = (sequence: number, more: Partial<SnapshotLabel> = {}): Snap
 });
 
 /** A line such as state has: some of it compresses, the ids do not. */
-export function line(index: number): string {
+function line(index: number): string {
   const id = `${mixed(index)}${mixed(index + 2 ** 31)}`;
   return `{"itemId":"${id}","resourceType":"table","resourceId":"db/${id}${index}","state":"pending ⏳","attempt":${index % 5}}\n`;
 }
