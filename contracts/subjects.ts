@@ -29,6 +29,13 @@ export const SUBJECTS: readonly SubjectEntry[] = [
     "request/reply",
     "Liveness of one process: no responders means that it is gone.",
   ),
+  row("registry", "$KV.omnirelay-shards.<region>.<shard>", "KV", "Which log each shard has, and a hint who leads it."),
+  row(
+    "catalogs",
+    "$KV.omnirelay-catalogs.<region>.<shard>",
+    "KV",
+    "Which catalog the Delta commits of a shard's log go into (`omnirelay ingest delta`).",
+  ),
   row(
     "micro",
     "$SRV.{PING,INFO,STATS}[.<name>[.<id>]]",
@@ -86,6 +93,8 @@ export const pingSubject = (region: string, peerId: string): string => `omnirela
 export const gossipSubject = (region: string, principal: string): string => `omnirelay.gossip.${region}.${principal}`;
 
 export const REGISTRY_BUCKET = "omnirelay-shards";
+/** Which catalog the Delta commits of a shard's log go into; its keys are those of the registry. */
+export const CATALOG_BUCKET = "omnirelay-catalogs";
 export const registryKey = (region: string, shard: string): string => `${region}.${shard}`;
 
 export const CHAIN_HEADER = "Omnirelay-Chain";

@@ -1,8 +1,9 @@
 /** Options that several commands share, and the parsers that refuse a bad value with the reason, before anything is done. */
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { z } from "zod";
-import { Principal, RegionName, ShardName } from "../../contracts/ids.ts";
-import { NATS_URL_DEFAULT } from "../runtime/settings.ts";
+import { Principal, ShardName } from "../../contracts/ids.ts";
+import { expectation } from "../runtime/setting-text.ts";
+import { environmentName, NATS_URL_DEFAULT, SETTINGS, type SettingName } from "../runtime/settings.ts";
 
 const REGION_DEFAULT = "local";
 const SHARD_DEFAULT = "default";
@@ -37,21 +38,30 @@ export function integer(min: number, max: number): (value: string) => number {
   };
 }
 
-function natsUrl(value: string): string {
-  const url = URL.parse(value.includes("://") ? value : `nats://${value}`);
-  if (url !== null && ["nats:", "tls:", "ws:", "wss:"].includes(url.protocol) && url.hostname !== "") return value;
-  throw new InvalidArgumentError("must be the URL of a NATS server, such as nats://127.0.0.1:4222");
+/** An empty path would stand for the folder that one happens to be in. */
+export function folderPath(value: string): string {
+  if (value !== "") return value;
+  throw new InvalidArgumentError("must be the path of a folder");
+}
+
+/** An option that is a setting of the processes as well: the same variable, the same values. */
+function settingOption(flags: string, description: string, name: SettingName & ("natsUrl" | "region")): Option {
+  const variable = environmentName(name);
+  const option = new Option(flags, description).argParser((value: string) => {
+    const parsed = SETTINGS[name].safeParse(value.trim());
+    if (parsed.success) return parsed.data;
+    throw new InvalidArgumentError(`must be ${expectation(name)}`);
+  });
+  // An empty variable is one that is not set, as for the processes.
+  return process.env[variable] === "" ? option : option.env(variable);
 }
 
 export const natsUrlOption = () =>
-  new Option("--nats-url <url>", "NATS server of the mesh").env("OMNIRELAY_NATS_URL").argParser(natsUrl);
+  settingOption("--nats-url <url>", "NATS servers of the mesh, comma-separated", "natsUrl");
 export const shardOption = () =>
   new Option("--shard <name>", "shard").default(SHARD_DEFAULT).argParser(parsedBy(ShardName));
 export const regionOption = () =>
-  new Option("--region <name>", "region of the shard's log")
-    .env("OMNIRELAY_REGION")
-    .default(REGION_DEFAULT)
-    .argParser(parsedBy(RegionName));
+  settingOption("--region <name>", "region of the shard's log", "region").default(REGION_DEFAULT);
 export const principalOption = (name: string) =>
   new Option("--principal <name>", "who asks: the last token of the subject")
     .default(name)

@@ -104,6 +104,7 @@ export class DeltaIngest {
     worker.on("completed", ({ lease }) => this.#tracker.completed(lease.itemId));
     worker.on("failed", ({ lease, error, outcome }) => {
       if (outcome === "deadLettered") this.#tracker.deadLettered(lease.itemId, messageOf(error));
+      else this.#tracker.failed(lease.itemId, messageOf(error));
     });
     worker.start();
     try {
@@ -167,7 +168,7 @@ export class DeltaIngest {
       applyDeltaCommit(this.#store, { fenceKey: lease.fenceKey, token: lease.token, effectId }, table, version, body);
     } catch (error) {
       // A stale token: the lease has ended and another holder has written. The shard says so too when the worker settles.
-      if (!(error instanceof OperatingError) || error.code === "stale_token") throw error;
+      if (error instanceof OperatingError && error.code === "stale_token") throw error;
       if (error instanceof DeltaLogError) throw new FatalItemError(error.message, { code: error.code, cause: error });
       await this.#hold(table, version, error, signal);
       throw error;
@@ -176,11 +177,12 @@ export class DeltaIngest {
   }
 
   /**
-   * The commit is sound but cannot be applied here: another catalog had the ones before it, or the disk is full. Failing it would
-   * dead-letter it for good, giving it back would bring it again at once: so its lease is kept until the run ends, then it is given back.
+   * The commit is sound but cannot be applied here: another catalog had the ones before it, the disk is full, or this program has a
+   * defect. Failing it would dead-letter it for good or bring it again at once, a thousand times: so its lease is kept until the run
+   * ends, then it is given back.
    */
-  async #hold(table: string, version: number, error: OperatingError, signal: AbortSignal): Promise<void> {
-    this.#problems.push(`table ${JSON.stringify(table)}, version ${version}: ${error.message}`);
+  async #hold(table: string, version: number, error: unknown, signal: AbortSignal): Promise<void> {
+    this.#problems.push(`table ${JSON.stringify(table)}, version ${version}: ${messageOf(error)}`);
     this.#heldCount += 1;
     this.#tracker.stuck(table);
     if (this.#heldCount >= this.#options.workers) this.#tracker.giveUp();

@@ -2,6 +2,7 @@
 import { OperatingError } from "../../contracts/errors.ts";
 import type { LeaseClient } from "../client/lease-client.ts";
 import { requestRuns } from "./enqueue-in-order.ts";
+import { safeText } from "./terminal.ts";
 
 /** How long nothing is heard before the shard is asked. ms. */
 const QUIET_MS = 1_000;
@@ -36,6 +37,8 @@ export class ItemTracker {
   /** Completed, whether tracked yet or not: the worker may be faster than the reply to the enqueue. */
   readonly #heardCompleted = new Set<string>();
   readonly #heardDead = new Map<string, string>();
+  /** Why the last attempt at an item failed, as far as it is known. */
+  readonly #lastErrors = new Map<string, string>();
   readonly #stuckTables = new Set<string>();
   readonly #problems: string[] = [];
   readonly #blocked = new Map<string, number>();
@@ -78,11 +81,18 @@ export class ItemTracker {
     const item = this.#open.get(itemId);
     if (item === undefined) return;
     this.#open.delete(itemId);
+    const lastError = this.#lastErrors.get(itemId);
+    const why = lastError === undefined || reason.includes(lastError) ? reason : `${reason}; last error: ${lastError}`;
     this.#problems.push(
-      `table ${JSON.stringify(item.table)}, version ${item.version}: item ${itemId} is dead-lettered: ${reason}`,
+      `table ${JSON.stringify(item.table)}, version ${item.version}: item ${itemId} is dead-lettered: ${why}`,
     );
     if (this.#options.haltsOnDeadLetter) this.stuck(item.table);
     this.#moved();
+  }
+
+  /** An attempt failed and the item comes back: kept to be told if nothing moves any more. */
+  failed(itemId: string, reason: string): void {
+    this.#lastErrors.set(itemId, reason);
   }
 
   /** Nothing more of this table will be done in this run. */
@@ -154,6 +164,8 @@ export class ItemTracker {
           this.completed(itemId);
         else if (result?.kind === "ok" && result.value.status === "deadLettered")
           this.deadLettered(itemId, result.value.deadLetter?.reason ?? "no reason is known");
+        else if (result?.kind === "ok" && result.value.lastError !== undefined)
+          this.failed(itemId, result.value.lastError.reason);
       }
     }
   }
@@ -165,10 +177,12 @@ export class ItemTracker {
   }
 
   #stalled(): OperatingError {
-    const [first] = this.#open.values();
+    const [[itemId, first] = ["", undefined]] = this.#open;
+    const lastError = this.#lastErrors.get(itemId);
+    const why = lastError === undefined ? "" : `, whose last error is: ${safeText(lastError)}`;
     return new OperatingError(
       "ingest_stalled",
-      `nothing moved for ${this.#options.waitMs} ms; ${this.#open.size} items are unfinished, the first is version ${first?.version} of table ${JSON.stringify(first?.table)}. Run it again to go on`,
+      `nothing moved for ${this.#options.waitMs} ms; ${this.#open.size} items are unfinished, the first is version ${first?.version} of table ${JSON.stringify(first?.table)}${why}. Run it again to go on`,
       { definite: false },
     );
   }

@@ -8,6 +8,7 @@ import { stateHash } from "../core/hash.ts";
 import { type ChainTip, LogReader, TIP_START } from "../core/log-reader.ts";
 import { createState } from "../core/state.ts";
 import { chainOf, decodeFrame } from "../runtime/frame-codec.ts";
+import { tipBefore } from "./log-marker.ts";
 
 /** Void messages that a report names one by one; the others are only counted. */
 const VOIDS_NAMED_MAX = 20;
@@ -50,6 +51,8 @@ export interface AuditReport {
     readonly deadLettered: number;
     readonly completed: number;
   };
+  /** First and last stream sequence that the stream holds. */
+  readonly stream: { readonly first: number; readonly last: number };
   /** What is wrong, and where; nothing behind it was looked at. */
   readonly problem?: { readonly code: string; readonly message: string; readonly streamSequence: number };
 }
@@ -75,6 +78,7 @@ export class LogAudit {
   #streamSequence = 0;
   #headStreamSequence = 0;
   #problem: AuditReport["problem"];
+  #stream: AuditReport["stream"] = { first: 0, last: 0 };
 
   /** `from`: stream sequence of the first message. Above 1 its frame is trusted, and events cannot be folded. */
   constructor(region: string, shard: string, from = 1) {
@@ -109,7 +113,9 @@ export class LogAudit {
   }
 
   /** Says what the stream itself claims to hold, after the last message: what is missing at the end shows only here. */
-  end(lastStreamSequence: number): void {
+  end(stream: AuditReport["stream"]): void {
+    this.#stream = stream;
+    const lastStreamSequence = stream.last;
     if (this.#problem !== undefined) return;
     if (this.#streamSequence < lastStreamSequence)
       this.#fail(
@@ -138,6 +144,7 @@ export class LogAudit {
       terms: this.#terms,
       voids: { count: this.#voidCount, first: this.#voids },
       head: { streamSequence: this.#headStreamSequence, sequence: nextSequence - 1, chain, at },
+      stream: this.#stream,
       stateHash: stateHash(state),
       counts: {
         pending: state.pending,
@@ -153,8 +160,7 @@ export class LogAudit {
   #trust(message: LogMessage): void {
     const decoded = decodeFrame(message.payload);
     if (decoded.kind === "void") return;
-    const { prev, term, first, at } = decoded.frame;
-    this.#reader = this.#readerFrom({ chain: prev, term, first: first - 1, nextSequence: first, at });
+    this.#reader = this.#readerFrom(tipBefore(decoded.frame));
   }
 
   #readerFrom(tip: ChainTip): LogReader {

@@ -2,25 +2,25 @@
 import type { LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import type { LogMessage } from "../../contracts/ports.ts";
-import { decodeFrame } from "../runtime/frame-codec.ts";
+import type { Verdict } from "../core/log-reader.ts";
 import { safeText, timeText } from "./terminal.ts";
 
-/** One JSON object: `{ streamSequence, frame }`, or `{ streamSequence, void }` with the reason for what is no frame. */
-export function jsonOf(message: LogMessage): string {
-  const { streamSequence, chainHeader } = message;
-  const decoded = decodeFrame(message.payload);
-  return JSON.stringify(
-    decoded.kind === "frame"
-      ? { streamSequence, chain: chainHeader, frame: decoded.frame }
-      : { streamSequence, void: decoded.reason },
-  );
+/**
+ * One JSON object: `{ streamSequence, chain, frame }`; `{ streamSequence, void }` with the reason for what is no frame of the chain;
+ * `{ streamSequence, halt, reason }` for what no reader goes beyond. Only what is genuine has a `frame`.
+ */
+export function jsonOf({ streamSequence }: LogMessage, verdict: Verdict): string {
+  if (verdict.kind === "frame") return JSON.stringify({ streamSequence, chain: verdict.chain, frame: verdict.frame });
+  if (verdict.kind === "void") return JSON.stringify({ streamSequence, void: verdict.reason });
+  return JSON.stringify({ streamSequence, halt: verdict.code, reason: verdict.message });
 }
 
 /** One line for the frame and one for each of its events. */
-export function linesOf(message: LogMessage): readonly string[] {
-  const decoded = decodeFrame(message.payload);
-  if (decoded.kind === "void") return [`${message.streamSequence}  void message: ${safeText(decoded.reason)}`];
-  const { frame } = decoded;
+export function linesOf(message: LogMessage, verdict: Verdict): readonly string[] {
+  if (verdict.kind === "void") return [`${message.streamSequence}  void message: ${safeText(verdict.reason)}`];
+  if (verdict.kind === "halt")
+    return [`${message.streamSequence}  NOT PART OF THE CHAIN: ${verdict.code}: ${safeText(verdict.message)}`];
+  const { frame } = verdict;
   const { term, writer, count, pending, active } = frame;
   const events = count === 1 ? "1 event" : `${count} events`;
   const head = `${message.streamSequence}  ${timeText(frame.at)}  term ${term}  ${safeText(writer)}  ${events}  pending ${pending}  leased ${active}`;

@@ -12,7 +12,7 @@ import { listCommand } from "./commands/list.ts";
 import { logCommand } from "./commands/log.ts";
 import { statsCommand } from "./commands/stats.ts";
 import { upCommand } from "./commands/up.ts";
-import type { Terminal } from "./terminal.ts";
+import { safeTerminal, safeText, type Terminal } from "./terminal.ts";
 
 /** What a command's action returns: the exit code. */
 export type ExitCode = number;
@@ -31,7 +31,8 @@ const HINTS: ReadonlyMap<string, string> = new Map([
 ]);
 
 /** Runs one command line. Never throws for what a user or a network can do; a bug is thrown. */
-export async function runCli(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
+export async function runCli(args: readonly string[], output: Terminal): Promise<ExitCode> {
+  const terminal = safeTerminal(output);
   let exitCode: ExitCode = EXIT_CODES.ok;
   const program = createProgram(terminal, (code) => {
     exitCode = code;
@@ -42,7 +43,9 @@ export async function runCli(args: readonly string[], terminal: Terminal): Promi
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_CODES.ok : EXIT_CODES.usage;
     if (!(error instanceof OperatingError || error instanceof RefusedError)) throw error;
-    terminal.note(`omnirelay: ${error.message}${HINTS.get(error.code) ?? ""}`);
+    // What the shard says may hold a stranger's text; errors of our own may have several lines.
+    const message = error instanceof RefusedError ? safeText(error.message) : error.message;
+    terminal.note(`omnirelay: ${message}${HINTS.get(error.code) ?? ""}`);
     return EXIT_CODES.failed;
   }
 }

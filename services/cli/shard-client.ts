@@ -1,5 +1,6 @@
 /** Opens a client for one command and closes it however the command ends. */
 import { LeaseClient } from "../client/lease-client.ts";
+import { natsServers } from "../runtime/settings.ts";
 import type { MeshOptions } from "./arguments.ts";
 
 /** Options of a command that asks one shard. */
@@ -9,7 +10,7 @@ export interface AskOptions extends MeshOptions {
 
 export async function withClient<T>(options: AskOptions, use: (client: LeaseClient) => Promise<T>): Promise<T> {
   const { natsUrl, shard, principal, timeoutMs } = options;
-  const client = await LeaseClient.connect({ servers: natsUrl, shard, principal, timeoutMs });
+  const client = await LeaseClient.connect({ servers: natsServers(natsUrl), shard, principal, timeoutMs });
   try {
     return await use(client);
   } finally {

@@ -39,7 +39,32 @@ export function aligned(rows: readonly (readonly (string | number)[])[]): readon
 /** A time in the log as people read it. */
 export const timeText = (ms: number | undefined): string => (ms === undefined ? "" : new Date(ms).toISOString());
 
-/** Text from a stranger on one line of a terminal: control characters, which could move the cursor, are escaped. */
+/** Characters that move the cursor, reverse the order of others or cannot be seen. */
+const UNSAFE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+const UNSAFE_BUT_NEWLINE = /(?!\n)[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+
+/** Text from a stranger on one line of a terminal: what could move the cursor or mislead the eye is escaped. */
 export function safeText(text: string): string {
-  return text.replace(/[\p{Cc}\u2028\u2029]/gu, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return text.replace(UNSAFE, escaped);
+}
+
+/** Lines of ours with text of strangers in them. JSON stays the same JSON: there such characters stand in strings only. */
+function safeLines(text: string): string {
+  return text.replace(UNSAFE_BUT_NEWLINE, escaped);
+}
+
+/** As JSON writes it: one escape per UTF-16 unit. */
+function escaped(character: string): string {
+  return Array.from({ length: character.length }, (_, index) => character.charCodeAt(index))
+    .map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`)
+    .join("");
+}
+
+/** A terminal that writes nothing but text: the last door, for whatever a command has not made safe itself. */
+export function safeTerminal(terminal: Terminal): Terminal {
+  return {
+    out: (line) => terminal.out(safeLines(line)),
+    note: (line) => terminal.note(safeLines(line)),
+    isInteractive: terminal.isInteractive,
+  };
 }

@@ -1,4 +1,5 @@
 /** The HTTP server's frame: bounds against slow and large requests, JSON errors, and a clear word when the port is taken. */
+import type { Socket } from "node:net";
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
 import { OperatingError } from "../../contracts/errors.ts";
 import type { Reporter } from "../../contracts/ports.ts";
@@ -36,6 +37,8 @@ export function createHttpServer(reporter: Reporter): FastifyInstance {
     frameworkErrors: (error, _request, reply) =>
       void refuse(reply, error.statusCode ?? 400, "invalid_argument", error.message),
     routerOptions: { ignoreTrailingSlash: false, maxParamLength: 200 },
+    // What is no HTTP, comes too slowly or has too large a head never becomes a request.
+    clientErrorHandler: (error, socket) => refuseSocket(error.code, socket),
     http: { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: REQUEST_MS },
   });
   server.server.maxConnections = CONNECTIONS_MAX;
@@ -59,7 +62,42 @@ export function createHttpServer(reporter: Reporter): FastifyInstance {
 }
 
 function refuse(reply: FastifyReply, status: number, code: string, message: string): FastifyReply {
-  return reply.code(status).send({ error: { code, message } });
+  return reply.code(status).send(errorOf(code, message));
+}
+
+/** One shape for every refusal; messages have one line. */
+function errorOf(code: string, message: string): object {
+  return { error: { code, message: message.replace(/\s*[\r\n]+\s*/g, " ") } };
+}
+
+/** Code of Node's HTTP parser -> what is answered. */
+const CLIENT_ERRORS: ReadonlyMap<string, readonly [status: string, code: string, message: string]> = new Map([
+  [
+    "ERR_HTTP_REQUEST_TIMEOUT",
+    ["408 Request Timeout", "request_timeout", `the request did not come within ${REQUEST_MS} ms`],
+  ],
+  [
+    "HPE_HEADER_OVERFLOW",
+    ["431 Request Header Fields Too Large", "headers_too_large", `the headers exceed ${HEADER_BYTES_MAX} bytes`],
+  ],
+]);
+const BAD_REQUEST = ["400 Bad Request", "invalid_argument", "the request is no HTTP"] as const;
+
+function refuseSocket(parserCode: string, socket: Socket): void {
+  // The client has gone: nobody reads an answer.
+  if (parserCode === "ECONNRESET" || socket.destroyed) return;
+  const [status, code, message] = CLIENT_ERRORS.get(parserCode) ?? BAD_REQUEST;
+  const body = JSON.stringify(errorOf(code, message));
+  const head = [
+    `HTTP/1.1 ${status}`,
+    "content-type: application/json; charset=utf-8",
+    `content-length: ${Buffer.byteLength(body)}`,
+    "cache-control: no-store",
+    "x-content-type-options: nosniff",
+    "connection: close",
+  ];
+  if (socket.writable) socket.write(`${head.join("\r\n")}\r\n\r\n${body}`);
+  socket.destroySoon();
 }
 
 /**

@@ -13,6 +13,7 @@ import { NatsNet } from "../jetstream/nats-net.ts";
 import { checkServer, type Finding } from "../jetstream/server-check.ts";
 import { identityOf } from "../runtime/identity.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
+import { natsServers } from "../runtime/settings.ts";
 import { CatalogPages } from "./catalog-pages.ts";
 import { createHttpServer, HttpRefusal, listen } from "./http-server.ts";
 import { ShardWatch } from "./shard-view.ts";
@@ -48,15 +49,18 @@ const PAGE_LIMIT_MAX = 1_000;
 /** How long the server's findings are shown before they are looked for again. ms. */
 const FINDINGS_FRESH_MS = 30_000;
 
+const CURSOR_LENGTH_MAX = 512;
+const LIMIT_WANTED = { error: `must be one whole number from 1 to ${PAGE_LIMIT_MAX}` };
+const CURSOR_WANTED = { error: "must be one cursor of an earlier page" };
+
 const NoQuery = z.strictObject({});
 const PageQuery = z.strictObject({
   limit: z
-    .string()
-    .regex(/^\d{1,4}$/)
+    .string(LIMIT_WANTED)
+    .refine((text) => /^\d{1,4}$/.test(text) && Number(text) >= 1 && Number(text) <= PAGE_LIMIT_MAX, LIMIT_WANTED)
     .transform(Number)
-    .pipe(z.int().min(1).max(PAGE_LIMIT_MAX))
     .default(PAGE_LIMIT_DEFAULT),
-  cursor: z.string().min(1).max(512).optional(),
+  cursor: z.string(CURSOR_WANTED).min(1, CURSOR_WANTED).max(CURSOR_LENGTH_MAX, CURSOR_WANTED).optional(),
 });
 
 export function createControlPlaneRole(settings: ControlPlaneSettings, deps: ControlPlaneDeps): ControlPlaneRole {
@@ -90,7 +94,7 @@ class ControlPlane implements ControlPlaneRole {
 
   async start(): Promise<void> {
     const { natsUrl, shards, peerId, region, httpHost, httpPort } = this.#settings;
-    const connection = await connectNats({ servers: natsUrl.split(","), name: `omnirelay ${peerId}` });
+    const connection = await connectNats({ servers: natsServers(natsUrl), name: `omnirelay ${peerId}` });
     this.#connection = connection;
     this.#net = new NatsNet(connection);
     const kv = new NatsKv(connection, REGISTRY_BUCKET);
@@ -110,6 +114,7 @@ class ControlPlane implements ControlPlaneRole {
 
   ready(): Readiness {
     if (this.url === undefined) return { ready: false, detail: "starting" };
+    if (this.#net?.isConnected() !== true) return { ready: false, detail: "NATS is not connected" };
     return { ready: true, detail: this.url };
   }
 
@@ -152,10 +157,8 @@ class ControlPlane implements ControlPlaneRole {
   }
 
   async #readiness(): Promise<{ ready: boolean; reasons: readonly string[]; shards: readonly object[] }> {
-    const isConnected = this.#net?.isConnected() === true;
     const views = await this.#views();
     const reasons = [
-      ...(isConnected ? [] : ["NATS is not connected"]),
       ...this.#roles().flatMap(({ name, ready, detail }) => (ready ? [] : [`${name}: ${detail}`])),
       ...views.flatMap(({ shard, reason }) => (reason === undefined ? [] : [`shard ${shard}: ${reason}`])),
     ];
@@ -184,5 +187,10 @@ class ControlPlane implements ControlPlaneRole {
 function checked<Schema extends z.ZodType>(schema: Schema, query: unknown): z.output<Schema> {
   const parsed = schema.safeParse(query);
   if (parsed.success) return parsed.data;
-  throw new HttpRefusal(400, "invalid_argument", z.prettifyError(parsed.error));
+  const problems = parsed.error.issues.map((issue) =>
+    issue.code === "unrecognized_keys"
+      ? `there is no parameter ${issue.keys.join(", ")}`
+      : `${issue.path.join(".")} ${issue.message}`,
+  );
+  throw new HttpRefusal(400, "invalid_argument", problems.join("; "));
 }

@@ -40,16 +40,11 @@ export function* canonicalState(state: ShardState): Generator<string> {
   const items = [...state.items.values()].sort((left, right) => left.sequence - right.sequence);
   for (const item of items) yield line("item", itemFields(item));
   for (const record of recordsOf(state)) yield line("record", recordFields(record));
-  const requests = [...state.leaseRequests.values()].map(
-    ({ principal, requestId, digest, liveCount, items: granted }) =>
-      line("leaseRequest", {
-        principal,
-        requestId,
-        digest,
-        live: granted.filter((item) => item.lease?.request?.requestId === requestId).map((item) => item.itemId),
-        liveCount,
-      }),
-  );
+  const requests = [...state.leaseRequests.values()].map((request) => {
+    const { principal, requestId, digest, liveCount, items: granted } = request;
+    const live = granted.filter((item) => item.lease?.request === request).map((item) => item.itemId);
+    return line("leaseRequest", { principal, requestId, digest, live, liveCount });
+  });
   yield* requests.sort();
 }
 

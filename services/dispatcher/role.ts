@@ -17,7 +17,7 @@ import { createClock } from "../runtime/clock.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
 import { createIds } from "../runtime/ids.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
-import { lockFolder } from "./folder-lock.ts";
+import { ownFolder } from "./folder-owner.ts";
 import { Neighbours } from "./node/neighbours.ts";
 import { NODE_TIMES } from "./node/node-config.ts";
 import type { NodeStatus } from "./node/node-ports.ts";
@@ -96,7 +96,7 @@ class Dispatcher implements DispatcherRole {
 
   async start(): Promise<void> {
     const folder = prepareDataFolder(this.#settings.dataDir);
-    this.#lock = lockFolder(folder);
+    this.#lock = ownFolder(folder);
     const store = SqliteStore.open(join(folder, STORE_FILE));
     this.#store = store;
     checkFolder(store, this.#settings);

@@ -270,7 +270,7 @@ class Upload {
     this.#partBytes = 0;
     if (rest.length > 0) await this.#send(rest);
     await Promise.all(this.#inFlight);
-    if (this.#failure !== undefined) throw this.#failure;
+    this.#throwFailure();
   }
 
   readBack(): AsyncIterable<Uint8Array> {
@@ -323,8 +323,12 @@ class Upload {
     return text.padEnd(Math.ceil(text.length / 4) * 4, "=");
   }
 
-  async #send(piece: Uint8Array): Promise<void> {
+  #throwFailure(): void {
     if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async #send(piece: Uint8Array): Promise<void> {
+    this.#throwFailure();
     if (this.#pieces === 0) await this.#owner.ensure();
     this.#pieces += 1;
     this.#bytes += piece.length;
@@ -338,7 +342,7 @@ class Upload {
     );
     this.#inFlight.add(sent);
     if (this.#inFlight.size >= PIECES_IN_FLIGHT_MAX) await Promise.race(this.#inFlight);
-    if (this.#failure !== undefined) throw this.#failure;
+    this.#throwFailure();
   }
 }
 

@@ -166,7 +166,11 @@ function syncFindings(level: SyncLevel, reports: readonly SyncReport[]): readonl
   if (level === "ok") return [];
   const message = "whether the servers write to the disk before they acknowledge could not be found out";
   return [
-    warning("sync_interval_unknown", message, `${fix}; to have it checked, give --nats-monitor-url or a system account`),
+    warning(
+      "sync_interval_unknown",
+      message,
+      `${fix}; to have it checked, give --nats-monitor-url or a system account`,
+    ),
   ];
 }
 

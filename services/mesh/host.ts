@@ -14,7 +14,7 @@ import { EXIT_CODES, type ProcessRole } from "../runtime/lifecycle.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { MeshSettings } from "../runtime/process-settings.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
-import { HTTP_PORT_DEFAULT } from "../runtime/settings.ts";
+import { HTTP_PORT_DEFAULT, natsServers } from "../runtime/settings.ts";
 import { createSeederRole, type SeederRole } from "../seeder/role.ts";
 import { createWorkerRole, type WorkerRole } from "../worker/role.ts";
 import { startEmbeddedNats } from "./embedded-nats.ts";
@@ -149,7 +149,7 @@ export class MeshHost implements ProcessRole {
       const { reporter, settings } = part("dispatcher");
       created.push(
         createDispatcherRole(
-          { ...settings, natsUrl: natsUrl.split(","), dataDir: join(dataDir, "dispatcher") },
+          { ...settings, natsUrl: natsServers(natsUrl), dataDir: join(dataDir, "dispatcher") },
           { reporter },
         ),
       );

@@ -5,6 +5,7 @@ import { LeaseClient } from "../client/lease-client.ts";
 import { RefusedError } from "../client/refusal.ts";
 import { identityOf, partPeerId } from "../runtime/identity.ts";
 import { EXIT_CODES } from "../runtime/lifecycle.ts";
+import { natsServers } from "../runtime/settings.ts";
 import type { Mesh } from "./host.ts";
 import { createProgress } from "./progress.ts";
 
@@ -54,7 +55,7 @@ export async function runToEnd(mesh: Mesh, signal: AbortSignal): Promise<number>
   const clients = new Map<string, LeaseClient>();
   const peerId = partPeerId(mesh.settings.peerId, "run");
   for (const shard of mesh.settings.shards)
-    clients.set(shard, await LeaseClient.connect({ servers: mesh.natsUrl.split(","), shard, ...identityOf(peerId) }));
+    clients.set(shard, await LeaseClient.connect({ servers: natsServers(mesh.natsUrl), shard, ...identityOf(peerId) }));
   try {
     const counts = await asked(waitForItems(mesh, clients, signal));
     const elapsedMs = Math.round(performance.now() - mesh.startedAtMs);

@@ -26,7 +26,7 @@ import {
 } from "./snapshot-store.ts";
 import type { ThreadStart } from "./snapshot-worker.ts";
 
-/** Small texts are joined up to this before they cross: each crossing costs some microseconds. UTF-16 code units. */
+/** Small texts are joined up to this before they cross: large enough to cross rarely, small enough that a turn with several stays short. UTF-16 code units. */
 const HANDOVER_LENGTH = 64 * 1024;
 /** Texts of that size on their way to the worker, per snapshot, before `write` asks to wait. */
 const IN_FLIGHT_MAX = 8;

@@ -3,6 +3,7 @@
  * with where it was written and how to mend it; what comes out is complete and frozen.
  */
 import type { z } from "zod";
+import { ShardOptionsPatch } from "../../contracts/options.ts";
 import { ConfigError, type ConfigProblem } from "./config-error.ts";
 import { readConfigFile } from "./config-file.ts";
 import { type ParsedFlags, parseFlags } from "./flags.ts";
@@ -158,11 +159,17 @@ function problemOf(issue: Issue, layers: Layers): ConfigProblem {
   const wanted = `give ${expectation(name)}`;
   if (written === undefined) return { source: name, message: "is missing", fix: wanted };
   if (issue.code === "unrecognized_keys")
-    return { source, message: `has no option named ${issue.keys.join(", ")}`, fix: wanted };
+    return { source, message: `has no option named ${issue.keys.join(", ")}`, fix: guessOf(issue.keys) ?? wanted };
   if (inner.length > 0 && name === "shardOptions")
     return { source, message: `is refused (${issue.message})`, fix: "mend or remove it" };
   const why = issue.code === "custom" ? `${issue.message}; it ` : "";
   return { source, message: `${why}is ${shown(name, valueAt(written.value, inner))}`, fix: wanted };
+}
+
+/** The options of a shard are the only setting with names of its own. */
+function guessOf(keys: readonly string[]): string | undefined {
+  const guesses = keys.flatMap((key) => nearest(key, Object.keys(ShardOptionsPatch.shape)) ?? []);
+  return guesses.length === 0 ? undefined : `did you mean ${guesses.join(", ")}?`;
 }
 
 function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {

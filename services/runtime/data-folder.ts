@@ -1,6 +1,6 @@
 /** Makes sure at start that a data folder can be written, so that a wrong path is told at once and not at the first commit. */
-import { accessSync, constants, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { accessSync, constants, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { OperatingError } from "../../contracts/errors.ts";
 
 /**
@@ -10,7 +10,7 @@ import { OperatingError } from "../../contracts/errors.ts";
 export function prepareDataFolder(path: string): string {
   const folder = resolve(path);
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolders(folder);
     if (!statSync(folder).isDirectory()) throw new Error("it is a file");
     accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
     // Access bits say nothing about a read-only file system, a full disk, or root: only a write does.
@@ -20,6 +20,23 @@ export function prepareDataFolder(path: string): string {
     return folder;
   } catch (cause) {
     throw unusable(folder, cause);
+  }
+}
+
+/** Parent by parent: the recursive form of Node tries for ever where a folder can never be made, as below /proc. */
+function makeFolders(folder: string): void {
+  const missing: string[] = [];
+  for (let at = folder; !existsSync(at); at = dirname(at)) {
+    missing.unshift(at);
+    if (dirname(at) === at) break;
+  }
+  for (const path of missing) {
+    try {
+      mkdirSync(path);
+    } catch (error) {
+      // Another process may make the same one; whether it is a folder shows right after.
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
   }
 }
 

@@ -17,7 +17,7 @@ const PORT_MAX = 65_535;
 const ITEMS_MAX = 10_000_000;
 const STOP_TIMEOUT_MS_MAX = 600_000;
 const SEED_NAME = /^[a-z0-9]+(-[a-z0-9]+)*$/;
-const NATS_SERVER_URL = /^((nats|tls|ws|wss):\/\/)?([^\s/@]+@)?(\[[0-9a-f:]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?$/i;
+const NATS_SERVER_URL = /^((nats|tls|ws|wss):\/\/)?([^\s/@]+@)?(\[[0-9a-f:]+\]|[A-Za-z0-9._-]+)(:(?<port>\d{1,5}))?$/i;
 
 /** Roles of the mesh, in the order in which they start; they stop in the reverse order. */
 const ROLE_NAMES = ["dispatcher", "control-plane", "worker", "seeder"] as const;
@@ -40,6 +40,16 @@ function setting<Schema extends z.ZodType>(schema: Schema, meta: SettingMeta): S
   return schema;
 }
 
+function isNatsServer(url: string): boolean {
+  const match = NATS_SERVER_URL.exec(url);
+  if (match === null) return false;
+  const port = match.groups?.["port"];
+  return port === undefined || (Number(port) >= 1 && Number(port) <= PORT_MAX);
+}
+
+/** The servers that a `natsUrl` names. */
+export const natsServers = (natsUrl: string): string[] => natsUrl.split(",").map((url) => url.trim());
+
 const uniqueList = <Entry extends z.ZodType>(entry: Entry) =>
   z
     .array(entry)
@@ -49,9 +59,7 @@ const uniqueList = <Entry extends z.ZodType>(entry: Entry) =>
 
 const shared = {
   natsUrl: setting(
-    z.string().refine((text) => text.split(",").every((url) => NATS_SERVER_URL.test(url.trim())), {
-      error: "is no NATS address",
-    }),
+    z.string().refine((text) => natsServers(text).every(isNatsServer), { error: "is no NATS address" }),
     {
       description: "NATS servers, comma-separated. The mesh starts a server of its own when it is absent.",
       value: "URL",
@@ -109,7 +117,7 @@ const dispatcher = {
   syncInterval: setting(
     z
       .string()
-      .regex(/^(always|\d+(ms|s|m))$/)
+      .regex(/^(always|[1-9]\d{0,8}(ms|s|m))$/)
       .default("always"),
     {
       description:

@@ -8,6 +8,7 @@ import { LeaseClient } from "../client/lease-client.ts";
 import type { Refusal } from "../client/refusal.ts";
 import { identityOf } from "../runtime/identity.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
+import { natsServers } from "../runtime/settings.ts";
 import { mutations, shardOfTable } from "./mutations.ts";
 
 export interface SeederSettings {
@@ -76,7 +77,7 @@ class Seeder implements SeederRole {
       this.#itemIds.set(shard, []);
       this.#clients.set(
         shard,
-        await LeaseClient.connect({ servers: natsUrl.split(","), shard, ...identityOf(peerId) }),
+        await LeaseClient.connect({ servers: natsServers(natsUrl), shard, ...identityOf(peerId) }),
       );
     }
     // It rejects for a defect only, which then ends the process.

@@ -9,6 +9,7 @@ import { RefusedError } from "../client/refusal.ts";
 import { catalogFile, prepareDataFolder } from "../runtime/data-folder.ts";
 import { identityOf } from "../runtime/identity.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
+import { natsServers } from "../runtime/settings.ts";
 import { LAKEHOUSE_RESOURCE_TYPES, lakehouseHandler } from "./lakehouse.ts";
 
 export interface WorkerSettings {
@@ -76,7 +77,7 @@ class LakehouseWorker implements WorkerRole {
     const { natsUrl, shards, peerId, dataDir } = this.#settings;
     prepareDataFolder(dataDir);
     for (const shard of shards) {
-      const client = await LeaseClient.connect({ servers: natsUrl.split(","), shard, ...identityOf(peerId) });
+      const client = await LeaseClient.connect({ servers: natsServers(natsUrl), shard, ...identityOf(peerId) });
       this.#clients.push(client);
       const catalog = this.#openCatalog(shard, await this.#logIdOf(client));
       this.#stop.signal.throwIfAborted();

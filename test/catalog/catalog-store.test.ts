@@ -6,7 +6,9 @@ import {
   applyDeltaCommit,
   applyLakehouseMutation,
   bindCatalog,
+  catalogIdOf,
   catalogView,
+  checkCatalogLog,
   getTable,
   listTables,
   openCatalog,
@@ -156,6 +158,30 @@ test("a catalog belongs to the log that it was written from", () => {
   onTestFinished(() => again.close());
   expect(() => bindCatalog(again, "log1")).not.toThrow();
   expect(() => bindCatalog(again, "log2")).toThrow(/was written from log log1, not from log2.*--data-dir/);
+});
+
+test("a catalog has one id for ever, and a look at its log binds nothing", () => {
+  const file = join(temporaryFolder(), "catalog.sqlite");
+  const first = openCatalog(file);
+  const id = catalogIdOf(first);
+  checkCatalogLog(first, "log1");
+  first.close();
+  const again = openCatalog(file);
+  onTestFinished(() => again.close());
+  expect(id).not.toBe("");
+  expect(catalogIdOf(again)).toBe(id);
+  bindCatalog(again, "log2");
+  expect(() => checkCatalogLog(again, "log1")).toThrow(expect.objectContaining({ code: "catalog_log_differs" }));
+});
+
+test("a commit whose sizes cannot be added up exactly is refused, and nothing of it stays", () => {
+  const { commit, view } = memoryCatalog();
+  commit("t", 0, addLine("a", Number.MAX_SAFE_INTEGER));
+  expect(() => commit("t", 1, addLine("b", 1))).toThrow(
+    expect.objectContaining({ code: "delta_log_invalid", message: expect.stringMatching(/"t": version 1: the sizes/) }),
+  );
+  expect(view("t")).toMatchObject({ version: 0, activeFiles: 1, activeBytes: Number.MAX_SAFE_INTEGER });
+  expect(commit("t", 1, removeLine("a"), addLine("b", 1))).toBe("applied");
 });
 
 test("the mutations of the demo make, change and vacuum a table", () => {

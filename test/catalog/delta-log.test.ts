@@ -1,10 +1,10 @@
 /** What is read from Delta folders, and how broken ones are told: by table, file and line, the others done all the same. */
-import { mkdirSync, symlinkSync } from "node:fs";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { ITEM_BYTES_MAX } from "../../contracts/limits.ts";
 import { commitRequestId, readDeltaFolder, versionOfRequestId } from "../../services/catalog/delta-log.ts";
-import { addLine, commitFile, deltaFolder, writeCommit } from "./delta-folder.ts";
+import { addLine, commitFile, deltaFolder, removeLine, writeCommit } from "./delta-folder.ts";
 
 const GOOD = addLine("a", 1);
 
@@ -128,13 +128,40 @@ describe("a broken table is named, and the tables beside it are read", () => {
     const folder = deltaFolder({ good: [GOOD] });
     mkdirSync(join(folder, "bad/_delta_log", commitFile(0)), { recursive: true });
     mkdirSync(join(folder, "worse"));
-    symlinkSync("/no/such/folder", join(folder, "worse/_delta_log"));
+    writeFileSync(join(folder, "worse/_delta_log"), "");
     const { tables, failures } = readDeltaFolder(folder);
     expect(tables).toHaveLength(1);
     expect(failures.map((failure) => failure.message)).toEqual([
       expect.stringMatching(/"bad".*cannot read the file: it is not a file/),
-      expect.stringMatching(/"worse".*cannot read the log: ENOENT/),
+      expect.stringMatching(/"worse".*_delta_log: the log is not a folder/),
     ]);
+  });
+
+  test("a linked log and a linked commit, wherever they lead", () => {
+    const folder = deltaFolder({ good: [GOOD], half: [GOOD] });
+    const outside = deltaFolder({ secret: [GOOD] });
+    mkdirSync(join(folder, "linked"));
+    symlinkSync(join(outside, "secret/_delta_log"), join(folder, "linked/_delta_log"));
+    symlinkSync(join(outside, "secret/_delta_log", commitFile(0)), join(folder, "half/_delta_log", commitFile(1)));
+    const { tables, failures } = readDeltaFolder(folder);
+    expect(tables.map((table) => table.table)).toEqual(["good"]);
+    expect(failures.map((failure) => failure.message).sort()).toEqual([
+      expect.stringMatching(/"half".*0001\.json: it is a link, and links are not followed/),
+      expect.stringMatching(/"linked".*_delta_log: it is a link, and links are not followed/),
+    ]);
+  });
+
+  test("sizes that add up to more than an exact number, with the version", () => {
+    const half = Number.MAX_SAFE_INTEGER - 5;
+    const folder = deltaFolder({
+      bad: [addLine("a", half), addLine("b", 5), addLine("c", 1)],
+      good: [addLine("a", half), removeLine("a") + addLine("b", half), addLine("b", Number.MAX_SAFE_INTEGER)],
+    });
+    const { tables, failures } = readDeltaFolder(folder);
+    expect(tables.map((table) => table.table)).toEqual(["good"]);
+    expect(failures).toHaveLength(1);
+    expect(failures[0]).toMatchObject({ code: "delta_log_invalid", table: "bad" });
+    expect(failures[0]?.message).toMatch(/0002\.json: version 2: the sizes .* add up to more than 9007199254740991/);
   });
 
   test("a name longer than a resource id", () => {

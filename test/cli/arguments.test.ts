@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test, vi } from "vitest";
-import { addLine, deltaFolder, temporaryFolder } from "../catalog/delta-folder.ts";
+import { addLine, commitFile, deltaFolder, temporaryFolder, writeCommit } from "../catalog/delta-folder.ts";
 import { cli } from "./fake-terminal.ts";
 
 const NOWHERE = "nats://127.0.0.1:1";
@@ -24,8 +24,11 @@ describe("wrong usage ends with code 2 and says what is wrong", () => {
     ["stats --shard *", /--shard/],
     ["stats --principal a.b", /--principal <name>' argument 'a.b' is invalid/],
     ["stats --principal me--you", /--principal/],
-    ["stats --nats-url http://x", /must be the URL of a NATS server/],
-    ["stats --nats-url nats://", /must be the URL of a NATS server/],
+    ["stats --nats-url http://x", /must be nats:\/\/HOST:PORT, several with commas/],
+    ["stats --nats-url nats://", /must be nats:\/\/HOST:PORT/],
+    ["stats --nats-url nats://h:65536", /must be nats:\/\/HOST:PORT/],
+    ["stats --nats-url nats://h:0", /must be nats:\/\/HOST:PORT/],
+    ["stats --nats-url nats://h:1,,nats://h:2", /must be nats:\/\/HOST:PORT/],
     ["stats --timeout-ms 0", /must be a whole number from 1 to/],
     ["stats --timeout-ms 1e3", /must be a whole number/],
     ["stats --timeout-ms -5", /whole number/],
@@ -60,6 +63,13 @@ describe("wrong usage ends with code 2 and says what is wrong", () => {
     expect(notes).toContain("See: omnirelay ");
   });
 
+  test.each([
+    ["ingest", "delta", ""],
+    ["ingest", "delta", ".", "--data-dir", ""],
+  ])("%s %s %j %s %j: an empty path stands for no folder", async (...args) => {
+    expect(await cli(...args)).toMatchObject({ code: 2, notes: expect.stringContaining("must be the path of a folder") });
+  });
+
   test("an empty name", async () => {
     expect(await cli("enqueue", "--resource-type", "", "--resource-id", "r")).toMatchObject({ code: 2 });
   });
@@ -69,6 +79,35 @@ describe("wrong usage ends with code 2 and says what is wrong", () => {
     vi.stubEnv("OMNIRELAY_REGION", "A.B");
     expect(await cli("log", "verify")).toMatchObject({ code: 2, notes: expect.stringContaining("OMNIRELAY_REGION") });
   });
+});
+
+describe("the variables mean what they mean to the processes", () => {
+  test("a list of servers", async () => {
+    vi.stubEnv("OMNIRELAY_NATS_URL", " nats://127.0.0.1:1, nats://127.0.0.1:2");
+    expect(await cli("stats")).toMatchObject({
+      code: 1,
+      notes: expect.stringContaining("no NATS server answers at nats://127.0.0.1:1, nats://127.0.0.1:2"),
+    });
+  });
+
+  test("an empty one is not set", async () => {
+    vi.stubEnv("OMNIRELAY_NATS_URL", "");
+    vi.stubEnv("OMNIRELAY_REGION", "");
+    expect((await cli("log", "verify", "--nats-url", NOWHERE)).notes).toContain("no NATS server answers");
+    const folder = temporaryFolder();
+    // Without a server it would start its own: it gets as far as the tables.
+    expect((await cli("ingest", "delta", folder)).notes).toContain("has a _delta_log");
+  });
+});
+
+test("what a stranger wrote can neither move the cursor nor turn the text around", async () => {
+  const folder = deltaFolder({});
+  writeCommit(folder, "evil\u001b[2J\u202e\u0085x\u{e0041}", commitFile(0), "");
+  const { code, notes } = await cli("ingest", "delta", folder, "--data-dir", temporaryFolder(), "--nats-url", NOWHERE);
+  expect(code).toBe(1);
+  expect(notes).not.toMatch(/[\p{Cf}\u001b\u0085]/u);
+  const name = await cli("enqueue", "--file", "no\u001b[31m\u202esuch", "--nats-url", NOWHERE);
+  expect(name).toMatchObject({ code: 1, notes: expect.stringContaining("cannot read no\\u001b[31m\\u202esuch") });
 });
 
 describe("what cannot be done ends with code 1 and says why", () => {
@@ -101,6 +140,24 @@ describe("what cannot be done ends with code 1 and says why", () => {
       expect.stringMatching(/items\.jsonl, line 6: the name "__proto__" is not allowed/),
       "nothing was sent",
     ]);
+  });
+
+  test("a file that is not UTF-8: line and byte are named", async () => {
+    const file = join(temporaryFolder(), "items.jsonl");
+    const good = '{"resourceType":"t","resourceId":"ä"}\n';
+    writeFileSync(file, Buffer.concat([Buffer.from(`${good}${good}{"ä`), Buffer.of(0xe4), Buffer.from(`"\n${good}`)]));
+    expect(await cli("enqueue", "--file", file, "--nats-url", NOWHERE)).toMatchObject({
+      code: 1,
+      notes: expect.stringMatching(
+        /items\.jsonl, line 3: it is not UTF-8, from byte 5 of the line on\nnothing was sent$/,
+      ),
+    });
+  });
+
+  test("a field that is misspelt: the near one is named", async () => {
+    const file = join(temporaryFolder(), "items.jsonl");
+    writeFileSync(file, '{"resourceType":"t","resourceId":"1","patitionKey":"p"}\n');
+    expect((await cli("enqueue", "--file", file, "--nats-url", NOWHERE)).notes).toContain("did you mean partitionKey?");
   });
 
   test("an empty file", async () => {

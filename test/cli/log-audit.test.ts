@@ -8,7 +8,7 @@ import { ChainBuilder } from "./chain-builder.ts";
 function audit(messages: readonly LogMessage[], last: number = messages.at(-1)?.streamSequence ?? 0) {
   const log = new LogAudit("local", "default");
   for (const message of messages) if (!log.take(message)) break;
-  log.end(last);
+  log.end({ first: 1, last });
   return log.report();
 }
 
@@ -122,7 +122,7 @@ test("from a later message on only the chain is checked, and the first frame is 
   const later = (broken: readonly LogMessage[]) => {
     const log = new LogAudit("local", "default", 3);
     for (const message of broken.slice(2)) if (!log.take(message)) break;
-    log.end(broken.length);
+    log.end({ first: 1, last: broken.length });
     return log.report();
   };
   expect(later(messages)).toMatchObject({

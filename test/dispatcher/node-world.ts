@@ -10,6 +10,7 @@ import { LogReader } from "../../services/core/log-reader.ts";
 import { createState, type ShardState } from "../../services/core/state.ts";
 import { NODE_TIMES, type NodeConfig } from "../../services/dispatcher/node/node-config.ts";
 import { ShardNode } from "../../services/dispatcher/node/shard-node.ts";
+import type { Snapshots } from "../../services/dispatcher/node/snapshooter.ts";
 import { chainOf, encodeFrame } from "../../services/runtime/frame-codec.ts";
 import { FakeClock } from "../../services/testing/fake-clock.ts";
 import { MemoryKv, MemoryStore } from "../../services/testing/memory-kv.ts";
@@ -85,7 +86,12 @@ export class NodeWorld {
     return { id: (draw) => `${draw}${next()}`, random: () => (next() * 0.618) % 1 };
   }
 
-  addNode(peerId: string, changes: Partial<NodeConfig> = {}, store = new MemoryStore()): NodeUnit {
+  addNode(
+    peerId: string,
+    changes: Partial<NodeConfig> = {},
+    store = new MemoryStore(),
+    snapshots?: Snapshots,
+  ): NodeUnit {
     const log = new MemoryLog({ clock: this.clock, stream: this.stream });
     const rpc = new MemoryNet(this.wire, this.clock);
     const gossip = new MemoryNet(this.wire, this.clock);
@@ -104,6 +110,7 @@ export class NodeWorld {
       rpc,
       gossip,
       store,
+      snapshots,
       precedence: { isFirst: () => true, gone: () => {} },
       reporter,
     });

@@ -1,8 +1,8 @@
 /** Checks what a worker does with an item: applies it once under its token, and ends for good what nobody could ever apply. */
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { commitRequestId, listTables, openCatalog } from "../../services/catalog/mod.ts";
+import { listTables, openCatalog } from "../../services/catalog/mod.ts";
 import { FatalItemError, type HandlerContext, type Lease } from "../../services/client/mod.ts";
-import { lakehouseHandler } from "../../services/worker/lakehouse.ts";
+import { LAKEHOUSE_RESOURCE_TYPES, lakehouseHandler } from "../../services/worker/lakehouse.ts";
 
 const CONTEXT = { signal: new AbortController().signal } as HandlerContext;
 let catalog: ReturnType<typeof openCatalog>;
@@ -17,13 +17,12 @@ interface Wanted {
   readonly resourceType?: string;
   readonly resourceId?: string;
   readonly body?: string;
-  readonly requestId?: string;
 }
 
 function lease(wanted: Wanted): Lease {
-  const { itemId = "1", token = 10, resourceType = "lakehouse.table", resourceId = "a.b.c", requestId } = wanted;
+  const { itemId = "1", token = 10, resourceType = "lakehouse.table", resourceId = "a.b.c" } = wanted;
   const body = wanted.body ?? JSON.stringify({ kind: "CommitSnapshot", table: "a.b.c", files: 2, bytes: 100 });
-  const item = { resourceType, resourceId, body, payloadEncoding: "application/json", attributes: {}, requestId };
+  const item = { resourceType, resourceId, body, payloadEncoding: "application/json", attributes: {} };
   return { itemId, token, fenceKey: `partition:${resourceId}`, attempt: 1, item } as unknown as Lease;
 }
 
@@ -42,12 +41,17 @@ test("a lease that was overtaken writes nothing", async () => {
   expect(versions()).toEqual([["a.b.c", 1]]);
 });
 
-test("commits of Delta tables are applied too, in the version that their request id names", async () => {
-  const commit = '{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}\n{"add":{"path":"x","size":5}}\n';
-  const requestId = commitRequestId("t", 0);
-  const wanted = { resourceType: "delta.table", resourceId: "t", body: commit, requestId };
-  expect(await handle(wanted)).toBe('{"outcome":"applied"}');
-  expect(versions()).toEqual([["t", 0]]);
+test("a worker leases items of the demo only: commits of Delta tables belong to the run that ingests them", () => {
+  expect(LAKEHOUSE_RESOURCE_TYPES).toEqual(["lakehouse.table"]);
+});
+
+test("a table whose bytes would exceed an exact number is a failure for good", async () => {
+  const snapshot = (bytes: number) => JSON.stringify({ kind: "CommitSnapshot", table: "a.b.c", files: 1, bytes });
+  await handle({ body: snapshot(Number.MAX_SAFE_INTEGER) });
+  const failure = await handle({ itemId: "2", body: snapshot(1) }).catch((error: unknown) => error);
+  expect(failure).toBeInstanceOf(FatalItemError);
+  expect(failure).toMatchObject({ code: "sum_too_large" });
+  expect(versions()).toEqual([["a.b.c", 1]]);
 });
 
 test.each([
@@ -56,18 +60,13 @@ test.each([
   ["an unknown field", { body: '{"kind":"Vacuum","table":"a.b.c","keep":1,"x":1}' }, "body_invalid"],
   ["another table than its resource", { resourceId: "a.b.d" }, "body_invalid"],
   ["a type of somebody else", { resourceType: "workflow.step" }, "resource_type_unknown"],
-  ["a Delta commit without its version", { resourceType: "delta.table", body: "{}" }, "body_invalid"],
-  [
-    "a Delta commit that is none",
-    { resourceType: "delta.table", resourceId: "t", body: "{", requestId: "t@0" },
-    undefined,
-  ],
+  ["a Delta commit", { resourceType: "delta.table", resourceId: "t", body: "{}" }, "resource_type_unknown"],
 ])("an item with %s is a failure for good and changes nothing", async (_what, wanted, code) => {
   const failure = await handle(wanted).then(
     () => undefined,
     (error: unknown) => error,
   );
   expect(failure).toBeInstanceOf(FatalItemError);
-  if (code !== undefined) expect(failure).toMatchObject({ code });
+  expect(failure).toMatchObject({ code });
   expect(versions()).toEqual([]);
 });

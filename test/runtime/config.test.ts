@@ -130,10 +130,14 @@ describe("problems", () => {
     ["--http-port", "-1", "is -1"],
     ["--replicas", "2", "is 2"],
     ["--nats-url", "http://x", "is no NATS address"],
+    ["--nats-url", "nats://h:65536", "is no NATS address"],
+    ["--nats-url", "nats://h:4222,nats://h:0", "is no NATS address"],
     ["--peer-id", "a.b", 'is "a.b"'],
     ["--shards", "a,,b", 'is ""'],
     ["--shards", "a,a", "names something twice"],
     ["--sync-interval", "soon", 'is "soon"'],
+    ["--sync-interval", "0s", 'is "0s"'],
+    ["--sync-interval", "00ms", 'is "00ms"'],
     ["--log-level", "loud", 'is "loud"'],
     ["--roles", "dispatcher,worke", 'is "worke"'],
   ])("refuses %s %s", (flag, value, words) => {
@@ -184,6 +188,22 @@ describe("problems", () => {
     expect(problemsOf(() => control(["--config", join(folder, "none.toml")]))[0]).toContain(
       "none.toml cannot be read: ENOENT",
     );
+  });
+
+  test.each([
+    ["nats_url", "natsUrl"],
+    ["nats-url", "natsUrl"],
+    ["NATSURL", "natsUrl"],
+    ["shard", "shards"],
+  ])("a key %s of a file is taken for %s", (key, name) => {
+    const found = problemsOf(() => control(["--config", file("near.json", JSON.stringify({ [key]: "x" }))]));
+    expect(found.join("\n")).toContain(`${key} is no setting: did you mean ${name}?`);
+  });
+
+  test("an option of a new shard that is misspelt is told with the near one", () => {
+    const table = file("near.toml", "[shardOptions]\nmaxAttempt = 3\n");
+    const found = problemsOf(() => loadSettings(DISPATCHER_SETTINGS, { args: ["--config", table], env: {} }));
+    expect(found.join("\n")).toContain("has no option named maxAttempt: did you mean maxAttempts?");
   });
 
   test("options of a new shard are checked by the contract's own schema", () => {

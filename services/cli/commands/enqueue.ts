@@ -13,7 +13,7 @@ import { enqueueInOrder } from "../enqueue-in-order.ts";
 import { readItems } from "../json-lines.ts";
 import type { Done } from "../program.ts";
 import { type AskOptions, withClient } from "../shard-client.ts";
-import type { Terminal } from "../terminal.ts";
+import { safeText, type Terminal } from "../terminal.ts";
 
 type ItemOptions = Partial<EnqueueItem> & { readonly attribute?: Readonly<Record<string, string>> };
 type EnqueueOptions = AskOptions & ItemOptions & { readonly file?: string };
@@ -133,7 +133,7 @@ function printResults(results: readonly EntryResult<Enqueued>[], json: boolean, 
   for (const [index, result] of results.entries()) {
     if (result.kind === "ok" || named === REFUSALS_NAMED_MAX) continue;
     named += 1;
-    terminal.note(`omnirelay: item ${index + 1}: ${result.error.code}: ${result.error.message}`);
+    terminal.note(`omnirelay: item ${index + 1}: ${safeText(`${result.error.code}: ${result.error.message}`)}`);
   }
   if (refused > named) terminal.note(`omnirelay: and ${refused - named} more`);
   return refused === 0 ? EXIT_CODES.ok : EXIT_CODES.failed;

@@ -5,7 +5,7 @@ import { EXIT_CODES } from "../../runtime/lifecycle.ts";
 import { askCommand, parsedBy } from "../arguments.ts";
 import type { Done } from "../program.ts";
 import { type AskOptions, withClient } from "../shard-client.ts";
-import type { Terminal } from "../terminal.ts";
+import { safeText, type Terminal } from "../terminal.ts";
 
 export function getCommand(terminal: Terminal, done: Done): Command {
   return askCommand("get", "one record a line")
@@ -23,7 +23,9 @@ export function getCommand(terminal: Terminal, done: Done): Command {
           const [result] = await client.getMany([itemId]);
           if (result?.kind === "ok") terminal.out(JSON.stringify(result.value, null, options.json ? 0 : 2));
           else {
-            terminal.note(`omnirelay: item ${JSON.stringify(itemId)}: ${result?.error.message ?? "no answer"}`);
+            terminal.note(
+              `omnirelay: item ${JSON.stringify(itemId)}: ${safeText(result?.error.message ?? "no answer")}`,
+            );
             code = EXIT_CODES.failed;
           }
         }

@@ -1,11 +1,15 @@
 /** `omnirelay ingest delta`: real Delta Lake commits through the mesh into a catalog. */
 import { constants } from "node:os";
 import { join } from "node:path";
+import type { NatsConnection } from "@nats-io/transport-node";
 import { Command, Option } from "commander";
 import { OperatingError } from "../../../contracts/errors.ts";
+import type { ReplyOf } from "../../../contracts/replies.ts";
 import {
   bindCatalog,
+  catalogIdOf,
   catalogView,
+  checkCatalogLog,
   type DeltaFolder,
   openCatalog,
   readDeltaFolder,
@@ -13,13 +17,25 @@ import {
   withinItemLimit,
 } from "../../catalog/mod.ts";
 import { LeaseClient } from "../../client/lease-client.ts";
+import { connectNats } from "../../jetstream/connect.ts";
 import type { FencedStore } from "../../persistence/mod.ts";
 import { prepareDataFolder } from "../../runtime/data-folder.ts";
 import { createIds } from "../../runtime/ids.ts";
 import { EXIT_CODES } from "../../runtime/lifecycle.ts";
-import { integer, jsonOption, natsUrlOption, principalOption, regionOption, shardOption } from "../arguments.ts";
+import { natsServers } from "../../runtime/settings.ts";
+import {
+  folderPath,
+  integer,
+  jsonOption,
+  natsUrlOption,
+  principalOption,
+  regionOption,
+  shardOption,
+} from "../arguments.ts";
+import { claimCatalog } from "../catalog-claim.ts";
 import { DeltaIngest, type IngestOutcome } from "../delta-ingest.ts";
 import { LocalMesh } from "../local-mesh.ts";
+import { logBounds } from "../log-bounds.ts";
 import type { Done } from "../program.ts";
 import { ProgressBar } from "../progress-bar.ts";
 import { aligned, safeText, type Terminal } from "../terminal.ts";
@@ -48,7 +64,8 @@ const EXAMPLES = `
 Every folder below <dir> that has a _delta_log is a table, named by its path; links are not followed. Each commit becomes one item of type
 delta.table with the request id <table>@<version>, in the partition of its table: commits of a table are applied in version order, never
 two at once, each once; tables run side by side. They go into <data-dir>/catalog.sqlite under the fencing token of their lease.
-Whatever is killed on the way: run it again with the same data folder, and it goes on.
+Whatever is killed on the way: run it again with the same data folder, and it goes on. A shard's commits go into one catalog: the first
+run registers its own, and one with another data folder is refused.
 
 A table whose log is broken is named and left out; the others are done, and the exit code is 1. A commit may have as many bytes as an item
 body of the shard (option itemBytesMax, 64 KiB by default; npm start -- --shard-options itemBytesMax=524288).
@@ -62,15 +79,15 @@ Examples:
 export function ingestCommand(terminal: Terminal, done: Done): Command {
   const delta = new Command("delta")
     .description("Ingest the commits of Delta Lake tables and print the catalog that they add up to.")
-    .argument("<dir>", "folder with Delta tables")
+    .argument("<dir>", "folder with Delta tables", folderPath)
     .addOption(natsUrlOption())
     .addOption(regionOption())
     .addOption(shardOption())
     .addOption(principalOption("ingest"))
     .addOption(
-      new Option("--data-dir <folder>", "where the catalog is kept, and the log without --nats-url").default(
-        DATA_DIR_DEFAULT,
-      ),
+      new Option("--data-dir <folder>", "where the catalog is kept, and the log without --nats-url")
+        .default(DATA_DIR_DEFAULT)
+        .argParser(folderPath),
     )
     .addOption(
       new Option("--workers <count>", "commits applied at once")
@@ -117,23 +134,18 @@ async function ingestInto(
   terminal: Terminal,
 ): Promise<number> {
   const { natsUrl, shard, principal, workers, waitMs, signal, json } = options;
-  const store = openCatalog(catalogFile);
   const peerName = createIds().id("peer");
-  const client = await LeaseClient.connect({
-    servers: natsUrl,
-    shard,
-    principal,
-    peerName,
-    timeoutMs: waitMs,
-    attemptTimeoutMs: ATTEMPT_TIMEOUT_MS,
-  });
+  const connection = await connectNats({ servers: natsServers(natsUrl), name: `omnirelay ${principal}--${peerName}` });
+  const limits = { timeoutMs: waitMs, attemptTimeoutMs: ATTEMPT_TIMEOUT_MS };
+  const client = await LeaseClient.connect({ connection, shard, principal, peerName, ...limits });
+  const store = openCatalog(catalogFile);
   const bar = new ProgressBar(terminal.isInteractive && !json);
   try {
     const stats = await client.stats({ consistent: true, signal });
-    bindCatalog(store, stats.logId);
+    await bindBothWays(connection, store, stats);
     const itemBytesMax = Number(stats.options["itemBytesMax"]);
     const folder = withinItemLimit(read, itemBytesMax);
-    for (const failure of folder.failures) terminal.note(`omnirelay: ${failure.message}`);
+    for (const failure of folder.failures) terminal.note(`omnirelay: ${safeText(failure.message)}`);
     const haltsOnDeadLetter = stats.options["onDeadLetter"] === "halt";
     const run = new DeltaIngest(client, store, {
       workers,
@@ -149,8 +161,25 @@ async function ingestInto(
   } finally {
     bar.close();
     await client.close();
+    await connection.close();
     store.close();
   }
+}
+
+/**
+ * The catalog to the log, whose tokens guard it, and the log to the catalog, before anything is sent or leased: two runs with two
+ * catalogs would each lease some of a table's commits, and neither could go on. A catalog of another log must not take this one's place.
+ */
+async function bindBothWays(
+  connection: NatsConnection,
+  store: FencedStore,
+  { region, shard, logId }: ReplyOf<"stats">,
+): Promise<void> {
+  checkCatalogLog(store, logId);
+  const { replicas } = await logBounds(connection, { region, shard });
+  const claim = { region, shard, logId, replicas, catalogId: catalogIdOf(store), catalogFile: store.database.name };
+  await claimCatalog(connection, claim);
+  bindCatalog(store, logId);
 }
 
 function print(
@@ -174,7 +203,7 @@ function print(
       terminal.out(line);
     terminal.out(`${tables.length} tables; ${items} items, ${completed} completed, ${duplicates} of them known before`);
   }
-  for (const problem of outcome.problems) terminal.note(`omnirelay: ${problem}`);
+  for (const problem of outcome.problems) terminal.note(`omnirelay: ${safeText(problem)}`);
   if (missing.length > 0 && outcome.problems.length === 0)
     terminal.note(
       `omnirelay: ${missing.length} tables, such as ${JSON.stringify(missing[0]?.table)}, were completed before, but into another catalog than this one: use the data folder of that run`,

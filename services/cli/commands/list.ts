@@ -44,12 +44,18 @@ export function listCommand(terminal: Terminal, done: Done): Command {
 
 async function printPages(client: LeaseClient, options: ListOptions, terminal: Terminal): Promise<void> {
   const { status, resourceType, resourceId, partitionKey, limit } = options;
+  const filter = { status, resourceType, resourceId, partitionKey };
   let { cursor } = options;
   do {
-    const page = await client.list({ status, resourceType, resourceId, partitionKey, limit, cursor });
-    if (options.json) for (const item of page.items) terminal.out(JSON.stringify(item));
-    else for (const line of aligned(page.items.map(rowOf))) terminal.out(line);
-    cursor = page.cursor;
+    const items: ItemRecord[] = [];
+    // The shard ends a page also when it has looked at many items: behind a filter one may be short, or empty, and not the last.
+    do {
+      const page = await client.list({ ...filter, limit: limit - items.length, cursor });
+      items.push(...page.items);
+      cursor = page.cursor;
+    } while (items.length < limit && cursor !== undefined);
+    if (options.json) for (const item of items) terminal.out(JSON.stringify(item));
+    else for (const line of aligned(items.map(rowOf))) terminal.out(line);
   } while (options.all && cursor !== undefined);
   if (cursor !== undefined) terminal.note(`there may be more: --cursor ${cursor}, or --all`);
 }

@@ -4,11 +4,12 @@ import { Command, Option } from "commander";
 import { connectNats } from "../../jetstream/connect.ts";
 import { readLogMessages } from "../../jetstream/read-log.ts";
 import { EXIT_CODES } from "../../runtime/lifecycle.ts";
-import { NATS_URL_DEFAULT } from "../../runtime/settings.ts";
+import { NATS_URL_DEFAULT, natsServers } from "../../runtime/settings.ts";
 import { integer, jsonOption, natsUrlOption, regionOption, shardOption } from "../arguments.ts";
 import { type AuditReport, LogAudit } from "../log-audit.ts";
 import { logBounds } from "../log-bounds.ts";
 import { jsonOf, linesOf } from "../log-lines.ts";
+import { LogMarker } from "../log-marker.ts";
 import type { Done } from "../program.ts";
 import { aligned, safeText, type Terminal, timeText } from "../terminal.ts";
 
@@ -24,6 +25,9 @@ type VerifyOptions = LogOptions & { readonly from: number };
 const LINES_DEFAULT = 10;
 const SEQUENCE_MAX = Number.MAX_SAFE_INTEGER;
 const TAIL_EXAMPLES = `
+A message that is no frame of this log, or a copy of an older one, is marked void. Where the chain stands before the first line is learned
+from the messages before it; the proof for the whole log is log verify.
+
 Examples:
   omnirelay log tail -n 100
   omnirelay log tail --follow --json | jq -c '.frame.events[]'`;
@@ -62,18 +66,30 @@ function tailCommand(terminal: Terminal, done: Done): Command {
     .option("-f, --follow", "go on until interrupted", false)
     .addHelpText("after", TAIL_EXAMPLES)
     .action(async (options: TailOptions) => {
-      await withConnection(options, async (connection) => {
-        const bounds = await logBounds(connection, options);
-        const from = Math.max(bounds.first, bounds.last - options.lines + 1);
-        if (!options.follow && from > bounds.last) return;
-        const to = options.follow ? SEQUENCE_MAX : bounds.last;
-        for await (const message of readLogMessages(connection, { ...options, from, to, live: options.follow })) {
-          if (options.json) terminal.out(jsonOf(message));
-          else for (const line of linesOf(message)) terminal.out(line);
-        }
-      });
-      done(EXIT_CODES.ok);
+      const brokenAt = await withConnection(options, (connection) => tail(connection, options, terminal));
+      if (brokenAt !== undefined)
+        terminal.note(`omnirelay: the log is not whole at stream sequence ${brokenAt}; see: omnirelay log verify`);
+      done(brokenAt === undefined ? EXIT_CODES.ok : EXIT_CODES.failed);
     });
+}
+
+/** Returns the first stream sequence that does not belong to the chain, if there is one. */
+async function tail(connection: NatsConnection, options: TailOptions, terminal: Terminal): Promise<number | undefined> {
+  const { region, shard, lines, follow, json } = options;
+  const { first, last } = await logBounds(connection, { region, shard });
+  const from = Math.max(first, last - lines + 1);
+  if (!follow && from > last) return undefined;
+  const read = (start: number, end: number) => readLogMessages(connection, { region, shard, from: start, to: end });
+  const marker = await LogMarker.before({ region, shard, first, read }, from);
+  const request = { region, shard, from, to: follow ? SEQUENCE_MAX : last, live: follow };
+  let brokenAt: number | undefined;
+  for await (const message of readLogMessages(connection, request)) {
+    const verdict = await marker.mark(message);
+    if (verdict.kind === "halt") brokenAt ??= message.streamSequence;
+    if (json) terminal.out(jsonOf(message, verdict));
+    else for (const line of linesOf(message, verdict)) terminal.out(line);
+  }
+  return brokenAt;
 }
 
 function verifyCommand(terminal: Terminal, done: Done): Command {
@@ -88,30 +104,42 @@ function verifyCommand(terminal: Terminal, done: Done): Command {
         .argParser(integer(1, SEQUENCE_MAX)),
     )
     .addHelpText("after", VERIFY_EXAMPLES)
-    .action(async (options: VerifyOptions) => {
-      const report = await withConnection(options, (connection) => verify(connection, options));
+    .action(async (options: VerifyOptions, command: Command) => {
+      const report = await withConnection(options, (connection) => verify(connection, options, command));
       if (options.json) terminal.out(JSON.stringify(report));
       else for (const line of reportLines(report)) terminal.out(line);
       if (report.problem !== undefined)
         terminal.note(
-          `omnirelay: the log of ${report.region}/${report.shard} is not whole, at stream sequence ${report.problem.streamSequence}: ${report.problem.code}: ${report.problem.message}`,
+          `omnirelay: the log of ${report.region}/${report.shard} is not whole, at stream sequence ${report.problem.streamSequence}: ${report.problem.code}: ${safeText(report.problem.message)}${trimmed(report, options)}`,
         );
       done(report.ok ? EXIT_CODES.ok : EXIT_CODES.failed);
     });
 }
 
-async function verify(connection: NatsConnection, { region, shard, from }: VerifyOptions): Promise<AuditReport> {
-  const { last } = await logBounds(connection, { region, shard });
+/** A beginning that is gone is most often trimmed on purpose: then what is left can be checked. */
+function trimmed({ stream: { first, last } }: AuditReport, { from }: VerifyOptions): string {
+  if (first <= from) return "";
+  return `; the stream holds ${first > last ? "no message any more" : `${first} to ${last}`}${first > last ? "" : `: --from ${first} checks what is left`}`;
+}
+
+async function verify(
+  connection: NatsConnection,
+  { region, shard, from }: VerifyOptions,
+  command: Command,
+): Promise<AuditReport> {
+  const { first, last } = await logBounds(connection, { region, shard });
+  if (from > Math.max(1, last))
+    return command.error(`error: --from ${from} is beyond the end: the stream holds ${first} to ${last}`);
   const audit = new LogAudit(region, shard, from);
   if (last >= from)
     for await (const message of readLogMessages(connection, { region, shard, from, to: last }))
       if (!audit.take(message)) break;
-  audit.end(last);
+  audit.end({ first, last });
   return audit.report();
 }
 
 async function withConnection<T>({ natsUrl }: LogOptions, use: (connection: NatsConnection) => Promise<T>): Promise<T> {
-  const connection = await connectNats({ servers: natsUrl, name: "omnirelay log" });
+  const connection = await connectNats({ servers: natsServers(natsUrl), name: "omnirelay log" });
   try {
     return await use(connection);
   } finally {
@@ -125,6 +153,7 @@ function reportLines(report: AuditReport): readonly string[] {
   return [
     ...aligned([
       ["log", `${report.logId || "unknown"} of ${report.region}/${report.shard}: ${ok ? "whole" : "NOT WHOLE"}`],
+      ["stream", `holds stream sequences ${report.stream.first} to ${report.stream.last}`],
       ["messages", `${report.messages}: ${report.frames} frames (${report.emptyFrames} empty), ${voids.count} void`],
       [
         "events",
@@ -145,6 +174,8 @@ function reportLines(report: AuditReport): readonly string[] {
       ["head", `stream sequence ${head.streamSequence}, sequence ${head.sequence}, ${timeText(head.at)}`],
       ["chain", head.chain],
     ]),
-    ...voids.first.map(({ streamSequence, reason }) => `void message at stream sequence ${streamSequence}: ${reason}`),
+    ...voids.first.map(
+      ({ streamSequence, reason }) => `void message at stream sequence ${streamSequence}: ${safeText(reason)}`,
+    ),
   ];
 }

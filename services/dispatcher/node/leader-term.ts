@@ -291,6 +291,8 @@ export class LeaderTerm {
     this.#openAnswers = [];
     this.#isOpenForced = false;
     this.#flight = flight;
+    const { term, first, at, count } = sealed.frame;
+    this.#options.snapshooter?.framed(state, { chain: sealed.chain, term, first, nextSequence: first + count, at });
     appender.append(sealed.payload, sealed.chain, (result) => {
       if (!this.#isOver) this.#resolved(flight, result);
     });
@@ -308,6 +310,7 @@ export class LeaderTerm {
     }
     const { state, reader, clock } = this.#options;
     reader.advance(flight.sealed.frame, flight.sealed.chain);
+    this.#options.snapshooter?.stored(flight.sealed.chain, this.#options.appender.lastSequence);
     state.at = Math.max(state.at, flight.sealed.frame.at);
     this.#lastAckMs = clock.monotonicMs();
     this.#options.proof.acknowledged();

@@ -17,6 +17,8 @@ export interface NodeConfig {
   readonly ackTimeoutMs: number;
   /** How far apart two sightings of a lost tail, a hole or a missing stream must be before the node halts. */
   readonly confirmMs: number;
+  /** Events between two snapshots. */
+  readonly snapshotEvents: number;
 }
 
 export const NODE_TIMES = {
@@ -26,4 +28,5 @@ export const NODE_TIMES = {
   suspectJitterMs: 500,
   ackTimeoutMs: 2_000,
   confirmMs: 10_000,
+  snapshotEvents: 100_000,
 } as const;

@@ -2,6 +2,7 @@
 import type { Clock, Ids, Kv, Log, Net, Reporter, Store } from "../../../contracts/ports.ts";
 import type { Halt } from "../../core/log-reader.ts";
 import type { Precedence } from "./patience.ts";
+import type { Snapshots } from "./snapshooter.ts";
 
 export interface NodePorts {
   readonly clock: Clock;
@@ -14,6 +15,8 @@ export interface NodePorts {
   /** Carries beats and pings. */
   readonly gossip: Net;
   readonly store: Store;
+  /** Where snapshots go; absent: none are taken and every start folds the whole log. */
+  readonly snapshots?: Snapshots | undefined;
   readonly precedence: Precedence;
   readonly reporter: Reporter;
 }

@@ -4,10 +4,11 @@ import { OperatingError } from "../../../contracts/errors.ts";
 import type { Frame } from "../../../contracts/frame.ts";
 import type { Clock, Closable, Log, LogMessage, Reporter, TimerHandle } from "../../../contracts/ports.ts";
 import { applyFrame } from "../../core/apply.ts";
-import { type Halt, type HaltCode, LogReader } from "../../core/log-reader.ts";
+import { type ChainTip, type Halt, type HaltCode, LogReader } from "../../core/log-reader.ts";
 import { createState, type ShardState } from "../../core/state.ts";
 import { chainOf } from "../../runtime/frame-codec.ts";
 import type { NodeConfig } from "./node-config.ts";
+import type { Restored, Snapshots } from "./snapshooter.ts";
 
 /** Errors of `apply` that are the log's fault, or an older release's. */
 const HALTS: Readonly<Record<string, HaltCode>> = {
@@ -27,6 +28,8 @@ export interface ReplicaOptions {
   /** After each frame that was applied. */
   readonly onFrame: (frame: Frame) => void;
   readonly onHalt: (halt: Halt) => void;
+  /** Where states are loaded from; absent: every state is folded from the log's beginning. */
+  readonly snapshots?: Snapshots | undefined;
 }
 
 /**
@@ -68,6 +71,32 @@ export class Replica {
     });
   }
 
+  /** Builds the state anew, from the newest good snapshot of this log or from its beginning, and follows from there. */
+  rebuild(loaded: () => void): void {
+    this.#reset();
+    const { snapshots, log, config, reporter } = this.#options;
+    const follow = (): void => {
+      this.open();
+      loaded();
+    };
+    if (snapshots === undefined) {
+      follow();
+      return;
+    }
+    snapshots.load((restored) => {
+      if (restored === undefined) {
+        follow();
+        return;
+      }
+      // A snapshot of a log with the same id but another past must never be followed on.
+      log.read(restored.streamSequence, config.ackTimeoutMs, (outcome) => {
+        if (outcome.kind === "found" && chainOf(outcome.message.payload) === restored.tip.chain) this.#adopt(restored);
+        else reporter.error("snapshot_off_the_log", { streamSequence: restored.streamSequence, outcome: outcome.kind });
+        follow();
+      });
+    });
+  }
+
   close(): void {
     this.#subscription?.close();
     this.#subscription = undefined;
@@ -88,9 +117,9 @@ export class Replica {
     }
   }
 
-  /** Forgets everything, to build the state again from the log. */
-  reset(): void {
+  #reset(): void {
     this.close();
+    this.state.cut?.cancel();
     this.state = createState();
     this.reader = this.#newReader();
     this.streamSequence = 0;
@@ -98,9 +127,16 @@ export class Replica {
     this.#hole = undefined;
   }
 
-  #newReader(): LogReader {
+  #adopt({ state, tip, streamSequence }: Restored): void {
+    this.state = state;
+    this.reader = this.#newReader(tip);
+    this.streamSequence = streamSequence;
+    this.#options.reporter.info("snapshot_loaded", { sequence: state.sequence, streamSequence });
+  }
+
+  #newReader(tip?: ChainTip): LogReader {
     const { region, shard, logId } = this.#options.config;
-    return new LogReader({ region, shard, logId, hashOf: chainOf });
+    return new LogReader({ region, shard, logId, hashOf: chainOf, ...(tip === undefined ? {} : { tip }) });
   }
 
   #message(message: LogMessage): void {

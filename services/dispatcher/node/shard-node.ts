@@ -1,7 +1,7 @@
 /** One dispatcher's part in one shard: follows the log, campaigns when nobody leads, leads while its frames are accepted. */
 import assert from "node:assert/strict";
 import type { Frame } from "../../../contracts/frame.ts";
-import type { Closable, InfoOutcome, LogInfo, TimerHandle } from "../../../contracts/ports.ts";
+import type { Closable, LogInfo, TimerHandle } from "../../../contracts/ports.ts";
 import { beatSubject, registryKey } from "../../../contracts/subjects.ts";
 import { applyFrame } from "../../core/apply.ts";
 import type { Halt } from "../../core/log-reader.ts";
@@ -11,6 +11,7 @@ import { Identity } from "./identity.ts";
 import { LeaderTerm } from "./leader-term.ts";
 import type { TermEnd } from "./leader-term-options.ts";
 import { LogTime } from "./log-time.ts";
+import { LogWatch } from "./log-watch.ts";
 import type { NodeConfig } from "./node-config.ts";
 import type { NodeMode, NodePorts, NodeStatus } from "./node-ports.ts";
 import { campaignFrame, type SealedFrame } from "./open-frame.ts";
@@ -18,9 +19,8 @@ import { Patience } from "./patience.ts";
 import { Proof } from "./proof.ts";
 import { Replica } from "./replica.ts";
 import { RpcEndpoint } from "./rpc-endpoint.ts";
+import { Snapshooter } from "./snapshooter.ts";
 
-/** How often the stream is looked at: its clock, and whether it is whole. ms. */
-const LOG_CHECK_MS = 10_000;
 const SHOWN_SAVE_MS = 10_000;
 /** Beats of a term that the log does not show yet make a leader confirm its own, at most so often. ms. */
 const CONFIRM_MS = 1_000;
@@ -33,6 +33,8 @@ export class ShardNode {
   readonly #replica: Replica;
   readonly #identity: Identity;
   readonly #patience: Patience;
+  readonly #logWatch: LogWatch;
+  readonly #snapshooter: Snapshooter | undefined;
   #mode: NodeMode = "starting";
   #term: LeaderTerm | undefined;
   #appender: Appender | undefined;
@@ -44,8 +46,6 @@ export class ShardNode {
   #lastBeatMs = 0;
   #confirmedMs = Number.NEGATIVE_INFINITY;
   readonly #incarnation: string;
-  #isIncomplete = false;
-  #checkedMs = 0;
   #onStopped: (() => void) | undefined;
 
   constructor(config: NodeConfig, ports: NodePorts) {
@@ -53,6 +53,10 @@ export class ShardNode {
     this.#config = config;
     this.#ports = ports;
     this.#incarnation = ports.ids.id("node");
+    this.#logWatch = new LogWatch({
+      ...{ clock: ports.clock, log: ports.log, reporter: ports.reporter, timeoutMs: config.ackTimeoutMs },
+      onInfo: ({ serverTimeMs }) => this.#logTime?.observe(serverTimeMs),
+    });
     this.#identity = new Identity(config, ports.store);
     this.#patience = new Patience({ config, ...ports });
     this.#replica = new Replica({
@@ -62,7 +66,13 @@ export class ShardNode {
       reporter: ports.reporter,
       onFrame: (frame) => this.#followed(frame),
       onHalt: (halt) => this.#haltWith(halt),
+      snapshots: ports.snapshots,
     });
+    if (ports.snapshots !== undefined)
+      this.#snapshooter = new Snapshooter({
+        ...{ clock: ports.clock, reporter: ports.reporter, snapshots: ports.snapshots },
+        everyEvents: config.snapshotEvents,
+      });
     this.endpoint = new RpcEndpoint({
       config,
       clock: ports.clock,
@@ -85,9 +95,11 @@ export class ShardNode {
         if (beat !== undefined) this.#heard(beat);
       }),
     );
-    this.#replica.open();
     this.#tickLater();
-    this.#catchUp();
+    this.#replica.rebuild(() => {
+      this.#snapshooter?.loaded(this.#replica.state.sequence);
+      this.#catchUp();
+    });
   }
 
   /** Hands the shard over in order and stops; calls back when nothing of ours is under way any more. */
@@ -133,8 +145,6 @@ export class ShardNode {
     };
   }
 
-  // ── following ────────────────────────────────────────────────────────────────────────────────────────────────────
-
   /** Learns where the log ends; until that is read nobody campaigns. */
   #catchUp(): void {
     this.#ports.log.info(this.#config.ackTimeoutMs, (outcome) => {
@@ -158,6 +168,9 @@ export class ShardNode {
   }
 
   #followed(frame: Frame): void {
+    const { state, reader, streamSequence } = this.#replica;
+    this.#snapshooter?.framed(state, reader.tip);
+    this.#snapshooter?.stored(reader.tip.chain, streamSequence);
     if (this.#mode !== "following") return;
     const last = frame.events.at(-1);
     if (last?.type === "termReleased") this.#patience.released(last);
@@ -195,8 +208,6 @@ export class ShardNode {
       message: `another process leads shard ${this.#config.shard} as ${this.#config.peerId}; give each dispatcher a peer id of its own`,
     });
   }
-
-  // ── campaigning ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   #campaign(): void {
     this.#ports.log.info(this.#config.ackTimeoutMs, (outcome) => {
@@ -257,6 +268,7 @@ export class ShardNode {
       reader,
       appender: this.#appender,
       logTime: this.#logTime,
+      snapshooter: this.#snapshooter,
       proof: new Proof({ config: this.#config, clock, log, rpc }),
       onEnd: (end) => this.#termEnded(end),
     });
@@ -265,8 +277,6 @@ export class ShardNode {
     this.#beat();
     this.#identity.announce(this.#ports.kv, registryKey(this.#config.region, this.#config.shard), state.term, reporter);
   }
-
-  // ── leading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #termEnded(end: TermEnd): void {
     this.#stopServing();
@@ -281,8 +291,9 @@ export class ShardNode {
     }
     this.#ports.reporter.warn("term_ended", { end: end.kind });
     if (end.kind === "deposed" && end.dirty) {
-      this.#replica.reset();
+      this.#snapshooter?.cancel();
       this.#appender = undefined;
+      this.#replica.rebuild(() => {});
     }
     this.#followAgain();
   }
@@ -294,7 +305,7 @@ export class ShardNode {
     }
     this.#appender = undefined;
     this.#mode = "following";
-    this.#replica.open();
+    if (this.#replica.streamSequence > 0) this.#replica.open();
     this.#patience.renew();
   }
 
@@ -320,31 +331,12 @@ export class ShardNode {
     );
   }
 
-  /** Looks at the stream: a leader's time follows the server's clock, and messages that vanish behind our back are told before a restart needs them. */
-  #checkLog(): void {
-    this.#checkedMs = this.#now();
-    this.#ports.log.info(this.#config.ackTimeoutMs, (outcome: InfoOutcome) => {
-      if (outcome.kind !== "info") return;
-      const { firstSequence, lastSequence, messages, serverTimeMs } = outcome.info;
-      this.#logTime?.observe(serverTimeMs);
-      const isIncomplete = lastSequence > 0 && (firstSequence !== 1 || messages !== lastSequence);
-      if (isIncomplete && !this.#isIncomplete)
-        this.#ports.reporter.error("log_incomplete", { firstSequence, lastSequence, messages });
-      this.#isIncomplete = isIncomplete;
-    });
+  #alarms(): readonly string[] {
+    const { storeProblem } = this.#identity;
+    return storeProblem === undefined
+      ? this.#logWatch.alarms
+      : [...this.#logWatch.alarms, `data_dir_unwritable: ${storeProblem}`];
   }
-
-  #alarms(): string[] {
-    const alarms: string[] = [];
-    if (this.#isIncomplete)
-      alarms.push(
-        "log_incomplete: messages were removed from the stream; a dispatcher that starts anew cannot read the log: keep this one running and export the shard",
-      );
-    if (this.#identity.storeProblem !== undefined) alarms.push(`data_dir_unwritable: ${this.#identity.storeProblem}`);
-    return alarms;
-  }
-
-  // ── all modes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #tickLater(): void {
     this.#tickTimer = this.#ports.clock.setTimer(this.#config.tickMs, () => {
@@ -356,7 +348,8 @@ export class ShardNode {
   #tick(): void {
     const nowMs = this.#now();
     this.#identity.save(this.#appender?.lastSequence ?? this.#replica.streamSequence, nowMs, SHOWN_SAVE_MS);
-    if (nowMs - this.#checkedMs >= LOG_CHECK_MS) this.#checkLog();
+    this.#snapshooter?.tick();
+    this.#logWatch.tick();
     if (this.#mode === "leading") {
       this.#term?.tick();
       if (nowMs - this.#lastBeatMs >= this.#config.beatMs) this.#beat();
@@ -383,6 +376,7 @@ export class ShardNode {
   #release(): void {
     this.#stopServing();
     this.#replica.close();
+    this.#snapshooter?.cancel();
     this.#appender?.stop();
     for (const subscription of this.#subscriptions.splice(0)) subscription.close();
     if (this.#tickTimer !== undefined) this.#ports.clock.clearTimer(this.#tickTimer);

@@ -10,7 +10,7 @@ const LOCK_FILE = "dispatcher.lock";
  * Takes the folder; the operating system gives it back when the process ends, however it ends.
  * Throws: OperatingError `data_dir_in_use` (definite).
  */
-export function lockFolder(folder: string): Database {
+export function ownFolder(folder: string): Database {
   const lock = openSqlite(join(folder, LOCK_FILE));
   lock.pragma("busy_timeout = 0");
   try {

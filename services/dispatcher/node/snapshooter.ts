@@ -1,0 +1,131 @@
+/** Takes snapshots of a shard's state while it goes on changing: cuts at a frame boundary, writes in slices, publishes after the frame's ack. */
+import type { OperatingError } from "../../../contracts/errors.ts";
+import type { Clock, Reporter } from "../../../contracts/ports.ts";
+import { stateHash } from "../../core/hash.ts";
+import type { ChainTip } from "../../core/log-reader.ts";
+import { SnapshotCut } from "../../core/snapshot-cut.ts";
+import type { ShardState } from "../../core/state.ts";
+
+/** A place in the log with the state that it leads to. */
+export interface Restored {
+  readonly state: ShardState;
+  readonly tip: ChainTip;
+  readonly streamSequence: number;
+}
+
+/** What a snapshot stands for; the store adds when and where it was written. */
+export interface SnapshotPlace {
+  readonly logId: string;
+  readonly streamSequence: number;
+  readonly sequence: number;
+  readonly chain: string;
+  readonly term: number;
+  readonly first: number;
+  readonly at: number;
+  readonly hash: string;
+  readonly logVersion: number;
+}
+
+export interface SnapshotSink {
+  /** Takes the next text; false when it is full, then the same text is offered again. */
+  offer(text: string): boolean;
+  publish(place: SnapshotPlace, callback: (error: OperatingError | undefined) => void): void;
+  abort(): void;
+}
+
+export interface Snapshots {
+  begin(): SnapshotSink;
+  /** Loads the newest good snapshot of this log; undefined when there is none. Calls back once. */
+  load(callback: (restored: Restored | undefined) => void): void;
+}
+
+/** Records per slice, and how long a tick may spend on slices: what a request may have to wait for at most. */
+const RECORDS_PER_SLICE = 200;
+const TICK_MS = 4;
+
+export interface SnapshooterOptions {
+  readonly clock: Clock;
+  readonly reporter: Reporter;
+  readonly snapshots: Snapshots;
+  /** Events between two snapshots. */
+  readonly everyEvents: number;
+}
+
+interface Running {
+  readonly cut: SnapshotCut;
+  readonly sink: SnapshotSink;
+  readonly place: Omit<SnapshotPlace, "streamSequence">;
+  /** Known once the frame of the cut is acknowledged; 0 before. */
+  streamSequence: number;
+  /** A slice that the sink could not take yet. */
+  held: string | undefined;
+  isWritten: boolean;
+}
+
+/** Invariant: at most one snapshot is under way, and it is published only when its frame stands in the log. */
+export class Snapshooter {
+  readonly #options: SnapshooterOptions;
+  #running: Running | undefined;
+  /** Sequence of the last snapshot that was begun or loaded. */
+  #lastSequence = 0;
+
+  constructor(options: SnapshooterOptions) {
+    this.#options = options;
+  }
+
+  /** A state that was loaded needs no snapshot soon. */
+  loaded(sequence: number): void {
+    this.#lastSequence = sequence;
+  }
+
+  /** The state stands behind exactly this frame now: the moment to cut. */
+  framed(state: ShardState, tip: ChainTip): void {
+    if (this.#running !== undefined || state.sequence - this.#lastSequence < this.#options.everyEvents) return;
+    this.#lastSequence = state.sequence;
+    const { chain, term, first, at } = tip;
+    const { logId, sequence, logVersion } = state;
+    const place = { logId, sequence, chain, term, first, at, hash: stateHash(state), logVersion };
+    const sink = this.#options.snapshots.begin();
+    this.#running = { cut: new SnapshotCut(state), sink, place, streamSequence: 0, held: undefined, isWritten: false };
+  }
+
+  /** The frame with this chain value stands in the stream. */
+  stored(chain: string, streamSequence: number): void {
+    if (this.#running?.place.chain === chain) this.#running.streamSequence = streamSequence;
+  }
+
+  /** Writes as much as a tick may take. */
+  tick(): void {
+    const running = this.#running;
+    if (running === undefined) return;
+    const { clock } = this.#options;
+    const untilMs = clock.monotonicMs() + TICK_MS;
+    while (!running.isWritten && clock.monotonicMs() < untilMs) {
+      const text = running.held ?? running.cut.next(RECORDS_PER_SLICE);
+      if (text === undefined) running.isWritten = true;
+      else if (running.sink.offer(text)) running.held = undefined;
+      else {
+        running.held = text;
+        return;
+      }
+    }
+    if (running.isWritten && running.streamSequence > 0) this.#publish(running);
+  }
+
+  /** The state is given up, or the node stops. */
+  cancel(): void {
+    this.#running?.cut.cancel();
+    this.#running?.sink.abort();
+    this.#running = undefined;
+  }
+
+  #publish(running: Running): void {
+    this.#running = undefined;
+    const { reporter } = this.#options;
+    const { sequence, hash } = running.place;
+    running.sink.publish({ ...running.place, streamSequence: running.streamSequence }, (error) => {
+      if (error === undefined) reporter.info("snapshot_published", { sequence, hash });
+      else reporter.error("snapshot_failed", { sequence, code: error.code, message: error.message });
+    });
+  }
+}

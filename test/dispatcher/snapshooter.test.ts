@@ -1,0 +1,111 @@
+/** Nodes that take and load snapshots, on a virtual clock and with the snapshots in memory. */
+import { expect, test } from "vitest";
+import type { ChainTip } from "../../services/core/log-reader.ts";
+import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
+import type { SnapshotPlace, Snapshots } from "../../services/dispatcher/node/snapshooter.ts";
+import { NodeWorld } from "./node-world.ts";
+
+/** A store of published snapshots; `isFull` refuses every other text, as a slow writer would. */
+class MemorySnapshots implements Snapshots {
+  readonly published: { readonly place: SnapshotPlace; readonly text: string }[] = [];
+  loads = 0;
+
+  begin() {
+    const texts: string[] = [];
+    let count = 0;
+    return {
+      offer: (text: string) => {
+        count += 1;
+        if (count % 2 === 0) return false;
+        texts.push(text);
+        return true;
+      },
+      publish: (place: SnapshotPlace, callback: (error: undefined) => void) => {
+        this.published.push({ place, text: texts.join("") });
+        callback(undefined);
+      },
+      abort: () => {},
+    };
+  }
+
+  load(callback: Parameters<Snapshots["load"]>[0]): void {
+    this.loads += 1;
+    const newest = this.published.at(-1);
+    if (newest === undefined) {
+      callback(undefined);
+      return;
+    }
+    const loader = new SnapshotLoader();
+    loader.add(newest.text);
+    const { chain, term, first, at, sequence, streamSequence } = newest.place;
+    const tip: ChainTip = { chain, term, first, nextSequence: sequence + 1, at };
+    callback({ state: loader.finish(), tip, streamSequence });
+  }
+}
+
+const EVERY = { snapshotEvents: 50 };
+
+test("a leader publishes snapshots of exactly the states that its frames lead to, while it goes on", () => {
+  const world = new NodeWorld();
+  const snapshots = new MemorySnapshots();
+  world.leading(world.addNode("a", EVERY, undefined, snapshots));
+  for (let round = 0; round < 40; round += 1) {
+    world.enqueue(10);
+    world.clock.advance(100);
+  }
+  expect(snapshots.published.length).toBeGreaterThan(3);
+  const frames = world.frames();
+  for (const { place } of snapshots.published) {
+    const frame = frames.find(({ first, count }) => first + count - 1 === place.sequence);
+    expect(frame?.first).toBe(place.first);
+  }
+});
+
+test("a node that starts from a snapshot reaches the same state as the fold of the whole log", () => {
+  const world = new NodeWorld();
+  const snapshots = new MemorySnapshots();
+  const first = world.leading(world.addNode("a", EVERY, undefined, snapshots));
+  for (let round = 0; round < 20; round += 1) world.enqueue(10);
+  world.ask("lease", { maxItems: 30, requestId: "l" });
+  world.clock.advance(1_000);
+  world.enqueue(5);
+  world.kill(first);
+  const again = world.addNode("a", EVERY, first.store, snapshots);
+  world.leading(again);
+  expect(again.lines.map(({ event }) => event)).toContain("snapshot_loaded");
+  expect(world.ask("stats", {})).toMatchObject({ stateHash: world.foldHash(), pending: 175, active: 30 });
+});
+
+test("a deposed leader with unwritten events comes back through a snapshot", () => {
+  const world = new NodeWorld();
+  const snapshots = new MemorySnapshots();
+  const first = world.leading(world.addNode("a", EVERY, undefined, snapshots));
+  const second = world.addNode("b");
+  for (let round = 0; round < 20; round += 1) world.enqueue(10);
+  world.clock.advance(1_000);
+  first.log.disconnect();
+  first.gossip.setConnected(false);
+  world.send("enqueue", { items: [{ resourceType: "table", resourceId: "lost" }] });
+  world.leading(second);
+  first.log.reconnect();
+  first.gossip.setConnected(true);
+  const loads = snapshots.loads;
+  world.clock.until(() => first.node.status().chain === second.node.status().chain);
+  expect(snapshots.loads).toBe(loads + 1);
+});
+
+test("a snapshot that is not of this log's past is not followed on", () => {
+  const world = new NodeWorld();
+  const snapshots = new MemorySnapshots();
+  const first = world.leading(world.addNode("a", EVERY, undefined, snapshots));
+  for (let round = 0; round < 10; round += 1) world.enqueue(10);
+  world.clock.advance(1_000);
+  world.kill(first);
+  const newest = snapshots.published.at(-1);
+  if (newest === undefined) throw new Error("no snapshot");
+  snapshots.published.push({ ...newest, place: { ...newest.place, chain: "0".repeat(64) } });
+  const again = world.addNode("a", EVERY, first.store, snapshots);
+  world.leading(again);
+  expect(again.lines.map(({ event }) => event)).toContain("snapshot_off_the_log");
+  expect(world.ask("stats", {})).toMatchObject({ stateHash: world.foldHash() });
+});
