@@ -10,9 +10,10 @@ import { connectNats } from "../jetstream/connect.ts";
 import { JetStreamLog } from "../jetstream/jetstream-log.ts";
 import { NatsKv } from "../jetstream/nats-kv.ts";
 import { NatsNet } from "../jetstream/nats-net.ts";
+import { SnapshotBucket } from "../jetstream/object-snapshots.ts";
 import { provisionShard, type ShardLog, verifyShard } from "../jetstream/provision.ts";
 import { checkServer, type Finding } from "../jetstream/server-check.ts";
-import { SqliteStore } from "../persistence/sqlite-store.ts";
+import { ObjectSnapshotStore, type SnapshotStore, SnapshotThread, SqliteStore } from "../persistence/mod.ts";
 import { createClock } from "../runtime/clock.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
 import { createIds } from "../runtime/ids.ts";
@@ -20,9 +21,10 @@ import type { Readiness, Role } from "../runtime/role.ts";
 import { ownFolder } from "./folder-owner.ts";
 import { Neighbours } from "./node/neighbours.ts";
 import { NODE_TIMES } from "./node/node-config.ts";
-import type { NodeStatus } from "./node/node-ports.ts";
+import type { NodePorts, NodeStatus } from "./node/node-ports.ts";
 import { Rebalancer } from "./node/rebalancer.ts";
 import { ShardNode } from "./node/shard-node.ts";
+import { ShardSnapshots } from "./shard-snapshots.ts";
 
 export interface DispatcherSettings {
   readonly natsUrl: string | readonly string[];
@@ -80,6 +82,8 @@ class Dispatcher implements DispatcherRole {
   readonly #logs: JetStreamLog[] = [];
   readonly #nets: NatsNet[] = [];
   #lock: Database | undefined;
+  /** In the data folder, and shared by all dispatchers. */
+  #snapshotStores: readonly [local?: SnapshotStore | undefined, remote?: SnapshotStore | undefined] = [];
   readonly #findings: Finding[] = [];
   #store: SqliteStore | undefined;
   #ping: Closable | undefined;
@@ -113,31 +117,13 @@ class Dispatcher implements DispatcherRole {
       if (message.reply !== "") gossip.publish(message.reply, new TextEncoder().encode("{}"));
     });
     const neighbours = this.#meetNeighbours(gossip);
-    for (const [shard, { logId }] of provisions) {
-      const log = new JetStreamLog(await this.#connect(`log-${shard}`), { region: this.#settings.region, shard });
-      this.#logs.push(log);
-      const { region, peerId } = this.#settings;
-      const node = new ShardNode(
-        { ...NODE_TIMES, region, shard, peerId, logId },
-        {
-          clock: this.#clock,
-          ids: this.#ids,
-          log,
-          kv,
-          rpc,
-          gossip,
-          store,
-          reporter: withShard(this.#reporter, shard),
-          precedence: {
-            isFirst: (name) => neighbours.placement().get(name) === peerId,
-            gone: (peer) => neighbours.gone(peer),
-          },
-        },
-      );
-      this.#nodes.push(node);
-      if (this.#isStopped) return;
-      node.start();
-    }
+    await this.#openSnapshots(folder, control);
+    const precedence = {
+      isFirst: (name: string) => neighbours.placement().get(name) === this.#settings.peerId,
+      gone: (peer: string) => neighbours.gone(peer),
+    };
+    for (const [shard, { logId }] of provisions)
+      await this.#startNode(shard, logId, { kv, rpc, gossip, store, precedence });
     await this.#untilServing();
     this.#isStarted = true;
   }
@@ -155,6 +141,41 @@ class Dispatcher implements DispatcherRole {
       neighbours.stop();
     };
     return neighbours;
+  }
+
+  async #startNode(
+    shard: string,
+    logId: string,
+    shared: Pick<NodePorts, "kv" | "rpc" | "gossip" | "store" | "precedence">,
+  ): Promise<void> {
+    const { region, peerId } = this.#settings;
+    const log = new JetStreamLog(await this.#connect(`log-${shard}`), { region, shard });
+    this.#logs.push(log);
+    if (this.#isStopped) return;
+    const reporter = withShard(this.#reporter, shard);
+    const [local, remote] = this.#snapshotStores;
+    const isLeading = (): boolean => node.status().mode === "leading";
+    const clock = this.#clock;
+    const snapshots = local && new ShardSnapshots({ region, shard, logId, clock, reporter, local, remote, isLeading });
+    const node: ShardNode = new ShardNode(
+      { ...NODE_TIMES, region, shard, peerId, logId },
+      { ...shared, clock, ids: this.#ids, log, snapshots, reporter },
+    );
+    this.#nodes.push(node);
+    node.start();
+  }
+
+  /** Snapshots make starts fast; a store that cannot be had is told, and the log is read from its beginning instead. */
+  async #openSnapshots(folder: string, connection: NatsConnection): Promise<void> {
+    const { replicas } = this.#settings;
+    const tell = (error: unknown): undefined => {
+      if (!(error instanceof OperatingError)) throw error;
+      this.#reporter.error("snapshots_unavailable", { code: error.code, message: error.message });
+    };
+    const local = await SnapshotThread.open(folder).catch(tell);
+    if (local === undefined) return;
+    const bucket = await SnapshotBucket.open(connection, { replicas }).catch(tell);
+    this.#snapshotStores = [local, bucket && new ObjectSnapshotStore(bucket)];
   }
 
   /** Until every shard is led by us or by somebody we follow. Throws: OperatingError with the code of a node that halts. */
@@ -176,6 +197,7 @@ class Dispatcher implements DispatcherRole {
     await Promise.all(this.#nodes.map((node) => this.#stopNode(node)));
     this.#ping?.close();
     for (const log of this.#logs) log.close();
+    await Promise.all(this.#snapshotStores.map((each) => each?.close()));
     await Promise.all(this.#connections.map((connection) => this.#close(connection)));
     this.#store?.close();
     this.#lock?.close();

@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test, vi } from "vitest";
-import { addLine, commitFile, deltaFolder, temporaryFolder, writeCommit } from "../catalog/delta-folder.ts";
+import { addLine, deltaFolder, temporaryFolder } from "../catalog/delta-folder.ts";
 import { cli } from "./fake-terminal.ts";
 
 const NOWHERE = "nats://127.0.0.1:1";
@@ -67,7 +67,10 @@ describe("wrong usage ends with code 2 and says what is wrong", () => {
     ["ingest", "delta", ""],
     ["ingest", "delta", ".", "--data-dir", ""],
   ])("%s %s %j %s %j: an empty path stands for no folder", async (...args) => {
-    expect(await cli(...args)).toMatchObject({ code: 2, notes: expect.stringContaining("must be the path of a folder") });
+    expect(await cli(...args)).toMatchObject({
+      code: 2,
+      notes: expect.stringContaining("must be the path of a folder"),
+    });
   });
 
   test("an empty name", async () => {
@@ -101,13 +104,11 @@ describe("the variables mean what they mean to the processes", () => {
 });
 
 test("what a stranger wrote can neither move the cursor nor turn the text around", async () => {
-  const folder = deltaFolder({});
-  writeCommit(folder, "evil\u001b[2J\u202e\u0085x\u{e0041}", commitFile(0), "");
-  const { code, notes } = await cli("ingest", "delta", folder, "--data-dir", temporaryFolder(), "--nats-url", NOWHERE);
-  expect(code).toBe(1);
-  expect(notes).not.toMatch(/[\p{Cf}\u001b\u0085]/u);
-  const name = await cli("enqueue", "--file", "no\u001b[31m\u202esuch", "--nats-url", NOWHERE);
-  expect(name).toMatchObject({ code: 1, notes: expect.stringContaining("cannot read no\\u001b[31m\\u202esuch") });
+  const name = await cli("enqueue", "--file", "no\u001b[31m\u202esuch\u{e0041}", "--nats-url", NOWHERE);
+  expect(name).toMatchObject({
+    code: 1,
+    notes: expect.stringContaining("cannot read no\\u001b[31m\\u202esuch\\udb40\\udc41"),
+  });
 });
 
 describe("what cannot be done ends with code 1 and says why", () => {

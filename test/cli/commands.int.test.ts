@@ -2,9 +2,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { headers } from "@nats-io/transport-node";
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
-import { logSubject } from "../../contracts/subjects.ts";
+import { PAGE_SCAN_MAX } from "../../contracts/limits.ts";
+import type { LogMessage } from "../../contracts/ports.ts";
+import { CHAIN_HEADER, logSubject } from "../../contracts/subjects.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
+import { readLogMessages } from "../../services/jetstream/read-log.ts";
 import { testMesh } from "../support/mesh.ts";
 import { failOnLeakedServers, natsAvailability } from "../support/nats.ts";
 import { startCli } from "./cli-process.ts";
@@ -138,8 +142,58 @@ describe.skipIf(!nats.available)(`the commands${skipNote}`, () => {
     expect(broken.code).toBe(1);
     expect(JSON.parse(broken.out)).toMatchObject({ ok: false, problem: { code: "log_gap", streamSequence: 2 } });
     expect(broken.notes).toMatch(
-      /the log of local\/default is not whole, at stream sequence 2: log_gap: stream sequence 1 is missing/,
+      /the log of local\/default is not whole, at stream sequence 2: log_gap: stream sequence 1 is missing.*; the stream holds 2 to \d+: --from 2 checks what is left$/,
     );
+    const { last } = JSON.parse(broken.out).stream;
+    expect(JSON.parse(broken.out).stream).toEqual({ first: 2, last: expect.any(Number) });
+    expect(await ask("log", "verify", "--from", "2")).toMatchObject({ code: 0, notes: "" });
+    const beyond = await ask("log", "verify", "--from", String(last + 1));
+    expect(beyond).toMatchObject({ code: 2, out: "" });
+    expect(beyond.notes).toContain(`--from ${last + 1} is beyond the end: the stream holds 2 to ${last}`);
+  });
+
+  test("log tail marks a copy of the past and a stranger's message", async () => {
+    const mesh = await testMesh(onTestFinished);
+    const dispatcher = await mesh.dispatcher("d1", [], '"msg":"leading"');
+    const ask = (...args: readonly string[]) => cli(...args, "--nats-url", mesh.server.url);
+    await ask("enqueue", "--resource-type", "t", "--resource-id", "1");
+    await dispatcher.signal("SIGTERM");
+    const connection = await connectNats({ servers: mesh.server.url, name: "stranger" });
+    onTestFinished(() => connection.close());
+    let copied: LogMessage | undefined;
+    for await (const message of readLogMessages(connection, { region: "local", shard: "default", to: 2 }))
+      copied = message;
+    const header = headers();
+    header.set(CHAIN_HEADER, copied?.chainHeader ?? "");
+    const subject = logSubject("local", "default");
+    await connection.request(subject, copied?.payload ?? "", { headers: header, timeout: 5_000 });
+    await connection.request(subject, "hello");
+    const tail = await ask("log", "tail", "-n", "3");
+    expect(tail.code).toBe(0);
+    expect(tail.out).toMatch(/^\d+ {2}void message: copy of the past\n\d+ {2}void message: unparsable$/m);
+    const lines = (await ask("log", "tail", "-n", "3", "--json")).out.split("\n").map((line) => JSON.parse(line));
+    expect(lines).toEqual([
+      expect.objectContaining({ frame: expect.objectContaining({ shard: "default" }) }),
+      { streamSequence: expect.any(Number), void: "copy of the past" },
+      { streamSequence: expect.any(Number), void: "unparsable" },
+    ]);
+  });
+
+  test("list with a filter goes on until its limit is filled, however much lies between", async () => {
+    const mesh = await testMesh(onTestFinished);
+    await mesh.dispatcher("d1");
+    const ask = (...args: readonly string[]) => cli(...args, "--nats-url", mesh.server.url);
+    const others = Array.from({ length: 2 * PAGE_SCAN_MAX + 10 }, (_, index) => ({
+      resourceType: "other",
+      resourceId: `r${index}`,
+    }));
+    const wanted = (id: string) => ({ resourceType: "rare", resourceId: id });
+    await ask("enqueue", "--file", itemsFile([wanted("a"), ...others, wanted("b"), wanted("c")]));
+    const page = await ask("list", "--resource-type", "rare", "--limit", "2", "--json");
+    expect(page.out.split("\n").map((line) => JSON.parse(line).item.resourceId)).toEqual(["a", "b"]);
+    expect(page.notes).toMatch(/there may be more: --cursor/);
+    const all = await ask("list", "--resource-type", "rare", "--limit", "5", "--json");
+    expect([all.out.split("\n").length, all.notes]).toEqual([3, ""]);
   });
 
   test("what is not there is told: a shard that nobody leads, a stream that nobody made", async () => {

@@ -4,9 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
+import { openCatalog } from "../../services/catalog/mod.ts";
+import { LeaseClient } from "../../services/client/mod.ts";
 import { addLine, commitFile, deltaFolder, writeCommit } from "../catalog/delta-folder.ts";
 import { testMesh } from "../support/mesh.ts";
 import { failOnLeakedServers, natsAvailability } from "../support/nats.ts";
+import { startProcess } from "../support/process.ts";
 import { type CliProcess, startCli } from "./cli-process.ts";
 import { ingestInput } from "./golden-tables.ts";
 
@@ -156,15 +159,82 @@ describe.skipIf(!nats.available)(`ingest delta${skipNote}`, () => {
     expect((await mesh.ended).code).toBe(0);
   });
 
-  test("two runs on one mesh with two catalogs: the second says that the first has it all", async () => {
+  test("the commits of a shard go into one catalog: of two runs at once one does all, the other is told where they go", async () => {
     const mesh = await testMesh(onTestFinished);
     await mesh.dispatcher("d1");
     const args = ["--nats-url", mesh.server.url, "--json"];
-    const first = await ingest(input.folder, ...args, "--data-dir", dataFolder()).ended;
-    expect(JSON.parse(first.out)).toEqual(whole(0));
-    const second = await ingest(input.folder, ...args, "--data-dir", dataFolder()).ended;
-    expect(second.code).toBe(1);
-    expect(second.notes).toMatch(/were completed before, but into another catalog than this one/);
+    const folders = [dataFolder(), dataFolder()];
+    const runs = folders.map((folder) => ingest(input.folder, ...args, "--data-dir", folder).ended);
+    const ends = await Promise.all(runs);
+    const won = ends.findIndex(({ code }) => code === 0);
+    expect(JSON.parse(ends[won]?.out ?? "")).toEqual(whole(0));
+    const lost = ends[1 - won];
+    expect([lost?.code, lost?.out]).toEqual([1, ""]);
+    expect(lost?.notes).toContain(`the Delta commits of shard local/default go into another catalog (`);
+    expect(lost?.notes).toContain(`${folders[won]}/catalog.sqlite when it was registered`);
+    expect(lost?.notes).toMatch(/give the --data-dir of that catalog, or another --shard/);
+    const again = await ingest(input.folder, ...args, "--data-dir", folders[won] ?? "").ended;
+    expect(JSON.parse(again.out)).toEqual(whole(input.items));
+  });
+
+  test("workers of the demo on the same shard leave the commits alone", async () => {
+    const mesh = await testMesh(onTestFinished);
+    await mesh.dispatcher("d1");
+    const args = ["--nats-url", mesh.server.url, "--data-dir", join(mesh.folder, "worker")];
+    const worker = startProcess("services/worker/main.ts", args, onTestFinished);
+    await worker.line('"msg":"ready"');
+    const run = await ingest(input.folder, "--nats-url", mesh.server.url, "--json", "--data-dir", dataFolder()).ended;
+    expect({ code: run.code, result: JSON.parse(run.out) }).toEqual({ code: 0, result: whole(0) });
+    await worker.signal("SIGTERM");
+  });
+
+  test("a commit that the catalog cannot take for a reason that nobody foresaw is held, not tried a thousand times", async () => {
+    const folder = dataFolder();
+    const tables = deltaFolder({ bad: [addLine("a", 1), addLine("bad", 1)], good: [addLine("a", 1)] });
+    openCatalog(join(folder, "catalog.sqlite")).close();
+    const db = new Database(join(folder, "catalog.sqlite"));
+    db.exec(
+      "CREATE TRIGGER planted BEFORE INSERT ON delta_file WHEN NEW.key LIKE '%bad%' BEGIN SELECT RAISE(ABORT, 'a planted fault'); END",
+    );
+    const broken = await ingest(tables, "--data-dir", folder, "--json").ended;
+    expect(broken.code).toBe(1);
+    expect(broken.notes).toContain('table "bad", version 1: a planted fault');
+    expect(JSON.parse(broken.out)).toMatchObject({ items: 3, completed: 2, tables: { bad: { version: 0 } } });
+    db.exec("DROP TRIGGER planted");
+    db.close();
+    const healed = await ingest(tables, "--data-dir", folder, "--json").ended;
+    expect({ code: healed.code, result: JSON.parse(healed.out) }).toMatchObject({ code: 0, result: { completed: 3 } });
+  });
+
+  test("a run that gets nowhere says why the first item failed last", async () => {
+    const mesh = await testMesh(onTestFinished);
+    await mesh.dispatcher("d1");
+    const folder = dataFolder();
+    const tables = deltaFolder({ t: [addLine("a", 1)] });
+    const args = ["--nats-url", mesh.server.url, "--data-dir", folder];
+    const client = await LeaseClient.connect({ servers: mesh.server.url, shard: "default", principal: "thief" });
+    onTestFinished(() => client.close());
+    const stolen = client.lease({ waitMs: 20_000, leaseDurationMs: 60_000, resourceTypes: ["delta.table"] });
+    await client.stats();
+    const run = ingest(tables, ...args, "--wait-ms", "3000");
+    const [lease] = (await stolen).leases;
+    if (lease === undefined) throw new Error("nothing was leased");
+    await client.fail(lease, { reason: "the thief broke it", requeue: true });
+    const again = await client.lease({ waitMs: 0, leaseDurationMs: 60_000, resourceTypes: ["delta.table"] });
+    // Whoever gets it now: the run itself, and then it is done, or again the thief, and then it stalls.
+    const { code, notes } = await run.ended;
+    if (again.leases.length === 0) return expect(code).toBe(0);
+    expect(code).toBe(1);
+    expect(notes).toMatch(/nothing moved for 3000 ms; 1 items are unfinished.*whose last error is: the thief broke it/);
+  });
+
+  test("a table with a name that plays with the terminal is told in plain characters", async () => {
+    const folder = deltaFolder({ good: [addLine("a", 1)] });
+    writeCommit(folder, "evil\u001b[2J\u202e\u0085x", commitFile(0), "");
+    const { code, notes } = await ingest(folder, "--data-dir", dataFolder()).ended;
+    expect(code).toBe(1);
+    expect(notes).toContain("evil\\u001b[2J\\u202e\\u0085x");
+    expect(notes).not.toMatch(/[\p{Cf}\u001b\u0085]/u);
   });
 
   test("a catalog of another mesh is refused", async () => {

@@ -1,6 +1,6 @@
 /** Checks the mesh host as a newcomer meets it: one command, a real server, every item completed once, and clear words when it cannot. */
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -77,6 +77,27 @@ test("without --exit it runs until a signal, stops in order within its bound and
     join(folder, "none"),
   ]);
   expect(after).toMatchObject({ code: 1, stderr: expect.stringContaining("no NATS server answers") });
+});
+
+test("npm start hands a signal to the mesh, and nothing of it stays", async (context) => {
+  if (spawnSync("npm", ["--version"]).status !== 0) return context.skip("there is no npm here");
+  const args = ["start", "--silent", "--", "--roles", "dispatcher", "--data-dir", join(folder, "npm")];
+  const npm = spawn("npm", args, { cwd: join(import.meta.dirname, "../.."), stdio: ["ignore", "pipe", "inherit"] });
+  let out = "";
+  npm.stdout.setEncoding("utf8").on("data", (text: string) => {
+    out += text;
+  });
+  const ended = new Promise((resolve) => npm.once("exit", resolve));
+  await expect.poll(() => out, { timeout: 30_000 }).toContain('"msg":"ready"');
+  const pid = Number(/"pid":(\d+)/.exec(out)?.[1]);
+  npm.kill("SIGTERM");
+  await ended;
+  const isRunning = (): boolean => existsSync(`/proc/${pid}`);
+  try {
+    await expect.poll(isRunning, { timeout: 15_000 }).toBe(false);
+  } finally {
+    if (isRunning()) process.kill(pid, "SIGKILL");
+  }
 });
 
 test("a run that is stopped before its items are done does not end with code 0", async () => {

@@ -1,5 +1,6 @@
 /** Checks each process on its own against one real server: ready lines, what the control plane tells, crashes, and orderly ends. */
 import { mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
@@ -148,11 +149,58 @@ test("what the control plane does not serve is refused as JSON, and it stays up"
     expect(response.headers.get("content-type")).toContain("application/json");
     expect(await response.json()).toMatchObject({ error: { code: expect.any(String), message: expect.any(String) } });
   }
+  const messageOf = async (path: string) =>
+    ((await (await fetch(url + path)).json()) as { error: { message: string } }).error.message;
+  expect(await messageOf("/demo/catalogs?limit=1e3")).toBe("limit must be one whole number from 1 to 1000");
+  expect(await messageOf("/demo/catalogs?limit=5&limit=6")).toBe("limit must be one whole number from 1 to 1000");
+  expect(await messageOf("/demo/catalogs?limit=0&colour=red")).toBe(
+    "limit must be one whole number from 1 to 1000; there is no parameter colour",
+  );
   const posted = await fetch(`${url}/healthz`, { method: "POST", body: "x".repeat(100_000) });
   expect(posted.status).toBeGreaterThanOrEqual(400);
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
   await endInOrder(control);
 });
+
+/** What comes back for bytes that are no request. */
+function answerTo(url: string, text: string): Promise<string> {
+  const { hostname, port } = new URL(url);
+  return new Promise((resolve, reject) => {
+    const socket = connect(Number(port), hostname, () => socket.write(text));
+    let answer = "";
+    socket
+      .setEncoding("utf8")
+      .on("data", (part: string) => {
+        answer += part;
+      })
+      .on("close", () => resolve(answer))
+      .on("error", reject);
+  });
+}
+
+test("what is no HTTP, comes too slowly or has too large a head is refused in the same form", async () => {
+  const control = startProcess("services/control-plane/main.ts", [
+    ...["--nats-url", nats.url, "--http-port", "0", "--data-dir", join(folder, "empty")],
+  ]);
+  const url = String((await control.line("ready"))["detail"]);
+  const cases: [string, string, string][] = [
+    ["hello\r\n\r\n", "400 Bad Request", "invalid_argument"],
+    [
+      `GET / HTTP/1.1\r\nhost: x\r\nx: ${"x".repeat(20_000)}\r\n\r\n`,
+      "431 Request Header Fields Too Large",
+      "headers_too_large",
+    ],
+    ["GET /healthz HTTP/1.1\r\nhost: x\r\n", "408 Request Timeout", "request_timeout"],
+  ];
+  await Promise.all(
+    cases.map(async ([text, status, code]) => {
+      const [head = "", body = ""] = (await answerTo(url, text)).split("\r\n\r\n");
+      expect(head).toContain(`HTTP/1.1 ${status}`);
+      expect(JSON.parse(body)).toEqual({ error: { code, message: expect.any(String) } });
+    }),
+  );
+  await endInOrder(control);
+}, 90_000);
 
 test("a worker killed in the middle of its work loses nothing and applies nothing twice", async () => {
   const { start, startControlPlane, get } = lab("killed");

@@ -1,0 +1,142 @@
+/** The snapshots of one shard: written by a worker thread into the data folder, copied to the object store, loaded from whichever has a good one. */
+import { OperatingError } from "../../contracts/errors.ts";
+import type { Clock, Reporter } from "../../contracts/ports.ts";
+import { stateHash } from "../core/hash.ts";
+import type { ChainTip } from "../core/log-reader.ts";
+import { SnapshotLoader } from "../core/snapshot-load.ts";
+import {
+  copySnapshot,
+  requireLog,
+  type SnapshotInfo,
+  type SnapshotLabel,
+  type SnapshotStore,
+} from "../persistence/mod.ts";
+import type { Restored, SnapshotPlace, SnapshotSink, Snapshots } from "./node/snapshooter.ts";
+
+/** Good snapshots kept in each store: the newest, and one to fall back on. */
+const KEPT = 2;
+
+export interface ShardSnapshotsOptions {
+  readonly region: string;
+  readonly shard: string;
+  readonly logId: string;
+  readonly clock: Clock;
+  readonly reporter: Reporter;
+  readonly local: SnapshotStore;
+  /** Shared by all dispatchers; undefined while it cannot be had. */
+  readonly remote: SnapshotStore | undefined;
+  /** Whether this dispatcher leads the shard: one copy in the shared store is enough. */
+  readonly isLeading: () => boolean;
+}
+
+export class ShardSnapshots implements Snapshots {
+  readonly #options: ShardSnapshotsOptions;
+
+  constructor(options: ShardSnapshotsOptions) {
+    this.#options = options;
+  }
+
+  begin(): SnapshotSink {
+    const writer = this.#options.local.begin();
+    let isFull = false;
+    let failure: OperatingError | undefined;
+    return {
+      offer: (text) => {
+        if (isFull) return false;
+        const room = failure === undefined ? writer.write(text) : undefined;
+        if (room === undefined) return true;
+        isFull = true;
+        room.then(
+          () => {
+            isFull = false;
+          },
+          (error: unknown) => {
+            failure = asOperatingError(error);
+            isFull = false;
+          },
+        );
+        // The writer has taken this text; the next one waits.
+        return true;
+      },
+      publish: (place, callback) => {
+        if (failure === undefined) this.#publish(writer.publish(this.#labelOf(place)), callback);
+        else callback(failure);
+      },
+      abort: () => writer.abort(),
+    };
+  }
+
+  load(callback: (restored: Restored | undefined) => void): void {
+    // A crash here would be a bug: every operating error is told and means "no snapshot".
+    void this.#newest().then(callback);
+  }
+
+  #publish(published: Promise<SnapshotInfo>, callback: (error: OperatingError | undefined) => void): void {
+    published
+      .then(async (info) => {
+        const { region, shard, logId, local, remote, isLeading } = this.#options;
+        await local.prune(region, shard, KEPT, logId);
+        if (remote === undefined || !isLeading()) return;
+        await copySnapshot(local, info, remote);
+        await remote.prune(region, shard, KEPT, logId);
+      })
+      .then(
+        () => callback(undefined),
+        (error: unknown) => callback(asOperatingError(error)),
+      );
+  }
+
+  async #newest(): Promise<Restored | undefined> {
+    const { local, remote, reporter } = this.#options;
+    let best: Restored | undefined;
+    for (const store of remote === undefined ? [local] : [local, remote])
+      for (const info of await this.#listed(store)) {
+        if (best !== undefined && info.label.sequence <= best.state.sequence) break;
+        try {
+          best = await this.#load(store, info);
+          break;
+        } catch (error) {
+          const { code, message } = asOperatingError(error);
+          reporter.error("snapshot_unusable", { where: info.where, sequence: info.label.sequence, code, message });
+        }
+      }
+    return best;
+  }
+
+  async #listed(store: SnapshotStore): Promise<readonly SnapshotInfo[]> {
+    const { region, shard, reporter } = this.#options;
+    try {
+      return await store.list(region, shard);
+    } catch (error) {
+      const { code, message } = asOperatingError(error);
+      reporter.error("snapshots_unlisted", { code, message });
+      return [];
+    }
+  }
+
+  async #load(store: SnapshotStore, info: SnapshotInfo): Promise<Restored> {
+    const { region, shard, logId } = this.#options;
+    requireLog(info, { region, shard, logId });
+    const loader = new SnapshotLoader();
+    for await (const text of store.open(info)) loader.add(text);
+    const state = loader.finish();
+    const { chain, term, first, at, sequence, streamSequence, hash } = info.label;
+    if (state.logId !== logId || state.sequence !== sequence || stateHash(state) !== hash)
+      throw new OperatingError("snapshot_damaged", "the snapshot's label is not that of its contents", {
+        definite: true,
+      });
+    const tip: ChainTip = { chain, term, first, nextSequence: sequence + 1, at };
+    return { state, tip, streamSequence };
+  }
+
+  #labelOf(place: SnapshotPlace): SnapshotLabel {
+    const { region, shard, clock } = this.#options;
+    return { region, shard, ...place, createdAtMs: Math.floor(clock.wallMs()) };
+  }
+}
+
+/** An operating error as it is; anything else is a bug, which ends the process. */
+function asOperatingError(error: unknown): OperatingError {
+  if (error instanceof OperatingError) return error;
+  throw error;
+}
