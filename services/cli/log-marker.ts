@@ -45,12 +45,10 @@ export class LogMarker {
 
   /** What the next message is. To be asked about every message from `from` on, in order. */
   async mark(message: LogMessage): Promise<Verdict> {
-    let verdict = this.#take(message);
-    if (verdict.kind === "halt" && !this.#isExact) {
-      await this.#readWhole(message.streamSequence - 1);
-      verdict = this.#take(message);
-    }
-    return verdict;
+    const verdict = this.#take(message);
+    if (this.#isExact || this.#isCertain(message, verdict)) return verdict;
+    await this.#readWhole(message.streamSequence - 1);
+    return this.#take(message);
   }
 
   /** Follows the chain that most of the messages belong to; false when there is no such. */
@@ -59,9 +57,9 @@ export class LogMarker {
     let frames = 0;
     for await (const message of this.#log.read(from, to)) {
       messages += 1;
-      const { kind } = this.#take(message);
-      if (kind === "halt") return false;
-      if (kind === "frame") frames += 1;
+      const verdict = this.#take(message);
+      if (!this.#isCertain(message, verdict)) return false;
+      if (verdict.kind === "frame") frames += 1;
     }
     // A copy of the past goes on from another copy: the more of them agree, the less likely. `log verify` is the proof.
     return frames > messages / 2;
@@ -73,6 +71,18 @@ export class LogMarker {
     // Of a log whose beginning is gone the first frame that is left is believed.
     this.#isPlaced = this.#log.first === 1;
     if (to >= this.#log.first) for await (const message of this.#log.read(this.#log.first, to)) this.#take(message);
+  }
+
+  /**
+   * Whether the verdict holds although the chain was joined in the middle. If that was at a copy, the next genuine frame does not
+   * continue it: it is a halt, or, without an event between the two, looks like a copy itself.
+   */
+  #isCertain(message: LogMessage, verdict: Verdict): boolean {
+    if (verdict.kind !== "void") return verdict.kind === "frame";
+    const decoded = decodeFrame(message.payload);
+    if (decoded.kind === "void" || message.chainHeader !== chainOf(message.payload)) return true;
+    const { term, first } = this.#reader.tip;
+    return decoded.frame.term < term || decoded.frame.first < first;
   }
 
   #take(message: LogMessage): Verdict {

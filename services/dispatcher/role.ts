@@ -197,7 +197,7 @@ class Dispatcher implements DispatcherRole {
     await Promise.all(this.#nodes.map((node) => this.#stopNode(node)));
     this.#ping?.close();
     for (const log of this.#logs) log.close();
-    await Promise.all(this.#snapshotStores.map((each) => each?.close()));
+    for (const store of this.#snapshotStores) await store?.close();
     await Promise.all(this.#connections.map((connection) => this.#close(connection)));
     this.#store?.close();
     this.#lock?.close();

@@ -32,7 +32,7 @@ import {
   regionOption,
   shardOption,
 } from "../arguments.ts";
-import { claimCatalog } from "../catalog-claim.ts";
+import { registerCatalog } from "../catalog-binding.ts";
 import { DeltaIngest, type IngestOutcome } from "../delta-ingest.ts";
 import { LocalMesh } from "../local-mesh.ts";
 import { logBounds } from "../log-bounds.ts";
@@ -177,8 +177,8 @@ async function bindBothWays(
 ): Promise<void> {
   checkCatalogLog(store, logId);
   const { replicas } = await logBounds(connection, { region, shard });
-  const claim = { region, shard, logId, replicas, catalogId: catalogIdOf(store), catalogFile: store.database.name };
-  await claimCatalog(connection, claim);
+  const binding = { region, shard, logId, replicas, catalogId: catalogIdOf(store), catalogFile: store.database.name };
+  await registerCatalog(connection, binding);
   bindCatalog(store, logId);
 }
 

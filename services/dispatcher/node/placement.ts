@@ -38,7 +38,7 @@ export function placeShards(peers: readonly string[], shards: readonly PlacedSha
 }
 
 /** How much a shard likes a peer: rendezvous hashing, the same number everywhere. 0 to 2^32 - 1. */
-export function affection(shard: string, peer: string): number {
+function affection(shard: string, peer: string): number {
   let hash = 0x811c9dc5;
   for (const text of [shard, "/", peer])
     for (let index = 0; index < text.length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);

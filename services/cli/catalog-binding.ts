@@ -9,15 +9,15 @@ import { Inbox } from "../jetstream/inbox.ts";
 import { ensureBucket, NatsKv } from "../jetstream/nats-kv.ts";
 
 /** Unknown fields are kept out of the way: a newer release may write more. */
-const Claim = z.looseObject({
+const Entry = z.looseObject({
   logId: z.string().min(1),
   catalogId: z.string().min(1),
   /** Where the catalog was when it was registered, for people: the file may have been moved since. */
   place: z.string().optional(),
 });
-type Claim = Readonly<z.infer<typeof Claim>>;
+type Entry = Readonly<z.infer<typeof Entry>>;
 
-export interface CatalogClaim {
+export interface CatalogBinding {
   readonly region: string;
   readonly shard: string;
   readonly logId: string;
@@ -33,16 +33,16 @@ export interface CatalogClaim {
  *
  * Throws: OperatingError `catalog_differs` (definite); `catalog_entry` (definite) for an entry that cannot be read; what JetStream answers.
  */
-export async function claimCatalog(connection: NatsConnection, claim: CatalogClaim): Promise<void> {
+export async function registerCatalog(connection: NatsConnection, binding: CatalogBinding): Promise<void> {
   const inbox = new Inbox(connection);
   const kv = new NatsKv(connection, CATALOG_BUCKET);
   try {
     await ensureBucket(inbox, {
       bucket: CATALOG_BUCKET,
       description: "OmniRelay: which catalog the Delta commits of each shard go into",
-      replicas: claim.replicas,
+      replicas: binding.replicas,
     });
-    while (!(await isClaimed(kv, claim)));
+    while (!(await isRegistered(kv, binding)));
   } finally {
     kv.close();
     inbox.close();
@@ -50,18 +50,18 @@ export async function claimCatalog(connection: NatsConnection, claim: CatalogCla
 }
 
 /** False when another one was first between the look and the write: then it has to be looked at again. */
-async function isClaimed(kv: NatsKv, claim: CatalogClaim): Promise<boolean> {
-  const { region, shard, logId, catalogId, catalogFile } = claim;
+async function isRegistered(kv: NatsKv, binding: CatalogBinding): Promise<boolean> {
+  const { region, shard, logId, catalogId, catalogFile } = binding;
   const key = registryKey(region, shard);
   const found = await settled<KvEntry | undefined>((done) => kv.get(key, done));
   if (found.kind === "failed") throw found.error;
   const entry = found.kind === "ok" ? found.value : undefined;
-  const known = entry === undefined ? undefined : decodeClaim(entry.value, key);
+  const known = entry === undefined ? undefined : decodeEntry(entry.value, key);
   if (known?.logId === logId) {
     if (known.catalogId === catalogId) return true;
-    throw differs(claim, known, key);
+    throw differs(binding, known, key);
   }
-  const value: Claim = { logId, catalogId, place: `${hostname()}:${catalogFile}` };
+  const value: Entry = { logId, catalogId, place: `${hostname()}:${catalogFile}` };
   const bytes = new TextEncoder().encode(JSON.stringify(value));
   const written = await settled<number>((done) => kv.put(key, bytes, entry?.revision ?? 0, done));
   if (written.kind === "failed") throw written.error;
@@ -72,8 +72,8 @@ function settled<T>(start: (done: (outcome: KvOutcome<T>) => void) => void): Pro
   return new Promise((resolve) => start(resolve));
 }
 
-function decodeClaim(value: Uint8Array, key: string): Claim {
-  const parsed = Claim.safeParse(jsonOf(value));
+function decodeEntry(value: Uint8Array, key: string): Entry {
+  const parsed = Entry.safeParse(jsonOf(value));
   if (parsed.success) return parsed.data;
   throw new OperatingError(
     "catalog_entry",
@@ -86,11 +86,11 @@ function jsonOf(value: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(value));
   } catch {
-    return undefined; // undefined is no claim, so it is refused like any other text
+    return undefined; // undefined is no entry, so it is refused like any other text
   }
 }
 
-function differs({ region, shard, catalogFile }: CatalogClaim, known: Claim, key: string): OperatingError {
+function differs({ region, shard, catalogFile }: CatalogBinding, known: Entry, key: string): OperatingError {
   const where = known.place === undefined ? "" : `, ${known.place} when it was registered`;
   return new OperatingError(
     "catalog_differs",
