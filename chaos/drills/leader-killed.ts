@@ -17,7 +17,7 @@ const RETRY_MS = 150;
 /** Load before and after each kill. ms. */
 const SETTLE_MS = 2_500;
 
-export interface DrillRun {
+interface DrillRun {
   readonly gapMs: number;
   readonly acknowledged: number;
 }

@@ -6,6 +6,8 @@ import type { Reporter } from "../../contracts/ports.ts";
 
 /** Longest request, and longest silence within one. ms. */
 const REQUEST_MS = 10_000;
+/** How often Node looks for requests that take too long; its own half a minute would make the bound above four times as long. ms. */
+const TIMEOUT_CHECK_MS = 1_000;
 const CONNECTION_IDLE_MS = 30_000;
 const KEEP_ALIVE_MS = 5_000;
 const BODY_BYTES_MAX = 64 * 1024;
@@ -39,7 +41,11 @@ export function createHttpServer(reporter: Reporter): FastifyInstance {
     routerOptions: { ignoreTrailingSlash: false, maxParamLength: 200 },
     // What is no HTTP, comes too slowly or has too large a head never becomes a request.
     clientErrorHandler: (error, socket) => refuseSocket(error.code, socket),
-    http: { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: REQUEST_MS },
+    http: {
+      maxHeaderSize: HEADER_BYTES_MAX,
+      headersTimeout: REQUEST_MS,
+      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+    },
   });
   server.server.maxConnections = CONNECTIONS_MAX;
   server.addHook("onSend", async (_request, reply) => {

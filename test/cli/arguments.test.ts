@@ -63,15 +63,15 @@ describe("wrong usage ends with code 2 and says what is wrong", () => {
     expect(notes).toContain("See: omnirelay ");
   });
 
-  test.each([
-    ["ingest", "delta", ""],
-    ["ingest", "delta", ".", "--data-dir", ""],
-  ])("%s %s %j %s %j: an empty path stands for no folder", async (...args) => {
-    expect(await cli(...args)).toMatchObject({
-      code: 2,
-      notes: expect.stringContaining("must be the path of a folder"),
-    });
-  });
+  test.each([[["ingest", "delta", ""]], [["ingest", "delta", ".", "--data-dir", ""]]])(
+    "%j: an empty path stands for no folder",
+    async (args) => {
+      expect(await cli(...args)).toMatchObject({
+        code: 2,
+        notes: expect.stringContaining("must be the path of a folder"),
+      });
+    },
+  );
 
   test("an empty name", async () => {
     expect(await cli("enqueue", "--resource-type", "", "--resource-id", "r")).toMatchObject({ code: 2 });

@@ -43,7 +43,7 @@ class MemorySnapshots implements Snapshots {
   }
 }
 
-const EVERY = { snapshotEvents: 50 };
+const EVERY = { snapshotEvents: 50, snapshotMs: 0 };
 
 test("a leader publishes snapshots of exactly the states that its frames lead to, while it goes on", () => {
   const world = new NodeWorld();

@@ -19,6 +19,8 @@ export interface NodeConfig {
   readonly confirmMs: number;
   /** Events between two snapshots. */
   readonly snapshotEvents: number;
+  /** Time between two snapshots at least, so that a busy shard does not spend itself on them. */
+  readonly snapshotMs: number;
 }
 
 export const NODE_TIMES = {
@@ -29,4 +31,5 @@ export const NODE_TIMES = {
   ackTimeoutMs: 2_000,
   confirmMs: 10_000,
   snapshotEvents: 100_000,
+  snapshotMs: 30_000,
 } as const;

@@ -72,6 +72,7 @@ export class ShardNode {
       this.#snapshooter = new Snapshooter({
         ...{ clock: ports.clock, reporter: ports.reporter, snapshots: ports.snapshots },
         everyEvents: config.snapshotEvents,
+        everyMs: config.snapshotMs,
       });
     this.endpoint = new RpcEndpoint({
       config,

@@ -49,6 +49,8 @@ export interface SnapshooterOptions {
   readonly snapshots: Snapshots;
   /** Events between two snapshots. */
   readonly everyEvents: number;
+  /** Time between two snapshots at least, however many events there are. ms. */
+  readonly everyMs: number;
 }
 
 interface Running {
@@ -68,6 +70,7 @@ export class Snapshooter {
   #running: Running | undefined;
   /** Sequence of the last snapshot that was begun or loaded. */
   #lastSequence = 0;
+  #lastMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: SnapshooterOptions) {
     this.#options = options;
@@ -80,8 +83,11 @@ export class Snapshooter {
 
   /** The state stands behind exactly this frame now: the moment to cut. */
   framed(state: ShardState, tip: ChainTip): void {
-    if (this.#running !== undefined || state.sequence - this.#lastSequence < this.#options.everyEvents) return;
+    const { everyEvents, everyMs, clock } = this.#options;
+    if (this.#running !== undefined || state.sequence - this.#lastSequence < everyEvents) return;
+    if (clock.monotonicMs() - this.#lastMs < everyMs) return;
     this.#lastSequence = state.sequence;
+    this.#lastMs = clock.monotonicMs();
     const { chain, term, first, at } = tip;
     const { logId, sequence, logVersion } = state;
     const place = { logId, sequence, chain, term, first, at, hash: stateHash(state), logVersion };
