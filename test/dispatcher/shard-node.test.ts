@@ -552,7 +552,7 @@ describe("hostile surroundings", () => {
     world.enqueue(1);
     const [lease] = leasesOf(world.ask("lease", {})) as [Lease];
     const body = "x".repeat(60_000);
-    for (let round = 0; round < 400; round += 1) {
+    for (let round = 0; round < 160; round += 1) {
       unit.log.failNextAppend({ kind: "delay", delayMs: 20 });
       for (let count = 0; count < 3; count += 1) world.send("enqueue", { items: Array(4).fill({ ...item, body }) });
       world.clock.advance(10);
