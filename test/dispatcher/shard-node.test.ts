@@ -547,7 +547,7 @@ describe("hostile surroundings", () => {
     expect(resultsOf(world.ask("heartbeat", { leases: [ref(lease)] }))[0]).not.toHaveProperty("error");
   });
   test("leases run out under a load that never lets the queue become empty", () => {
-    const world = new NodeWorld({ leaseDurationMsDefault: 1_000 });
+    const world = new NodeWorld({ leaseDurationMsDefault: 400 });
     const unit = world.leading(world.addNode("a"));
     world.enqueue(1);
     const [lease] = leasesOf(world.ask("lease", {})) as [Lease];
