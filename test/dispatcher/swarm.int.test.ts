@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { LogEvent } from "../../contracts/events.ts";
 import { type Answer, type NodeUnit, NodeWorld } from "./node-world.ts";
 
-const SEEDS = Number(process.env["SWARM_SEEDS"] ?? 60);
+const SEEDS = Number(process.env["SWARM_SEEDS"] ?? 200);
 const FIRST = Number(process.env["SWARM_FIRST"] ?? 1);
 const FAULT_MS = 20_000;
 const HEAL_MS = 60_000;
@@ -235,9 +235,12 @@ test(`${SEEDS} seeds of random faults keep every acknowledged request, in one lo
     try {
       runSeed(seed);
     } catch (error) {
-      throw new Error(`seed ${seed}: SWARM_FIRST=${seed} SWARM_SEEDS=1 npx vitest run test/dispatcher/swarm.test.ts`, {
-        cause: error,
-      });
+      throw new Error(
+        `seed ${seed}: SWARM_FIRST=${seed} SWARM_SEEDS=1 npx vitest run test/dispatcher/swarm.int.test.ts`,
+        {
+          cause: error,
+        },
+      );
     }
   }
 }, 120_000);
