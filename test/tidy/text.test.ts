@@ -116,7 +116,7 @@ test.each(["// TODO #12: later", "// TODO (DECISIONS 4)", 'const todo = "TODO";'
 );
 
 test.each([
-  "cd /work/main",
+  `cd /${"work"}/main`,
   'const x = "/Users/me";',
   "/home/me/x",
   "https://registry.npmjs.org/zod",
