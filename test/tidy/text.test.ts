@@ -10,9 +10,13 @@ const MACHINE_TRACES = [
   /(^|[^\w./-])\/(work|Users)\/\w/,
   /\/home\/(?!node\b)[a-z]\w*\//,
   /bash_jobs/,
-  ...["registry.npmjs.org", "registry.yarnpkg.com", "npm.pkg.github.com", "proxy.golang.org", "deb.debian.org"].map(
-    (host) => new RegExp(host.replaceAll(".", "\\.")),
-  ),
+  ...[
+    "registry.npmjs.org",
+    "registry.yarnpkg.com",
+    "npm.pkg.github.com",
+    "proxy.golang.org",
+    `deb.${"debian"}.org`,
+  ].map((host) => new RegExp(host.replaceAll(".", "\\."))),
 ];
 
 function openingProblems(file: SourceFile): string[] {
@@ -119,8 +123,8 @@ test.each([
   `cd /${"work"}/main`,
   'const x = "/Users/me";',
   "/home/me/x",
-  "https://registry.npmjs.org/zod",
-  "deb.debian.org",
+  `https://registry.${"npmjs"}.org/zod`,
+  `deb.${"debian"}.org`,
 ])("finds the planted trace: %s", (text) => expect(traceProblems({ path: "a.md", text })).toHaveLength(1));
 
 test.each(["see docs/work/plan.md", "a framework/ folder", "https://example.org/work/x", "/tmp/x", "/home/node/app"])(
