@@ -1,5 +1,6 @@
 /** The requests of the RPC surface, verb by verb: strict schemas, so that a typo or a field not built yet is refused. */
 import { z } from "zod";
+import { FollowersPatch } from "./followers.ts";
 import {
   ItemId,
   isSafeKey,
@@ -135,7 +136,11 @@ export const FailRequest = z.strictObject({
 export const ReleaseRequest = z.strictObject({ ...envelope, leases: entriesOf(LeaseRef) });
 const PauseRequest = z.strictObject({ ...envelope });
 const ResumeRequest = z.strictObject({ ...envelope });
-const ConfigureRequest = z.strictObject({ ...envelope, options: ShardOptionsPatch });
+const ConfigureRequest = z.strictObject({
+  ...envelope,
+  options: ShardOptionsPatch.default({}),
+  followers: FollowersPatch.optional().describe("Followers to register or, with null, to remove, by name."),
+});
 const GetRequest = z.strictObject({ ...envelope, itemIds: entriesOf(ItemId) });
 export const LIST_STATUSES = ["pending", "leased", "deadLettered"] as const;
 const ListRequest = z.strictObject({

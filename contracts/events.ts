@@ -1,6 +1,7 @@
 /** The events of the log: what happened, in the past tense, complete enough that a fold over them is the whole state. */
 import { z } from "zod";
 import { ItemPayload } from "./commands.ts";
+import { FollowersPatch } from "./followers.ts";
 import {
   EntryRequestId,
   Hex64,
@@ -54,7 +55,12 @@ const TermReleased = z.strictObject({
   leader: PeerId,
   successor: PeerId.optional(),
 });
-const Configured = z.strictObject({ type: z.literal("configured"), actor, options: ShardOptionsPatch });
+const Configured = z.strictObject({
+  type: z.literal("configured"),
+  actor,
+  options: ShardOptionsPatch,
+  followers: FollowersPatch.optional(),
+});
 const Enqueued = z.strictObject({
   type: z.literal("enqueued"),
   actor,

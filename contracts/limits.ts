@@ -86,6 +86,26 @@ export const BODY_BYTES_HIGH_MAX = 8 * 1024 * MIB;
 export const RECORDS_DEFAULT = 1_000_000;
 export const RECORDS_MAX = 10_000_000;
 
+/** Followers that one shard may have. */
+export const FOLLOWERS_MAX = 64;
+/** What is kept of the log for a follower that lags, unless its registration says otherwise. Bytes, ms. */
+export const FOLLOWER_KEEP_BYTES_DEFAULT = 1024 * MIB;
+export const FOLLOWER_KEEP_BYTES_MAX = 2 ** 50;
+export const FOLLOWER_KEEP_MS_DEFAULT = 86_400_000;
+export const FOLLOWER_KEEP_MS_MAX = 365 * 86_400_000;
+/** What is kept of the log below a snapshot for readers that are not registered: events, ms. */
+export const LOG_KEEP_EVENTS_DEFAULT = 100_000;
+export const LOG_KEEP_EVENTS_MAX = 1_000_000_000_000;
+export const LOG_KEEP_MS_DEFAULT = 86_400_000;
+export const LOG_KEEP_MS_MAX = 3_650 * 86_400_000;
+/**
+ * Shares of the log's byte limit: from the first on the log is trimmed as far as snapshots and followers allow, from the second on
+ * `enqueue` is refused, from the third on everything but keeping, settling, reading and administration.
+ */
+export const LOG_TRIM_SHARE = 0.6;
+export const LOG_HIGH_SHARE = 0.8;
+export const LOG_FULL_SHARE = 0.9;
+
 /** Items on one page of `list` unless the request says otherwise. */
 export const PAGE_SIZE_DEFAULT = 100;
 export const PAGE_SIZE_MAX = 1_000;

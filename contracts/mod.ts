@@ -21,6 +21,7 @@ export {
   OperatingError,
 } from "./errors.ts";
 export { Actor, EVENTS, type EventOf, type EventType, LogEvent } from "./events.ts";
+export { Checkpoint, Follower, FollowersPatch } from "./followers.ts";
 export { CHAIN_START, Frame, LogPosition } from "./frame.ts";
 export { isPrincipal, principalOfPeer, tokenEpochOf, tokenOf, utf8Length } from "./ids.ts";
 export { optionProblems, SHARD_OPTIONS_DEFAULT, ShardOptions, ShardOptionsPatch } from "./options.ts";

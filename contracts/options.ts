@@ -14,6 +14,10 @@ import {
   LEASE_DURATION_MS_MIN,
   LEASES_PER_PEER_DEFAULT,
   LEASES_PER_PEER_MAX,
+  LOG_KEEP_EVENTS_DEFAULT,
+  LOG_KEEP_EVENTS_MAX,
+  LOG_KEEP_MS_DEFAULT,
+  LOG_KEEP_MS_MAX,
   PENDING_HIGH_DEFAULT,
   PENDING_HIGH_MAX,
   RECORDS_DEFAULT,
@@ -89,6 +93,22 @@ const fields = {
     .describe(
       "Ended items whose outcome is remembered, so that repeats of their requests are recognised. 0 remembers none.",
     ),
+  logTrim: z
+    .enum(["auto", "off"])
+    .default("auto")
+    .describe("Whether the log is trimmed below durable snapshots; off keeps every frame."),
+  logKeepEvents: z
+    .int()
+    .min(0)
+    .max(LOG_KEEP_EVENTS_MAX)
+    .default(LOG_KEEP_EVENTS_DEFAULT)
+    .describe("Newest events that trimming leaves in the log whatever snapshots there are."),
+  logKeepMs: z
+    .int()
+    .min(0)
+    .max(LOG_KEEP_MS_MAX)
+    .default(LOG_KEEP_MS_DEFAULT)
+    .describe("How long trimming leaves an event in the log, unless its byte limit is near. ms."),
 };
 
 /** The complete options, with defaults filled in. Cross-field rules: `optionProblems`. */

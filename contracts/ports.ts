@@ -78,6 +78,9 @@ export type InfoOutcome =
   | { readonly kind: "missing" }
   | { readonly kind: "failed"; readonly error: OperatingError };
 
+/** `trimmed`: nothing below is stored any more. `failed` says nothing certain; to trim again does no harm. */
+export type TrimOutcome = { readonly kind: "trimmed" } | { readonly kind: "failed"; readonly error: OperatingError };
+
 export interface FollowHandler {
   /** Called in stream order. A hole shows as a jump of `streamSequence`; the follower never skips by itself. */
   message(message: LogMessage): void;
@@ -99,6 +102,8 @@ export interface Log {
   read(streamSequence: number, timeoutMs: number, callback: (outcome: ReadOutcome) => void): void;
   /** Asks the stream's leader for its bounds. Calls back exactly once. */
   info(timeoutMs: number, callback: (outcome: InfoOutcome) => void): void;
+  /** Removes every message below `keepFrom`, which must be above 1 and the sequence of a stored message. Calls back exactly once. */
+  trim(keepFrom: number, timeoutMs: number, callback: (outcome: TrimOutcome) => void): void;
   /** Delivers what is stored from `fromSequence` on, then what comes, until closed. */
   follow(fromSequence: number, handler: FollowHandler): Closable;
 }

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { Attributes, LIST_STATUSES } from "./commands.ts";
 import { ErrorBodySchema } from "./errors.ts";
 import { OUTCOMES } from "./events.ts";
+import { Follower, FollowerName } from "./followers.ts";
 import { ItemId, LogTimeMs, PeerId, Principal, Sequence, Token } from "./ids.ts";
 import { Exclusivity, ShardOptions } from "./options.ts";
 import type { Verb } from "./subjects.ts";
@@ -64,7 +65,8 @@ const FailResult = z.looseObject({ outcome: z.enum(OUTCOMES), duplicate: z.boole
 const FailReply = z.looseObject({ ...cited, results: resultsOf(FailResult) });
 
 const PauseReply = z.looseObject({ ...cited, paused: z.boolean() });
-const ConfigureReply = z.looseObject({ ...cited, options: ShardOptions.loose() });
+const Followers = z.record(FollowerName, Follower.loose());
+const ConfigureReply = z.looseObject({ ...cited, options: ShardOptions.loose(), followers: Followers });
 
 const ITEM_STATUSES = [...LIST_STATUSES, "completed"] as const;
 /** An item as an operator sees it. Of an ended item only what its record keeps. */
@@ -110,6 +112,7 @@ const StatsReply = z.looseObject({
   oldestPendingAt: LogTimeMs.optional(),
   stateHash: z.string(),
   options: ShardOptions.loose(),
+  followers: Followers,
 });
 
 /** The one schema of each verb's reply. A reply may also be `{ error }`. */

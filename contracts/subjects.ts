@@ -31,6 +31,12 @@ export const SUBJECTS: readonly SubjectEntry[] = [
   ),
   row("registry", "$KV.omnirelay-shards.<region>.<shard>", "KV", "Which log each shard has, and a hint who leads it."),
   row(
+    "checkpoints",
+    "$KV.omnirelay-checkpoints.<follower>.<region>.<shard>",
+    "KV",
+    "How far a registered follower of the shard's log has come: log id, stream sequence, sequence, chain.",
+  ),
+  row(
     "catalogs",
     "$KV.omnirelay-catalogs.<region>.<shard>",
     "KV",
@@ -93,6 +99,10 @@ export const pingSubject = (region: string, peerId: string): string => `omnirela
 export const gossipSubject = (region: string, principal: string): string => `omnirelay.gossip.${region}.${principal}`;
 
 export const REGISTRY_BUCKET = "omnirelay-shards";
+/** How far each follower of a log has come. */
+export const CHECKPOINT_BUCKET = "omnirelay-checkpoints";
+export const checkpointKey = (follower: string, region: string, shard: string): string =>
+  `${follower}.${region}.${shard}`;
 /** Which catalog the Delta commits of a shard's log go into; its keys are those of the registry. */
 export const CATALOG_BUCKET = "omnirelay-catalogs";
 export const registryKey = (region: string, shard: string): string => `${region}.${shard}`;

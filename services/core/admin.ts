@@ -2,6 +2,8 @@
 import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
+import type { FollowersPatch } from "../../contracts/followers.ts";
+import { FOLLOWERS_MAX } from "../../contracts/limits.ts";
 import { optionProblems, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
 import {
   type Context,
@@ -13,7 +15,7 @@ import {
   refuse,
   refused,
 } from "./outcome.ts";
-import { mergeOptions, type ShardState } from "./state.ts";
+import { mergeFollowers, mergeOptions, type ShardState } from "./state.ts";
 
 /** Stops granting. Leases go on, items come in. Idempotent. */
 export function executePause(state: ShardState, context: Context, sink: EventSink): Outcome {
@@ -33,24 +35,28 @@ export function executeConfigure(
   context: Context,
   sink: EventSink,
 ): Outcome {
-  const decision = decideConfigure(state, request.options);
+  const decision = decideConfigure(state, request.options, request.followers);
   if (decision.kind === "refused") return refuse(decision.error, true);
   if (decision.kind === "accepted") new Emitter(state, context, sink).emit(decision.event);
-  return { reply: { ...cite(state), options: state.options }, confirm: false, validity: [] };
+  const followers = Object.fromEntries(state.followers);
+  return { reply: { ...cite(state), options: state.options, followers }, confirm: false, validity: [] };
 }
 
 /**
- * Decides a change of options.
+ * Decides a change of options and followers.
  *
  * Shapes: one `configured` with what really changes, or none when nothing does.
- * Refuses with: invalid_argument when the options together make no sense.
+ * Refuses with: invalid_argument when the options together make no sense, or when followers become too many.
  */
 export function decideConfigure(
   state: ShardState,
   patch: ShardOptionsPatch,
+  followersPatch: FollowersPatch = {},
 ): Decision<EventOf<"configured">, ShardOptions> {
   const options = mergeOptions(state.options, patch);
-  const problems = optionProblems(options);
+  const problems = [...optionProblems(options)];
+  if (mergeFollowers(state.followers, followersPatch).size > FOLLOWERS_MAX)
+    problems.push(`a shard has at most ${FOLLOWERS_MAX} followers; remove one first`);
   if (problems.length > 0)
     return refused(
       errorBody("invalid_argument", `options: ${problems.join("; ")}`, {
@@ -59,7 +65,28 @@ export function decideConfigure(
     );
   const before: Readonly<Record<string, unknown>> = state.options;
   const changed = Object.entries(options).filter(([name, value]) => before[name] !== value);
-  if (changed.length === 0) return { kind: "unchanged", result: state.options };
+  const followers = changedFollowers(state, followersPatch);
+  if (changed.length === 0 && followers === undefined) return { kind: "unchanged", result: state.options };
   const event = { type: "configured", actor: 0, options: Object.fromEntries(changed) as ShardOptionsPatch } as const;
-  return { kind: "accepted", event: { ...event }, result: options };
+  return {
+    kind: "accepted",
+    event: { ...event, ...(followers === undefined ? undefined : { followers }) },
+    result: options,
+  };
+}
+
+/** What of a change really changes; undefined for nothing. */
+function changedFollowers(state: ShardState, patch: FollowersPatch): FollowersPatch | undefined {
+  const changed = Object.entries(patch).filter(([name, follower]) => {
+    const before = state.followers.get(name);
+    if (follower === null || before === undefined) return follower !== (before ?? null);
+    const { kind, logVersionMax, keepBytes, keepMs } = before;
+    return (
+      kind !== follower.kind ||
+      logVersionMax !== follower.logVersionMax ||
+      keepBytes !== follower.keepBytes ||
+      keepMs !== follower.keepMs
+    );
+  });
+  return changed.length === 0 ? undefined : Object.fromEntries(changed);
 }

@@ -4,6 +4,7 @@ import { OperatingError } from "../../contracts/errors.ts";
 import type { EventOf, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
+import { SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
 import {
   applyCompleted,
   applyExpired,
@@ -17,7 +18,7 @@ import {
 import { hashNewItem, stateHash } from "./hash.ts";
 import { Item } from "./item.ts";
 import { jsonLength, payloadLength } from "./sizes.ts";
-import { itemIdOf, mergeOptions, type ShardState } from "./state.ts";
+import { itemIdOf, mergeFollowers, mergeOptions, type ShardState } from "./state.ts";
 
 /**
  * Applies one event: advances `state.sequence` by exactly 1 and mutates the state.
@@ -45,6 +46,7 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
       break;
     case "configured":
       state.options = mergeOptions(state.options, event.options);
+      if (event.followers !== undefined) state.followers = mergeFollowers(state.followers, event.followers);
       evictRecords(state);
       break;
     case "enqueued":
@@ -111,7 +113,8 @@ function applyLogCreated(state: ShardState, event: EventOf<"logCreated">): void 
   assert(state.sequence === 1, `log created at sequence ${state.sequence}`);
   state.logId = state.intern(event.logId);
   state.logVersion = event.logVersion;
-  state.options = event.options;
+  // A log from before an option existed has its default.
+  state.options = mergeOptions(SHARD_OPTIONS_DEFAULT, event.options);
   state.tokenEpoch = event.tokenEpoch;
 }
 

@@ -37,6 +37,7 @@ export function* canonicalState(state: ShardState): Generator<string> {
     records: state.recordCount,
   });
   yield line("options", sorted(state.options));
+  for (const [name, follower] of state.followers) yield line("follower", { name, ...sorted(follower) });
   const items = [...state.items.values()].sort((left, right) => left.sequence - right.sequence);
   for (const item of items) yield line("item", itemFields(item));
   for (const record of recordsOf(state)) yield line("record", recordFields(record));

@@ -10,7 +10,8 @@
  * - record: itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence
  * - lease request: principal, requestId, digest
  * - meta: logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, recordCount, pending, active, deadLettered,
- *   enqueuedTotal, completedTotal, bodyBytes, options (name and value sorted by name)
+ *   enqueuedTotal, completedTotal, bodyBytes, options (name and value sorted by name), followers (count, then name, kind,
+ *   logVersionMax, keepBytes, keepMs sorted by name)
  */
 import type { ItemPayload } from "../../contracts/commands.ts";
 import { EXCLUSIVITIES } from "../../contracts/options.ts";
@@ -146,6 +147,14 @@ export function stateHash(state: ShardState): string {
   hasher.number(state.enqueuedTotal).number(state.completedTotal).number(state.bodyBytes);
   const options: Readonly<Record<string, string | number>> = state.options;
   for (const name of Object.keys(options).sort()) hasher.text(name).text(String(options[name]));
+  hasher.int(state.followers.size);
+  for (const [name, follower] of state.followers)
+    hasher
+      .text(name)
+      .text(follower.kind)
+      .int(follower.logVersionMax)
+      .number(follower.keepBytes)
+      .number(follower.keepMs);
   hasher.hash(state.itemSum).hash(state.recordSum).hash(state.leaseRequestSum);
   return hexOf(hasher.end());
 }

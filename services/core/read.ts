@@ -118,6 +118,7 @@ export function renderStats(state: ShardState, place: { readonly region: string;
     ...(oldest === undefined ? undefined : { oldestPendingAt: oldest.enqueuedAt }),
     stateHash: stateHash(state),
     options: state.options,
+    followers: Object.fromEntries(state.followers),
   };
 }
 

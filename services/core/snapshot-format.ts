@@ -5,6 +5,7 @@
  * for an absent field. Lease requests have no rows: each is told by its leases, for it is remembered while one of them lives.
  */
 import { OperatingError } from "../../contracts/errors.ts";
+import type { Follower } from "../../contracts/followers.ts";
 import { EXCLUSIVITIES, type ShardOptions } from "../../contracts/options.ts";
 import { digest64, stateHash } from "./hash.ts";
 import type { EndedRecord, Item, LiveLease } from "./item.ts";
@@ -53,6 +54,7 @@ export interface SnapshotHeader {
   readonly records: number;
   readonly leaseRequests: number;
   readonly options: ShardOptions;
+  readonly followers: Readonly<Record<string, Follower>>;
 }
 
 /** What of an item changes while it lives. */
@@ -85,6 +87,7 @@ export function headerOf(state: ShardState): SnapshotHeader {
     records: state.recordCount,
     leaseRequests: state.leaseRequests.size,
     options: state.options,
+    followers: Object.fromEntries(state.followers),
   };
 }
 

@@ -1,5 +1,6 @@
 /** Reads and checks the first and the last line of a snapshot. */
 import { OperatingError } from "../../contracts/errors.ts";
+import { FollowersPatch } from "../../contracts/followers.ts";
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { optionProblems, ShardOptions } from "../../contracts/options.ts";
 import { digest64 } from "./hash.ts";
@@ -39,7 +40,9 @@ export function readHeader(value: unknown): SnapshotHeader {
   const options = ShardOptions.safeParse(value["options"]);
   const problem = options.success ? optionProblems(options.data)[0] : "they do not fit their schema";
   if (problem !== undefined) throw damaged(1, `options of the header: ${problem}`);
-  const header = { ...value, options: options.data } as unknown as SnapshotHeader;
+  const followers = FollowersPatch.safeParse(value["followers"] ?? {});
+  if (!followers.success) throw damaged(1, "followers of the header: they do not fit their schema");
+  const header = { ...value, options: options.data, followers: followers.data } as unknown as SnapshotHeader;
   const { pending, active, deadLettered, completedTotal, enqueuedTotal, records } = header;
   const accounted = pending + active + deadLettered + completedTotal;
   if (accounted !== enqueuedTotal)

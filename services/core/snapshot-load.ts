@@ -32,7 +32,7 @@ import {
 } from "./snapshot-format.ts";
 import { checkFooter, readHeader } from "./snapshot-header.ts";
 import { Row } from "./snapshot-row.ts";
-import { createState, type ShardState } from "./state.ts";
+import { createState, mergeFollowers, type ShardState } from "./state.ts";
 
 /** Scratch space: each is read to its end before the next row of its kind begins. */
 const itemRow = new Row("item");
@@ -333,6 +333,7 @@ function takeHeader(state: ShardState, header: SnapshotHeader): void {
   state.sequence = header.sequence;
   state.at = header.at;
   state.options = header.options;
+  state.followers = mergeFollowers(new Map(), header.followers);
   state.paused = header.paused;
   state.enqueuedTotal = header.enqueuedTotal;
   state.completedTotal = header.completedTotal;

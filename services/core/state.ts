@@ -1,4 +1,6 @@
 /** The state of one shard: compact structures that `apply` alone changes. No command costs more because a million items are there. */
+
+import type { Follower, FollowersPatch } from "../../contracts/followers.ts";
 import { tokenOf } from "../../contracts/ids.ts";
 import { TOKEN_EPOCH_STEP } from "../../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
@@ -28,6 +30,8 @@ export class ShardState {
   /** Log time of the last event or frame. ms. Not hashed: an empty frame moves it too. */
   at = 0;
   options: ShardOptions = SHARD_OPTIONS_DEFAULT;
+  /** Registered followers of the log, sorted by name. */
+  followers: ReadonlyMap<string, Follower> = new Map();
   paused = false;
 
   pending = 0;
@@ -108,4 +112,16 @@ export function expiryReasonOf(state: ShardState, item: Item): "duration" | "age
 export function mergeOptions(options: ShardOptions, patch: ShardOptionsPatch): ShardOptions {
   const named = Object.entries(patch).filter(([, value]) => value !== undefined);
   return { ...options, ...(Object.fromEntries(named) as Partial<ShardOptions>) };
+}
+
+/** The followers after a change by name, sorted; null takes one out. */
+export function mergeFollowers(
+  followers: ReadonlyMap<string, Follower>,
+  patch: FollowersPatch,
+): ReadonlyMap<string, Follower> {
+  const merged = new Map(followers);
+  for (const [name, follower] of Object.entries(patch))
+    if (follower === null) merged.delete(name);
+    else merged.set(name, follower);
+  return new Map([...merged].sort(([left], [right]) => (left < right ? -1 : 1)));
 }

@@ -1,13 +1,22 @@
 /** The shard's stream on JetStream: appends by hand-managed acknowledgements, reads from the stream's leader, follows by `Follower`. */
 import assert from "node:assert/strict";
 import type { NatsConnection } from "@nats-io/transport-node";
-import type { AppendOutcome, Closable, FollowHandler, InfoOutcome, Log, ReadOutcome } from "../../contracts/ports.ts";
+import type {
+  AppendOutcome,
+  Closable,
+  FollowHandler,
+  InfoOutcome,
+  Log,
+  ReadOutcome,
+  TrimOutcome,
+} from "../../contracts/ports.ts";
 import { CHAIN_HEADER, EXPECTED_SEQUENCE_HEADER, logStream, logSubject } from "../../contracts/subjects.ts";
 import { API_CODES, type ApiOutcome, apiFailure, askApi } from "./api.ts";
 import { appendOutcome } from "./append-ack.ts";
 import { Follower } from "./follower.ts";
 import { type HeaderBlock, headerBlock } from "./header-block.ts";
 import { Inbox } from "./inbox.ts";
+import { askRepeatedly } from "./repeated-question.ts";
 import { logMessageOf, storedMessage } from "./stored-message.ts";
 import { infoOutcome, unreadableAnswer } from "./stream-info.ts";
 
@@ -69,14 +78,26 @@ export class JetStreamLog implements Log {
 
   read(streamSequence: number, timeoutMs: number, callback: (outcome: ReadOutcome) => void): void {
     assert(Number.isSafeInteger(streamSequence) && streamSequence >= 1, `no sequence: ${streamSequence}`);
-    askApi(this.#inbox, `STREAM.MSG.GET.${this.#stream}`, { seq: streamSequence }, timeoutMs, (outcome) =>
+    askRepeatedly(this.#inbox, `STREAM.MSG.GET.${this.#stream}`, { seq: streamSequence }, timeoutMs, (outcome) =>
       callback(this.#readOutcome(outcome, streamSequence)),
     );
   }
 
   info(timeoutMs: number, callback: (outcome: InfoOutcome) => void): void {
-    askApi(this.#inbox, `STREAM.INFO.${this.#stream}`, undefined, timeoutMs, (outcome) =>
+    askRepeatedly(this.#inbox, `STREAM.INFO.${this.#stream}`, undefined, timeoutMs, (outcome) =>
       callback(infoOutcome(outcome, this.#stream)),
+    );
+  }
+
+  trim(keepFrom: number, timeoutMs: number, callback: (outcome: TrimOutcome) => void): void {
+    // The server reads 0 and 1 as "everything".
+    assert(Number.isSafeInteger(keepFrom) && keepFrom >= 2, `no sequence to keep from: ${keepFrom}`);
+    askApi(this.#inbox, `STREAM.PURGE.${this.#stream}`, { seq: keepFrom }, timeoutMs, (outcome) =>
+      callback(
+        outcome.kind === "ok"
+          ? { kind: "trimmed" }
+          : { kind: "failed", error: apiFailure(outcome, `trimming ${this.#stream} below ${keepFrom}`, true) },
+      ),
     );
   }
 

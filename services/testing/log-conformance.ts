@@ -1,14 +1,21 @@
 /** What every implementation of the `Log` port must do: one suite, for whatever test runner, with plain assertions. */
 import assert from "node:assert/strict";
-import type {
-  AppendOutcome,
-  Closable,
-  InfoOutcome,
-  Log,
-  LogInfo,
-  LogMessage,
-  ReadOutcome,
-} from "../../contracts/ports.ts";
+import type { AppendOutcome, Log } from "../../contracts/ports.ts";
+import {
+  append,
+  appendAll,
+  bytes,
+  CHAIN,
+  follow,
+  found,
+  info,
+  read,
+  settle,
+  TIMEOUT_MS,
+  TIMEOUT_MS_SHORT,
+  text,
+  trim,
+} from "./log-calls.ts";
 
 /** The two functions of a test runner that the suite needs; those of vitest, jest and node:test fit. */
 export interface SuiteRunner {
@@ -32,10 +39,6 @@ export interface LogUnderTest {
   close(): Promise<void>;
 }
 
-/** Long enough for an election of a replicated stream. ms. */
-const TIMEOUT_MS = 15_000;
-/** For answers that must come at once or not at all. ms. */
-const TIMEOUT_MS_SHORT = 500;
 const LARGE_BYTES = 700 * 1024;
 
 /** Declares the suite. Each test makes a log and closes it. */
@@ -55,6 +58,7 @@ export function logConformance(runner: SuiteRunner, name: string, make: () => Pr
     declareFollow(check);
     declareFollowOddities(check);
   });
+  runner.describe(`${name}: trim`, () => declareTrim(check));
   runner.describe(`${name}: interruptions`, () => declareInterruptions(check));
 }
 
@@ -161,6 +165,33 @@ function declareRead(check: Check): void {
     const asking = new Promise<boolean>((resolve) => log.info(TIMEOUT_MS, () => resolve(isInside)));
     isInside = false;
     assert.deepEqual(await Promise.all([reading, asking]), [false, false]);
+  });
+}
+
+function declareTrim(check: Check): void {
+  check("trims below a message and keeps it, what follows, and the last sequence", async ({ log }) => {
+    await appendAll(log, 5);
+    assert.deepEqual(await trim(log, 4), { kind: "trimmed" });
+    const { firstSequence, lastSequence, messages } = await info(log);
+    assert.deepEqual([firstSequence, lastSequence, messages], [4, 5, 2]);
+    assert.deepEqual(await read(log, 3), { kind: "absent" });
+    assert.equal(text(await found(log, 4)), "m3");
+    assert.deepEqual(await append(log, "m5", 5), { kind: "acked", streamSequence: 6 });
+  });
+
+  check("changes nothing when it is trimmed there already", async ({ log }) => {
+    await appendAll(log, 4);
+    assert.deepEqual([await trim(log, 3), await trim(log, 2)], [{ kind: "trimmed" }, { kind: "trimmed" }]);
+    assert.equal((await info(log)).firstSequence, 3);
+  });
+
+  check("shows a follower from below the trimmed part the first that is left", async ({ log }) => {
+    await appendAll(log, 4);
+    await trim(log, 3);
+    const followed = follow(log, 1);
+    await followed.until(2);
+    assert.deepEqual(followed.sequences(), [3, 4]);
+    followed.close();
   });
 }
 
@@ -283,104 +314,4 @@ function declareInterruptions(check: Check): void {
     assert.equal(text(await found(subject.log, 3)), "m2");
     assert.equal((await info(subject.log)).lastSequence, 3);
   });
-}
-
-const CHAIN = "c".repeat(64);
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
-
-const bytes = (content: string): Uint8Array => encoder.encode(content);
-const text = (message: LogMessage): string => decoder.decode(message.payload);
-
-function append(log: Log, content: string, expectedLast: number, timeoutMs = TIMEOUT_MS): Promise<AppendOutcome> {
-  return new Promise((resolve) => log.append(bytes(content), CHAIN, expectedLast, timeoutMs, resolve));
-}
-
-function read(log: Log, streamSequence: number, timeoutMs = TIMEOUT_MS): Promise<ReadOutcome> {
-  return new Promise((resolve) => log.read(streamSequence, timeoutMs, resolve));
-}
-
-async function appendAll(log: Log, count: number): Promise<void> {
-  for (let last = 0; last < count; last += 1)
-    assert.deepEqual(await append(log, `m${last}`, last), { kind: "acked", streamSequence: last + 1 });
-}
-
-/** Appends the same bytes until they stand at their place, as a leader does whose append ended in doubt. */
-async function settle(log: Log, content: string, expectedLast: number): Promise<void> {
-  const endMs = performance.now() + TIMEOUT_MS;
-  while (performance.now() < endMs) {
-    const outcome = await append(log, content, expectedLast, TIMEOUT_MS_SHORT);
-    if (outcome.kind === "acked") return;
-    const reading = await read(log, expectedLast + 1, TIMEOUT_MS_SHORT);
-    if (reading.kind === "found") return assert.equal(text(reading.message), content);
-    await breath();
-  }
-  assert.fail(`${content} could not be stored at ${expectedLast + 1} within ${TIMEOUT_MS} ms`);
-}
-
-async function found(log: Log, streamSequence: number): Promise<LogMessage> {
-  const endMs = performance.now() + TIMEOUT_MS;
-  for (;;) {
-    const outcome = await read(log, streamSequence);
-    if (outcome.kind === "found") return outcome.message;
-    assert.ok(outcome.kind === "failed" && performance.now() < endMs, `message ${streamSequence} is ${outcome.kind}`);
-    await breath();
-  }
-}
-
-async function info(log: Log): Promise<LogInfo> {
-  const endMs = performance.now() + TIMEOUT_MS;
-  for (;;) {
-    const outcome = await new Promise<InfoOutcome>((resolve) => log.info(TIMEOUT_MS, resolve));
-    if (outcome.kind === "info") return outcome.info;
-    assert.ok(outcome.kind === "failed" && performance.now() < endMs, `info is ${outcome.kind}`);
-    await breath();
-  }
-}
-
-/** Between two attempts while a server comes back; nothing is waited for by it. */
-function breath(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 20));
-}
-
-/** What one follower has heard so far. */
-class Followed {
-  readonly messages: LogMessage[] = [];
-  readonly failures: string[] = [];
-  onMessage: () => void = () => undefined;
-  readonly #subscription: Closable;
-  #waiting: { readonly count: number; readonly resolve: () => void }[] = [];
-
-  constructor(log: Log, fromSequence: number) {
-    this.#subscription = log.follow(fromSequence, {
-      message: (message) => this.#take(message),
-      failed: (error) => void this.failures.push(error.code),
-    });
-  }
-
-  until(count: number): Promise<void> {
-    if (this.messages.length >= count) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push({ count, resolve }));
-  }
-  sequences(): readonly number[] {
-    return this.messages.map(({ streamSequence }) => streamSequence);
-  }
-  texts(): readonly string[] {
-    return this.messages.map(text);
-  }
-  close(): void {
-    this.#subscription.close();
-  }
-
-  #take(message: LogMessage): void {
-    // The payload may be a view that is reused: what is kept is a copy.
-    this.messages.push({ ...message, payload: message.payload.slice() });
-    for (const { count, resolve } of this.#waiting) if (this.messages.length >= count) resolve();
-    this.#waiting = this.#waiting.filter(({ count }) => this.messages.length < count);
-    this.onMessage();
-  }
-}
-
-function follow(log: Log, fromSequence: number): Followed {
-  return new Followed(log, fromSequence);
 }

@@ -10,6 +10,7 @@ import type {
   Log,
   ReadOutcome,
   TimerHandle,
+  TrimOutcome,
 } from "../../contracts/ports.ts";
 import { type MemoryMessage, MemoryStream } from "./memory-stream.ts";
 
@@ -155,6 +156,15 @@ export class MemoryLog implements Log {
     });
   }
 
+  trim(keepFrom: number, timeoutMs: number, callback: (outcome: TrimOutcome) => void): void {
+    assert(Number.isSafeInteger(keepFrom) && keepFrom >= 2, `no sequence to keep from: ${keepFrom}`);
+    this.#ask<TrimOutcome>(timeoutMs, callback, () => {
+      if (this.stream.isMissing) return { kind: "failed", error: failure("stream_missing", "stream not found") };
+      this.stream.trimBelow(keepFrom);
+      return { kind: "trimmed" };
+    });
+  }
+
   follow(fromSequence: number, handler: FollowHandler): Closable {
     assert(Number.isSafeInteger(fromSequence) && fromSequence >= 1, `no sequence to follow from: ${fromSequence}`);
     const following: Following = { next: fromSequence, isScheduled: false, handler };
@@ -211,7 +221,7 @@ export class MemoryLog implements Log {
     }
   }
 
-  #ask<Outcome extends ReadOutcome | InfoOutcome>(
+  #ask<Outcome extends ReadOutcome | InfoOutcome | TrimOutcome>(
     timeoutMs: number,
     callback: (outcome: Outcome | FailedOutcome) => void,
     answer: () => Outcome,

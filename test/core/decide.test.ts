@@ -2,9 +2,10 @@
 import { describe, expect, test } from "vitest";
 import type { EventOf, LogEvent } from "../../contracts/events.ts";
 import { tokenOf } from "../../contracts/ids.ts";
+import { FOLLOWERS_MAX } from "../../contracts/limits.ts";
 import { decideConfigure } from "../../services/core/admin.ts";
 import { decideEnqueue } from "../../services/core/enqueue.ts";
-import { payloadDigest } from "../../services/core/hash.ts";
+import { payloadDigest, stateHash } from "../../services/core/hash.ts";
 import { decideRenewal } from "../../services/core/heartbeat.ts";
 import { decideGrant } from "../../services/core/lease.ts";
 import { decideComplete, decideFail, decideRelease } from "../../services/core/settle.ts";
@@ -182,6 +183,35 @@ describe("configure", () => {
     expect(decideConfigure(given(), { leaseDurationMsMax: 200 })).toMatchObject({
       error: { code: "invalid_argument" },
     });
+  });
+});
+
+describe("followers of the log", () => {
+  const lake = { kind: "sink", logVersionMax: 1, keepBytes: 10, keepMs: 20 } as const;
+  const registered = { type: "configured", actor: 0, options: {}, followers: { lake } } as const;
+
+  test("registering, changing and removing write only what changes", () => {
+    expect(decideConfigure(given(), {}, { lake })).toMatchObject({ kind: "accepted", event: { followers: { lake } } });
+    expect(decideConfigure(given(registered), {}, { lake })).toMatchObject({ kind: "unchanged" });
+    expect(decideConfigure(given(registered), {}, { lake: { ...lake, keepMs: 21 }, other: null })).toMatchObject({
+      event: { followers: { lake: { keepMs: 21 } } },
+    });
+    expect(decideConfigure(given(registered), {}, { lake: null })).toMatchObject({
+      event: { followers: { lake: null } },
+    });
+  });
+
+  test("stand in the state sorted by name, and change its hash", () => {
+    const both = given(registered, { ...registered, followers: { audit: { ...lake, kind: "mirror" } } });
+    expect([...both.followers.keys()]).toEqual(["audit", "lake"]);
+    const removed = given(registered, { ...registered, followers: { lake: null } });
+    expect(removed.followers.size).toBe(0);
+    expect(stateHash(given(registered))).not.toBe(stateHash(given({ ...registered, followers: {} })));
+  });
+
+  test("more than a shard may have are refused", () => {
+    const many = Object.fromEntries(Array.from({ length: FOLLOWERS_MAX + 1 }, (_, index) => [`f${index}`, lake]));
+    expect(decideConfigure(given(), {}, many)).toMatchObject({ error: { code: "invalid_argument" } });
   });
 });
 

@@ -54,10 +54,17 @@ function goldenWorld(): ShardWorld {
   world.send("pause", {}, { principal: "operator" });
   world.send(
     "configure",
-    { options: { exclusivity: "resource", leaseAgeMsMax: 3_600_000, onDeadLetter: "halt" } },
+    {
+      options: { exclusivity: "resource", leaseAgeMsMax: 3_600_000, onDeadLetter: "halt" },
+      followers: {
+        lake: { kind: "sink", logVersionMax: 1, keepBytes: 5_000_000_000, keepMs: 60_000 },
+        audit: { kind: "mirror" },
+      },
+    },
     { principal: "operator" },
   );
   world.send("resume", {}, { principal: "operator" });
+  world.send("configure", { followers: { audit: null } }, { principal: "operator" });
   world.frame((sink) => releaseTerm(world.state, { successor: "dispatcher--b" }, { at: world.at }, sink));
   wait(100);
   world.frame((sink) =>

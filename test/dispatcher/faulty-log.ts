@@ -1,5 +1,13 @@
 /** A real log with faults on order: what a network or a server does to an append, done between the caller and JetStream. */
-import type { AppendOutcome, Closable, FollowHandler, InfoOutcome, Log, ReadOutcome } from "../../contracts/ports.ts";
+import type {
+  AppendOutcome,
+  Closable,
+  FollowHandler,
+  InfoOutcome,
+  Log,
+  ReadOutcome,
+  TrimOutcome,
+} from "../../contracts/ports.ts";
 import type { AppendFault } from "../../services/testing/memory-log.ts";
 
 export class FaultyLog implements Log {
@@ -72,6 +80,10 @@ export class FaultyLog implements Log {
 
   info(timeoutMs: number, callback: (outcome: InfoOutcome) => void): void {
     this.#log.info(timeoutMs, callback);
+  }
+
+  trim(keepFrom: number, timeoutMs: number, callback: (outcome: TrimOutcome) => void): void {
+    this.#log.trim(keepFrom, timeoutMs, callback);
   }
 
   follow(fromSequence: number, handler: FollowHandler): Closable {
