@@ -10,6 +10,7 @@ import {
   type Decision,
   Emitter,
   type EventSink,
+  logPressureRefusal,
   type Outcome,
   Results,
   refused,
@@ -34,6 +35,8 @@ export interface EnqueueTerms {
   /** The sequence known when the id was first used. */
   readonly after: number | undefined;
   readonly frameBytesLeft: number;
+  /** The log takes no new items. */
+  readonly isLogHigh?: boolean;
 }
 
 export function executeEnqueue(
@@ -54,6 +57,7 @@ export function executeEnqueue(
       otherUse: requested?.otherUse,
       after: request.after,
       frameBytesLeft: emitter.bytesLeft,
+      isLogHigh: context.logPressure !== undefined,
     });
     if (decision.kind === "refused") {
       results.refuse(decision.error);
@@ -114,6 +118,7 @@ export function decideEnqueue(
   if (eventBytes > terms.frameBytesLeft) return refused(frameFull());
   if (state.pending >= options.pendingHigh || state.bodyBytes >= options.bodyBytesHigh)
     return refused(backpressure(state));
+  if (terms.isLogHigh === true) return refused(logPressureRefusal());
   const other = known ?? terms.otherUse;
   if (other === undefined && terms.requestId !== undefined && terms.after !== undefined && terms.after < state.horizon)
     return refused(

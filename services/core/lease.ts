@@ -6,7 +6,16 @@ import { FRAME_BYTES_MAX } from "../../contracts/limits.ts";
 import { digestFields } from "./hash.ts";
 import type { Item } from "./item.ts";
 import { EVENT_BYTES, FRAME_BYTES_RESERVE, LEASE_BYTES, LEASE_CAP_RETRY_AFTER_MS } from "./limits.ts";
-import { type Context, cite, Emitter, type EventSink, type Outcome, refuse, type Validity } from "./outcome.ts";
+import {
+  type Context,
+  cite,
+  Emitter,
+  type EventSink,
+  logPressureRefusal,
+  type Outcome,
+  refuse,
+  type Validity,
+} from "./outcome.ts";
 import { fenceKey, type Lane } from "./ready.ts";
 import { jsonLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
@@ -26,7 +35,7 @@ export interface GrantTerms {
  *
  * Shapes: one `leased` per grant. A repeat of the request id answers those of its leases that still live and writes nothing.
  * Units: `leaseDurationMs` in ms; absent means the shard's default; above `leaseDurationMsMax` is refused, not clamped.
- * Refuses with: invalid_argument, resource_exhausted, conflict (first that applies). Paused or nothing leasable is an empty reply.
+ * Refuses with: invalid_argument, resource_exhausted, conflict, backpressure (first that applies). Paused or nothing leasable is an empty reply.
  */
 export function executeLease(
   state: ShardState,
@@ -57,6 +66,7 @@ export function executeLease(
     );
   if (known !== undefined)
     return refuse(errorBody("conflict", "the request id was used before with other contents"), true);
+  if (context.logPressure === "full") return refuse(logPressureRefusal(), false);
   if (state.paused) return replyEmpty(state, "paused");
 
   const emitter = new Emitter(state, context, sink, identity);

@@ -1,11 +1,13 @@
 /** What goes into `execute` and what comes out: context, sink, decisions, outcome. Separate because every verb uses it. */
-import type { ErrorBody } from "../../contracts/errors.ts";
+import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
 import type { Actor, LogEvent } from "../../contracts/events.ts";
 import { FRAME_BYTES_MAX } from "../../contracts/limits.ts";
 import { apply } from "./apply.ts";
-import { FRAME_BYTES_RESERVE } from "./limits.ts";
+import { BACKPRESSURE_RETRY_AFTER_MS, FRAME_BYTES_RESERVE } from "./limits.ts";
 import { eventLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
+
+export type LogPressureLevel = "high" | "full";
 
 export interface Context {
   /** Log time of the open frame. ms. */
@@ -17,6 +19,8 @@ export interface Context {
   readonly trace?: string | undefined;
   /** Bytes of events that the open frame still takes; an empty frame by default. What does not fit is refused, or not granted. */
   readonly frameBytesLeft?: number | undefined;
+  /** How near the log is to its byte limit: `high` takes no new items, `full` grants nothing either. */
+  readonly logPressure?: LogPressureLevel | undefined;
   /** Only for the reply of `stats`. */
   readonly region?: string | undefined;
   readonly shard?: string | undefined;
@@ -54,6 +58,18 @@ export type Decision<Event extends LogEvent, Result> =
   | { readonly kind: "accepted"; readonly event: Event; readonly result: Result }
   | { readonly kind: "unchanged"; readonly result: Result }
   | { readonly kind: "refused"; readonly error: ErrorBody };
+
+/** A repeat is answered all the same: it writes nothing. */
+export function logPressureRefusal(): ErrorBody {
+  return errorBody(
+    "backpressure",
+    "the log is near its byte limit; it is trimmed as soon as snapshots and followers allow",
+    {
+      retryAfterMs: BACKPRESSURE_RETRY_AFTER_MS,
+      details: { reason: "log_bytes" },
+    },
+  );
+}
 
 export const refused = (error: ErrorBody) => ({ kind: "refused", error }) as const;
 

@@ -5,7 +5,9 @@ import type { Database } from "better-sqlite3";
 import { OperatingError } from "../../contracts/errors.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
 import type { Clock, Closable, Ids, Reporter, RequestOutcome } from "../../contracts/ports.ts";
-import { pingSubject, REGISTRY_BUCKET } from "../../contracts/subjects.ts";
+import { CHECKPOINT_BUCKET, pingSubject, REGISTRY_BUCKET } from "../../contracts/subjects.ts";
+import type { Halt } from "../core/log-reader.ts";
+import type { ShardState } from "../core/state.ts";
 import { connectNats } from "../jetstream/connect.ts";
 import { JetStreamLog } from "../jetstream/jetstream-log.ts";
 import { NatsKv } from "../jetstream/nats-kv.ts";
@@ -25,6 +27,7 @@ import type { NodePorts, NodeStatus } from "./node/node-ports.ts";
 import { Rebalancer } from "./node/rebalancer.ts";
 import { ShardNode } from "./node/shard-node.ts";
 import { ShardSnapshots } from "./shard-snapshots.ts";
+import { StateDumps } from "./state-dumps.ts";
 
 export interface DispatcherSettings {
   readonly natsUrl: string | readonly string[];
@@ -86,6 +89,7 @@ class Dispatcher implements DispatcherRole {
   #snapshotStores: readonly [local?: SnapshotStore | undefined, remote?: SnapshotStore | undefined] = [];
   readonly #findings: Finding[] = [];
   #store: SqliteStore | undefined;
+  #dumps: StateDumps | undefined;
   #ping: Closable | undefined;
   #stopMoving: () => void = () => {};
   #isStarted = false;
@@ -103,6 +107,7 @@ class Dispatcher implements DispatcherRole {
     this.#lock = ownFolder(folder);
     const store = SqliteStore.open(join(folder, STORE_FILE));
     this.#store = store;
+    this.#dumps = new StateDumps(folder);
     checkFolder(store, this.#settings);
     const rpc = new NatsNet(await this.#connect("rpc"));
     this.#nets.push(rpc);
@@ -112,33 +117,30 @@ class Dispatcher implements DispatcherRole {
     await this.#checkServer(control);
     const provisions = await this.#provision(control);
     const kv = new NatsKv(control, REGISTRY_BUCKET);
+    const checkpoints = new NatsKv(control, CHECKPOINT_BUCKET);
     await this.#checkPeerId(gossip);
     this.#ping = gossip.subscribe(pingSubject(this.#settings.region, this.#settings.peerId), (message) => {
       if (message.reply !== "") gossip.publish(message.reply, new TextEncoder().encode("{}"));
     });
     const neighbours = this.#meetNeighbours(gossip);
     await this.#openSnapshots(folder, control);
-    const precedence = {
-      isFirst: (name: string) => neighbours.placement().get(name) === this.#settings.peerId,
-      gone: (peer: string) => neighbours.gone(peer),
-    };
     for (const [shard, { logId }] of provisions)
-      await this.#startNode(shard, logId, { kv, rpc, gossip, store, precedence });
+      await this.#startNode(shard, logId, { kv, checkpoints, rpc, gossip, store, precedence: neighbours });
     await this.#untilServing();
     this.#isStarted = true;
   }
 
   #meetNeighbours(net: NatsNet): Neighbours {
     const { region, peerId } = this.#settings;
-    const [clock, reporter] = [this.#clock, this.#reporter];
+    const clock = this.#clock;
     const own = () => this.#nodes.map((node) => wordOf(node.status()));
     const neighbours = new Neighbours({ region, peerId, wordMs: WORD_MS, clock, net, own });
     neighbours.start();
-    const rebalancer = new Rebalancer({ peerId, clock, reporter, neighbours, nodes: () => this.#nodes });
+    const rebalancer = new Rebalancer({ peerId, clock, neighbours, nodes: () => this.#nodes });
     rebalancer.start();
     this.#stopMoving = () => {
       rebalancer.stop();
-      neighbours.stop();
+      neighbours.leave();
     };
     return neighbours;
   }
@@ -146,7 +148,7 @@ class Dispatcher implements DispatcherRole {
   async #startNode(
     shard: string,
     logId: string,
-    shared: Pick<NodePorts, "kv" | "rpc" | "gossip" | "store" | "precedence">,
+    shared: Pick<NodePorts, "checkpoints" | "kv" | "rpc" | "gossip" | "store" | "precedence">,
   ): Promise<void> {
     const { region, peerId } = this.#settings;
     const log = new JetStreamLog(await this.#connect(`log-${shard}`), { region, shard });
@@ -156,10 +158,11 @@ class Dispatcher implements DispatcherRole {
     const [local, remote] = this.#snapshotStores;
     const isLeading = (): boolean => node.status().mode === "leading";
     const clock = this.#clock;
+    const dump = (halt: Halt, state: ShardState): void => this.#dumps?.write({ region, shard }, halt, state, reporter);
     const snapshots = local && new ShardSnapshots({ region, shard, logId, clock, reporter, local, remote, isLeading });
     const node: ShardNode = new ShardNode(
       { ...NODE_TIMES, region, shard, peerId, logId },
-      { ...shared, clock, ids: this.#ids, log, snapshots, reporter },
+      { ...shared, clock, ids: this.#ids, log, snapshots, dump, reporter },
     );
     this.#nodes.push(node);
     node.start();
@@ -197,6 +200,7 @@ class Dispatcher implements DispatcherRole {
     await Promise.all(this.#nodes.map((node) => this.#stopNode(node)));
     this.#ping?.close();
     for (const log of this.#logs) log.close();
+    await this.#dumps?.settled();
     for (const store of this.#snapshotStores) await store?.close();
     await Promise.all(this.#connections.map((connection) => this.#close(connection)));
     this.#store?.close();
@@ -312,7 +316,7 @@ function wordOf({ shard, mode, term, sequence }: NodeStatus) {
 
 /** Why a shard is not served as it should be. */
 function problemsOf({ shard, mode, halt, alarms }: NodeStatus): string[] {
-  const problems = [...alarms];
+  const problems = alarms.filter(({ isServing }) => !isServing).map(({ code, message }) => `${code}: ${message}`);
   if (halt !== undefined) problems.unshift(`${halt.code}: ${halt.message}`);
   else if (mode !== "leading" && mode !== "following") problems.unshift(mode);
   return problems.map((problem) => `${shard}: ${problem}`);

@@ -66,9 +66,21 @@ export class ShardSnapshots implements Snapshots {
     };
   }
 
-  load(callback: (restored: Restored | undefined) => void): void {
+  load(
+    isOfLog: (place: SnapshotPlace, callback: (isOfLog: boolean) => void) => void,
+    callback: (restored: Restored | undefined) => void,
+  ): void {
     // A crash here would be a bug: every operating error is told and means "no snapshot".
-    void this.#newest().then(callback);
+    void this.#newest((place) => new Promise((resolve) => isOfLog(place, resolve))).then(callback);
+  }
+
+  durable(callback: (places: readonly SnapshotPlace[]) => void): void {
+    const { remote, logId } = this.#options;
+    const listed = remote === undefined ? Promise.resolve([]) : this.#listed(remote);
+    void listed.then((infos) => {
+      const places = infos.filter(({ label, problem }) => problem === undefined && label.logId === logId);
+      callback(places.map(({ label }) => label).reverse());
+    });
   }
 
   #publish(published: Promise<SnapshotInfo>, callback: (error: OperatingError | undefined) => void): void {
@@ -86,21 +98,24 @@ export class ShardSnapshots implements Snapshots {
       );
   }
 
-  async #newest(): Promise<Restored | undefined> {
-    const { local, remote, reporter } = this.#options;
-    let best: Restored | undefined;
-    for (const store of remote === undefined ? [local] : [local, remote])
-      for (const info of await this.#listed(store)) {
-        if (best !== undefined && info.label.sequence <= best.state.sequence) break;
-        try {
-          best = await this.#load(store, info);
-          break;
-        } catch (error) {
-          const { code, message } = asOperatingError(error);
-          reporter.error("snapshot_unusable", { where: info.where, sequence: info.label.sequence, code, message });
-        }
+  /** The newest that is good, of whichever store: a local one is as good as its copy, and nearer. */
+  async #newest(isOfLog: (place: SnapshotPlace) => Promise<boolean>): Promise<Restored | undefined> {
+    const { local, remote, logId, reporter } = this.#options;
+    const stores = remote === undefined ? [local] : [local, remote];
+    const listed = await Promise.all(
+      stores.map(async (store) => (await this.#listed(store)).map((info) => ({ store, info }))),
+    );
+    const candidates = listed.flat().sort((left, right) => right.info.label.sequence - left.info.label.sequence);
+    for (const { store, info } of candidates) {
+      if (info.problem === undefined && info.label.logId === logId && !(await isOfLog(info.label))) continue;
+      try {
+        return await this.#load(store, info);
+      } catch (error) {
+        const { code, message } = asOperatingError(error);
+        reporter.error("snapshot_unusable", { where: info.where, sequence: info.label.sequence, code, message });
       }
-    return best;
+    }
+    return undefined;
   }
 
   async #listed(store: SnapshotStore): Promise<readonly SnapshotInfo[]> {

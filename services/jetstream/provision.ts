@@ -8,6 +8,7 @@ import type { ShardOptions, ShardOptionsPatch } from "../../contracts/options.ts
 import type { Kv, LogInfo } from "../../contracts/ports.ts";
 import {
   CHAIN_HEADER,
+  CHECKPOINT_BUCKET,
   EXPECTED_SEQUENCE_HEADER,
   logStream,
   logSubject,
@@ -80,6 +81,11 @@ export async function provisionShard(connection: NatsConnection, request: Provis
     await ensureBucket(inbox, {
       bucket: REGISTRY_BUCKET,
       description: "OmniRelay shard registry: which log each shard has, and a hint who leads it",
+      replicas: request.replicas,
+    });
+    await ensureBucket(inbox, {
+      bucket: CHECKPOINT_BUCKET,
+      description: "OmniRelay checkpoints: how far each follower of a shard's log has come",
       replicas: request.replicas,
     });
     const known = (await readEntry(kv, request.region, request.shard))?.entry;

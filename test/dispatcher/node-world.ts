@@ -9,6 +9,8 @@ import { stateHash } from "../../services/core/hash.ts";
 import { LogReader } from "../../services/core/log-reader.ts";
 import { createState, type ShardState } from "../../services/core/state.ts";
 import { NODE_TIMES, type NodeConfig } from "../../services/dispatcher/node/node-config.ts";
+import type { NodeStatus } from "../../services/dispatcher/node/node-ports.ts";
+import type { Precedence } from "../../services/dispatcher/node/patience.ts";
 import { ShardNode } from "../../services/dispatcher/node/shard-node.ts";
 import type { Snapshots } from "../../services/dispatcher/node/snapshooter.ts";
 import { chainOf, encodeFrame } from "../../services/runtime/frame-codec.ts";
@@ -36,18 +38,27 @@ export interface NodeUnit {
   readonly rpc: MemoryNet;
   readonly gossip: MemoryNet;
   readonly store: MemoryStore;
+  /** What was dumped at a halt. */
+  readonly dumps: { readonly code: string; readonly sequence: number }[];
   readonly lines: { readonly level: string; readonly event: string; readonly fields: unknown }[];
 }
 
 export class NodeWorld {
   readonly clock = new FakeClock();
-  readonly stream = new MemoryStream({ subject: SUBJECT });
+  readonly stream: MemoryStream;
   readonly wire = new MemoryWire(this.clock);
   readonly kv = new MemoryKv(this.clock);
   readonly client = new MemoryNet(this.wire, this.clock);
+  /** What a node is told of the other dispatchers; by default that there are none. */
+  precedenceOf: (peerId: string, gossip: MemoryNet, status: () => NodeStatus) => Precedence = () => ({
+    isFirst: () => true,
+    gone: () => {},
+    successor: () => ({ reason: "nobody else is here", candidates: [] }),
+  });
   #draws = 0;
 
-  constructor(options: ShardOptionsPatch = {}) {
+  constructor(options: ShardOptionsPatch = {}, bytesMax = -1) {
+    this.stream = new MemoryStream({ subject: SUBJECT, bytesMax });
     const genesis: Frame = {
       schema: 1,
       logId: "log-1",
@@ -96,13 +107,14 @@ export class NodeWorld {
     const rpc = new MemoryNet(this.wire, this.clock);
     const gossip = new MemoryNet(this.wire, this.clock);
     const lines: NodeUnit["lines"] = [];
+    const dumps: NodeUnit["dumps"] = [];
     const reporter: Reporter = {
       info: (event, fields) => void lines.push({ level: "info", event, fields }),
       warn: (event, fields) => void lines.push({ level: "warn", event, fields }),
       error: (event, fields) => void lines.push({ level: "error", event, fields }),
     };
     const config: NodeConfig = { ...NODE_TIMES, region: REGION, shard: SHARD, peerId, logId: "log-1", ...changes };
-    const node = new ShardNode(config, {
+    const node: ShardNode = new ShardNode(config, {
       clock: this.clock,
       ids: this.ids(),
       log,
@@ -111,7 +123,9 @@ export class NodeWorld {
       gossip,
       store,
       snapshots,
-      precedence: { isFirst: () => true, gone: () => {} },
+      checkpoints: this.kv,
+      dump: (halt, state) => void dumps.push({ code: halt.code, sequence: state.sequence }),
+      precedence: this.precedenceOf(peerId, gossip, () => node.status()),
       reporter,
     });
     node.start();
@@ -119,7 +133,7 @@ export class NodeWorld {
     gossip.subscribe(`omnirelay.ping.${REGION}.${peerId}`, (message) =>
       gossip.publish(message.reply, new Uint8Array(0)),
     );
-    return { node, log, rpc, gossip, store, lines };
+    return { node, log, rpc, gossip, store, lines, dumps };
   }
 
   leading(unit: NodeUnit): NodeUnit {

@@ -568,7 +568,10 @@ describe("hostile surroundings", () => {
     };
     world.enqueue(1);
     world.clock.advance(15_000);
-    expect(unit.node.status()).toMatchObject({ mode: "leading", alarms: ["data_dir_unwritable: disk full"] });
+    expect(unit.node.status()).toMatchObject({
+      mode: "leading",
+      alarms: [{ code: "data_dir_unwritable", message: "disk full", isServing: false }],
+    });
   });
   test("messages that are purged behind its back are an alarm before a restart needs them", () => {
     const world = new NodeWorld();
@@ -576,7 +579,7 @@ describe("hostile surroundings", () => {
     world.enqueue(1);
     world.stream.trimBelow(2);
     world.clock.advance(15_000);
-    expect(unit.node.status().alarms[0]).toContain("log_incomplete");
+    expect(unit.node.status().alarms[0]?.code).toBe("log_incomplete");
   });
   test("more long polls than the leader keeps are told to come back", () => {
     const world = new NodeWorld();

@@ -1,47 +1,7 @@
 /** Nodes that take and load snapshots, on a virtual clock and with the snapshots in memory. */
 import { expect, test } from "vitest";
-import type { ChainTip } from "../../services/core/log-reader.ts";
-import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
-import type { SnapshotPlace, Snapshots } from "../../services/dispatcher/node/snapshooter.ts";
+import { MemorySnapshots } from "./memory-snapshots.ts";
 import { NodeWorld } from "./node-world.ts";
-
-/** A store of published snapshots; `isFull` refuses every other text, as a slow writer would. */
-class MemorySnapshots implements Snapshots {
-  readonly published: { readonly place: SnapshotPlace; readonly text: string }[] = [];
-  loads = 0;
-
-  begin() {
-    const texts: string[] = [];
-    let count = 0;
-    return {
-      offer: (text: string) => {
-        count += 1;
-        if (count % 2 === 0) return false;
-        texts.push(text);
-        return true;
-      },
-      publish: (place: SnapshotPlace, callback: (error: undefined) => void) => {
-        this.published.push({ place, text: texts.join("") });
-        callback(undefined);
-      },
-      abort: () => {},
-    };
-  }
-
-  load(callback: Parameters<Snapshots["load"]>[0]): void {
-    this.loads += 1;
-    const newest = this.published.at(-1);
-    if (newest === undefined) {
-      callback(undefined);
-      return;
-    }
-    const loader = new SnapshotLoader();
-    loader.add(newest.text);
-    const { chain, term, first, at, sequence, streamSequence } = newest.place;
-    const tip: ChainTip = { chain, term, first, nextSequence: sequence + 1, at };
-    callback({ state: loader.finish(), tip, streamSequence });
-  }
-}
 
 const EVERY = { snapshotEvents: 50, snapshotMs: 0 };
 

@@ -2,6 +2,7 @@
 import type { InfoOutcome, Kv, LogInfo, Reporter, Store } from "../../../contracts/ports.ts";
 import type { Halt } from "../../core/log-reader.ts";
 import type { NodeConfig } from "./node-config.ts";
+import type { Alarm } from "./node-ports.ts";
 
 /** What the data folder remembers of one shard. */
 interface Remembered {
@@ -21,7 +22,7 @@ export class Identity {
   #savedMs = 0;
   #suspectMs = -1;
   /** Why the data folder could not be written; undefined while it can. */
-  storeProblem: string | undefined;
+  #storeProblem: string | undefined;
 
   constructor(config: NodeConfig, store: Store) {
     this.#config = config;
@@ -31,6 +32,12 @@ export class Identity {
 
   get shownSequence(): number {
     return Math.max(this.#shown, this.#heard);
+  }
+
+  /** What needs an operator; empty when nothing does. */
+  get alarms(): readonly Alarm[] {
+    const message = this.#storeProblem;
+    return message === undefined ? [] : [{ code: "data_dir_unwritable", message, isServing: false }];
   }
 
   /** Compares the log with the data folder; a new folder learns it. */
@@ -60,10 +67,10 @@ export class Identity {
     this.#savedMs = nowMs;
     try {
       this.#put();
-      this.storeProblem = undefined;
+      this.#storeProblem = undefined;
     } catch (error) {
       // The log is the truth; what the folder remembers is one more safeguard, and its loss an alarm.
-      this.storeProblem = error instanceof Error ? error.message : String(error);
+      this.#storeProblem = error instanceof Error ? error.message : String(error);
     }
   }
 

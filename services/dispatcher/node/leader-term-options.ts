@@ -6,7 +6,7 @@ import type { Appender, AppendResult } from "./appender.ts";
 import type { LogTime } from "./log-time.ts";
 import type { NodeConfig } from "./node-config.ts";
 import type { Proof } from "./proof.ts";
-import type { Snapshooter } from "./snapshooter.ts";
+import type { Upkeep } from "./upkeep.ts";
 
 /** How a term ends. `released` by ourselves; `deposed` by another leader's frame; `halted` because the log is wrong. */
 export type TermEnd =
@@ -25,6 +25,6 @@ export interface LeaderTermOptions {
   readonly appender: Appender;
   readonly logTime: LogTime;
   readonly proof: Proof;
-  readonly snapshooter?: Snapshooter | undefined;
+  readonly upkeep: Upkeep;
   readonly onEnd: (end: TermEnd) => void;
 }

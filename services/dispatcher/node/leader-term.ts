@@ -1,9 +1,10 @@
 /** One term of leadership: decides commands in memory, brings them to the log frame by frame, and answers after the ack. */
+import type { Command } from "../../../contracts/commands.ts";
 import type { ErrorCode } from "../../../contracts/errors.ts";
 import { UNDECIDED_BYTES_MAX } from "../../../contracts/limits.ts";
 import { execute } from "../../core/execute.ts";
-import type { Outcome } from "../../core/outcome.ts";
-import { releaseTerm } from "../../core/term.ts";
+import { cite, type Outcome } from "../../core/outcome.ts";
+import { releaseTerm, writeStateHash } from "../../core/term.ts";
 import type { AppendResult } from "./appender.ts";
 import type { LeaderTermOptions, TermEnd } from "./leader-term-options.ts";
 import { LeaseWatch } from "./lease-watch.ts";
@@ -27,7 +28,7 @@ const CONFIRM_EVERY_MS = 10;
 const UNDECIDED_MAX = 100_000;
 
 interface Waiting {
-  readonly request: PendingRequest;
+  readonly request: PendingRequest<Command>;
   readonly outcome: Outcome;
   /** Whether the request left events: then a missing ack leaves its outcome unknown. */
   readonly hasEffect: boolean;
@@ -62,12 +63,15 @@ export class LeaderTerm {
   #isOver = false;
   #appendCount = 0;
   #lastAckMs: number;
+  /** Where and when the state's hash was last written. */
+  #hashed: { readonly sequence: number; readonly ms: number };
   readonly #incarnation: string;
 
   constructor(options: LeaderTermOptions) {
     this.#options = options;
     this.#leases = new LeaseWatch(options.state, options.clock, options.config.tickMs, options.proof);
     this.#lastAckMs = options.clock.monotonicMs();
+    this.#hashed = { sequence: options.state.sequence, ms: this.#lastAckMs };
     this.#incarnation = options.ids.id("term");
     options.state.ready.shown = new Set();
   }
@@ -79,14 +83,7 @@ export class LeaderTerm {
 
   /** Takes a parsed request. It is answered exactly once, now or later. */
   submit(request: PendingRequest): void {
-    if (this.#isOver) {
-      answer(request, refusal("not_leader", "this dispatcher no longer leads the shard"));
-      return;
-    }
-    if (this.#isStopping) {
-      answer(request, refusal("shutting_down", "the dispatcher is stopping"));
-      return;
-    }
+    if (this.#refuses(request)) return;
     if (this.#undecided.size > 0 || !this.#canDecide(request)) {
       if (this.#undecided.bytes + request.bytes > UNDECIDED_BYTES_MAX || this.#undecided.size >= UNDECIDED_MAX) {
         answer(request, refusal("unavailable", "too many requests wait for the log"));
@@ -95,6 +92,13 @@ export class LeaderTerm {
       this.#undecided.push(request);
     } else this.#decide(request, true);
     this.#scheduleDrain();
+  }
+
+  /** Whether the term takes nothing more; the request is answered then. */
+  #refuses(request: PendingRequest<Command>): boolean {
+    if (this.#isOver) answer(request, refusal("not_leader", "this dispatcher no longer leads the shard"));
+    else if (this.#isStopping) answer(request, refusal("shutting_down", "the dispatcher lets go of the shard"));
+    return this.#isOver || this.#isStopping;
   }
 
   /** Makes sure that a frame is sent, to learn whether we still lead. */
@@ -118,15 +122,19 @@ export class LeaderTerm {
     this.#drain();
   }
 
-  /** Ends the term in order: what is decided is brought to the log, then `termReleased`, which may name who goes next. */
-  release(successor?: string): void {
-    if (this.#isStopping) return;
+  /** Ends the term in order: what is decided is brought to the log, then `termReleased`, behind which a `request` for it is answered. */
+  release(successor?: string, request?: PendingRequest<Command>): void {
+    if (request === undefined ? this.#isStopping : this.#refuses(request)) return;
     this.#isStopping = true;
-    const refused = refusal("shutting_down", "the dispatcher is stopping");
+    const refused = refusal("shutting_down", "the dispatcher lets go of the shard");
     for (const request of this.polls.takeAll()) answer(request, refused);
     for (const request of this.#undecided.takeAll()) answer(request, refused);
     const open = this.#openFrame();
+    this.#writeHash(open);
     releaseTerm(this.#options.state, { successor }, open.head, open);
+    const reply = { ...cite(this.#options.state), successor };
+    if (request !== undefined)
+      this.#answerAfter({ request, outcome: { reply, confirm: false, validity: [] }, hasEffect: true });
     this.#drain();
   }
 
@@ -197,6 +205,7 @@ export class LeaderTerm {
       region,
       shard,
       trace: trace === "" ? undefined : trace,
+      logPressure: this.#options.upkeep.pressure.level,
     };
     return execute(this.#options.state, command, context, open);
   }
@@ -257,7 +266,11 @@ export class LeaderTerm {
       this.#undecided.shift();
       this.#decide(next, true);
     }
-    this.#servePolls();
+    this.polls.serve(
+      this.#options.state,
+      () => this.#hasPollRoom(),
+      (request) => this.#decide(request, true),
+    );
     const open = this.#open;
     if (this.#flight !== undefined || open === undefined) return;
     const isConfirmation = open.events.length === 0;
@@ -284,15 +297,30 @@ export class LeaderTerm {
     return false;
   }
 
+  /** The hash of the state as it is here, by which every follower checks its own. Written beside other events, never alone. */
+  #writeHash(open: OpenFrame): void {
+    const { state, clock } = this.#options;
+    if (open.bytesLeft < EVENT_BYTES) return;
+    writeStateHash(state, open.head, open);
+    this.#hashed = { sequence: state.sequence, ms: clock.monotonicMs() };
+  }
+
+  #isHashDue(): boolean {
+    const { state, clock, config } = this.#options;
+    const { sequence, ms } = this.#hashed;
+    return state.sequence - sequence >= config.stateHashEvents || clock.monotonicMs() - ms >= config.stateHashMs;
+  }
+
   #sendFrame(open: OpenFrame): void {
-    const { state, appender, clock } = this.#options;
+    const { state, appender, clock, upkeep } = this.#options;
+    if (open.events.length > 0 && !this.#isStopping && this.#isHashDue()) this.#writeHash(open);
     const sealed = open.seal(state.pending, state.active);
     const flight: Flight = { sealed, answers: this.#openAnswers, sentMs: clock.monotonicMs() };
     this.#openAnswers = [];
     this.#isOpenForced = false;
     this.#flight = flight;
     const { term, first, at, count } = sealed.frame;
-    this.#options.snapshooter?.framed(state, { chain: sealed.chain, term, first, nextSequence: first + count, at });
+    upkeep.snapshooter?.framed(state, { chain: sealed.chain, term, first, nextSequence: first + count, at });
     appender.append(sealed.payload, sealed.chain, (result) => {
       if (!this.#isOver) this.#resolved(flight, result);
     });
@@ -308,9 +336,10 @@ export class LeaderTerm {
       this.#end({ ...result, dirty: true }, "unknown_outcome", flight);
       return;
     }
-    const { state, reader, clock } = this.#options;
+    const { state, reader, clock, upkeep } = this.#options;
     reader.advance(flight.sealed.frame, flight.sealed.chain);
-    this.#options.snapshooter?.stored(flight.sealed.chain, this.#options.appender.lastSequence);
+    upkeep.snapshooter?.stored(flight.sealed.chain, this.#options.appender.lastSequence);
+    upkeep.pressure.appended(flight.sealed.payload.byteLength);
     state.at = Math.max(state.at, flight.sealed.frame.at);
     this.#lastAckMs = clock.monotonicMs();
     this.#options.proof.acknowledged();
@@ -323,32 +352,8 @@ export class LeaderTerm {
     this.#drain();
   }
 
-  /** Serves waiting polls with what became leasable: one of each type that has come, then those that take any, until nothing is left to give. */
-  #servePolls(): void {
-    const { ready, paused } = this.#options.state;
-    const shown = ready.shown ?? new Set<string>();
-    if (this.polls.size === 0) shown.clear();
-    if (paused) return;
-    for (let isServed = this.polls.size > 0; isServed; ) {
-      isServed = false;
-      for (const type of shown) {
-        if (!this.#hasPollRoom()) return;
-        const isOffered = ready.lanes.get(type) !== undefined && this.#serve(this.polls.takeFor(type));
-        if (!isOffered) shown.delete(type);
-        isServed ||= isOffered;
-      }
-      if (this.#hasPollRoom() && ready.next(undefined) !== undefined)
-        isServed = this.#serve(this.polls.takeAny()) || isServed;
-    }
-  }
-
   #hasPollRoom(): boolean {
     return this.unackedMs() <= STALL_MS && this.#open?.hasRoomFor(POLL_ROOM_BYTES) !== false;
-  }
-
-  #serve(request: PendingRequest | undefined): boolean {
-    if (request !== undefined) this.#decide(request, true);
-    return request !== undefined;
   }
 
   /** A caller whose time is over hears what is known: not decided, or decided with an outcome that is still open. */

@@ -1,5 +1,7 @@
 /** Looks at the stream now and then: messages that vanish behind a node's back are told before a restart needs them. */
 import type { Clock, Log, LogInfo, Reporter } from "../../../contracts/ports.ts";
+import type { Alarm } from "./node-ports.ts";
+import type { Snapshots } from "./snapshooter.ts";
 
 const LOOK_MS = 10_000;
 
@@ -8,13 +10,17 @@ export interface LogWatchOptions {
   readonly log: Log;
   readonly reporter: Reporter;
   readonly timeoutMs: number;
+  readonly snapshots: Snapshots | undefined;
   /** Gets every look: a leader's log time follows the server's clock. */
   readonly onInfo: (info: LogInfo) => void;
+  /** Messages are missing that no snapshot stands for: one taken now would mend that. */
+  readonly onIncomplete: () => void;
 }
 
+/** A log may begin behind its first frame only where a snapshot that every dispatcher can load covers what is gone (L1). */
 export class LogWatch {
   readonly #options: LogWatchOptions;
-  #lookedMs = 0;
+  #lookedMs = Number.NEGATIVE_INFINITY;
   #isIncomplete = false;
 
   constructor(options: LogWatchOptions) {
@@ -22,12 +28,11 @@ export class LogWatch {
   }
 
   /** What needs an operator; empty when nothing does. */
-  get alarms(): readonly string[] {
-    return this.#isIncomplete
-      ? [
-          "log_incomplete: messages were removed from the stream; a dispatcher that starts anew may not be able to read the log: keep this one running",
-        ]
-      : [];
+  get alarms(): readonly Alarm[] {
+    if (!this.#isIncomplete) return [];
+    const message =
+      "messages were removed from the stream that no snapshot stands for; a dispatcher that starts anew may not be able to read the log: keep this one running";
+    return [{ code: "log_incomplete", message, isServing: false }];
   }
 
   tick(): void {
@@ -42,9 +47,21 @@ export class LogWatch {
   #looked(info: LogInfo): void {
     const { firstSequence, lastSequence, messages } = info;
     this.#options.onInfo(info);
-    const isIncomplete = lastSequence > 0 && (firstSequence !== 1 || messages !== lastSequence);
+    if (lastSequence === 0) return;
+    const { snapshots } = this.#options;
+    if (messages !== lastSequence - firstSequence + 1 || (firstSequence > 1 && snapshots === undefined))
+      this.#judge(info, true);
+    else if (firstSequence <= 1 || snapshots === undefined) this.#judge(info, false);
+    else
+      snapshots.durable((places) =>
+        this.#judge(info, !places.some(({ streamSequence }) => streamSequence >= firstSequence - 1)),
+      );
+  }
+
+  #judge({ firstSequence, lastSequence, messages }: LogInfo, isIncomplete: boolean): void {
     if (isIncomplete && !this.#isIncomplete)
       this.#options.reporter.error("log_incomplete", { firstSequence, lastSequence, messages });
     this.#isIncomplete = isIncomplete;
+    if (isIncomplete) this.#options.onIncomplete();
   }
 }

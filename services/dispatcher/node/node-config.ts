@@ -19,6 +19,9 @@ export interface NodeConfig {
   readonly confirmMs: number;
   /** Events between two snapshots. */
   readonly snapshotEvents: number;
+  /** Events, and time, after which the leader writes the hash of the state into the log. */
+  readonly stateHashEvents: number;
+  readonly stateHashMs: number;
   /** Time between two snapshots at least, so that a busy shard does not spend itself on them. */
   readonly snapshotMs: number;
 }
@@ -32,4 +35,6 @@ export const NODE_TIMES = {
   confirmMs: 10_000,
   snapshotEvents: 100_000,
   snapshotMs: 30_000,
+  stateHashEvents: 10_000,
+  stateHashMs: 60_000,
 } as const;

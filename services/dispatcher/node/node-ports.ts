@@ -1,6 +1,7 @@
 /** What a shard node is given, and what it tells of itself. */
 import type { Clock, Ids, Kv, Log, Net, Reporter, Store } from "../../../contracts/ports.ts";
 import type { Halt } from "../../core/log-reader.ts";
+import type { ShardState } from "../../core/state.ts";
 import type { Precedence } from "./patience.ts";
 import type { Snapshots } from "./snapshooter.ts";
 
@@ -17,6 +18,10 @@ export interface NodePorts {
   readonly store: Store;
   /** Where snapshots go; absent: none are taken and every start folds the whole log. */
   readonly snapshots?: Snapshots | undefined;
+  /** Bucket of the followers' checkpoints. */
+  readonly checkpoints?: Kv | undefined;
+  /** Keeps the state of a node that halts, for whoever has to find out why. */
+  readonly dump?: ((halt: Halt, state: ShardState) => void) | undefined;
   readonly precedence: Precedence;
   readonly reporter: Reporter;
 }
@@ -27,6 +32,14 @@ export interface NodePorts {
  * `halted`: the log is not what it must be; only a restart leaves it. `stopped`: final.
  */
 export type NodeMode = "starting" | "following" | "campaigning" | "leading" | "halted" | "stopped";
+
+/** What needs an operator although the node goes on. */
+export interface Alarm {
+  readonly code: string;
+  readonly message: string;
+  /** Whether the shard is served as it should be in spite of it; otherwise the process is not ready. */
+  readonly isServing: boolean;
+}
 
 export interface NodeStatus {
   readonly mode: NodeMode;
@@ -41,6 +54,5 @@ export interface NodeStatus {
   readonly voids: number;
   readonly unackedMs: number;
   readonly halt: Halt | undefined;
-  /** What needs an operator although the shard goes on; empty when nothing does. */
-  readonly alarms: readonly string[];
+  readonly alarms: readonly Alarm[];
 }

@@ -8,7 +8,7 @@ import { type ChainTip, type Halt, type HaltCode, LogReader } from "../../core/l
 import { createState, type ShardState } from "../../core/state.ts";
 import { chainOf } from "../../runtime/frame-codec.ts";
 import type { NodeConfig } from "./node-config.ts";
-import type { Restored, Snapshots } from "./snapshooter.ts";
+import type { Restored, SnapshotPlace, Snapshots } from "./snapshooter.ts";
 
 /** Errors of `apply` that are the log's fault, or an older release's. */
 const HALTS: Readonly<Record<string, HaltCode>> = {
@@ -17,6 +17,8 @@ const HALTS: Readonly<Record<string, HaltCode>> = {
 };
 const REOPEN_MS = 100;
 const HOLE_CHECK_MS = 500;
+/** Time between two attempts to get past a trimmed part by a snapshot. ms. */
+const REBUILD_MS = 3_000;
 /** How long the subscription may bring nothing while the leader's beats show that there is more. ms. */
 const STALL_MS = 3_000;
 
@@ -28,6 +30,8 @@ export interface ReplicaOptions {
   /** After each frame that was applied. */
   readonly onFrame: (frame: Frame) => void;
   readonly onHalt: (halt: Halt) => void;
+  /** What comes next has been trimmed: the state must be built again. */
+  readonly onTrimmed: () => void;
   /** Where states are loaded from; absent: every state is folded from the log's beginning. */
   readonly snapshots?: Snapshots | undefined;
 }
@@ -45,10 +49,14 @@ export class Replica {
   readonly #options: ReplicaOptions;
   #subscription: Closable | undefined;
   #timer: TimerHandle | undefined;
+  /** Counts what ends a load that is under way. */
+  #generation = 0;
   /** Since when nothing came although the leader is ahead. */
   #stall: { readonly streamSequence: number; readonly sinceMs: number } | undefined;
-  /** When a hole was first seen, and where. */
-  #hole: { readonly streamSequence: number; readonly sinceMs: number } | undefined;
+  /** When a hole was first seen; cleared by the next message that is in its place. ms. */
+  #holeMs: number | undefined;
+  /** When a hole last made the state be built anew. ms. */
+  #rebuiltMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ReplicaOptions) {
     this.#options = options;
@@ -74,30 +82,44 @@ export class Replica {
   /** Builds the state anew, from the newest good snapshot of this log or from its beginning, and follows from there. */
   rebuild(loaded: () => void): void {
     this.#reset();
-    const { snapshots, log, config, reporter } = this.#options;
-    const follow = (): void => {
+    const { snapshots } = this.#options;
+    if (snapshots === undefined) {
       this.open();
       loaded();
-    };
-    if (snapshots === undefined) {
-      follow();
       return;
     }
-    snapshots.load((restored) => {
-      if (restored === undefined) {
-        follow();
-        return;
-      }
-      // A snapshot of a log with the same id but another past must never be followed on.
-      log.read(restored.streamSequence, config.ackTimeoutMs, (outcome) => {
-        if (outcome.kind === "found" && chainOf(outcome.message.payload) === restored.tip.chain) this.#adopt(restored);
-        else reporter.error("snapshot_off_the_log", { streamSequence: restored.streamSequence, outcome: outcome.kind });
-        follow();
-      });
+    const generation = this.#generation;
+    snapshots.load(
+      (place, callback) => this.#isOfLog(place, callback),
+      (restored) => {
+        if (generation !== this.#generation) return;
+        if (restored !== undefined) this.#adopt(restored);
+        this.open();
+        loaded();
+      },
+    );
+  }
+
+  /** A snapshot of a log with the same id but another past must never be followed on. */
+  #isOfLog({ streamSequence, chain }: SnapshotPlace, callback: (isOfLog: boolean) => void): void {
+    const { log, config, reporter } = this.#options;
+    const answer = (isOfLog: boolean, outcome: string): void => {
+      if (!isOfLog) reporter.error("snapshot_off_the_log", { streamSequence, outcome });
+      callback(isOfLog);
+    };
+    log.read(streamSequence, config.ackTimeoutMs, (outcome) => {
+      if (outcome.kind === "found") answer(chainOf(outcome.message.payload) === chain, "other message");
+      else if (outcome.kind === "failed") answer(false, outcome.error.code);
+      // Its own message is trimmed: then the log must go on right behind it, and the chain of what comes decides.
+      else
+        log.info(config.ackTimeoutMs, (after) =>
+          answer(after.kind === "info" && after.info.firstSequence === streamSequence + 1, "absent"),
+        );
     });
   }
 
   close(): void {
+    this.#generation += 1;
     this.#subscription?.close();
     this.#subscription = undefined;
     if (this.#timer !== undefined) this.#options.clock.clearTimer(this.#timer);
@@ -124,7 +146,6 @@ export class Replica {
     this.reader = this.#newReader();
     this.streamSequence = 0;
     this.voids = 0;
-    this.#hole = undefined;
   }
 
   #adopt({ state, tip, streamSequence }: Restored): void {
@@ -145,7 +166,7 @@ export class Replica {
       this.#checkHole();
       return;
     }
-    this.#hole = undefined;
+    this.#holeMs = undefined;
     const verdict = this.reader.classify(message);
     if (verdict.kind === "halt") {
       this.#halt(verdict);
@@ -176,8 +197,8 @@ export class Replica {
     const missing = this.streamSequence + 1;
     const { log, config, clock } = this.#options;
     const nowMs = clock.monotonicMs();
-    if (this.#hole?.streamSequence !== missing) this.#hole = { streamSequence: missing, sinceMs: nowMs };
-    const { sinceMs } = this.#hole;
+    this.#holeMs ??= nowMs;
+    const sinceMs = this.#holeMs;
     this.#timer = clock.setTimer(config.ackTimeoutMs * 2, () => this.#reopenLater(0));
     const guard = this.#timer;
     log.read(missing, config.ackTimeoutMs, (outcome) => {
@@ -185,9 +206,26 @@ export class Replica {
       if (outcome.kind === "absent" && clock.monotonicMs() - sinceMs >= config.confirmMs)
         return this.#halt({
           code: "log_gap",
-          message: `the stream has messages behind ${missing} but not ${missing} itself: it was purged or a replica lost it; compare the replicas, or restore a snapshot`,
+          message: `the stream has messages behind ${missing} but not ${missing} itself, and no snapshot of its log reaches that far: it was purged or a replica lost it; compare the replicas (omnirelay log audit), or bring back a snapshot (omnirelay snapshot list)`,
         });
-      this.#reopenLater(outcome.kind === "found" ? 0 : HOLE_CHECK_MS);
+      if (outcome.kind === "absent") this.#checkTrimmed(missing, guard);
+      else this.#reopenLater(outcome.kind === "found" ? 0 : HOLE_CHECK_MS);
+    });
+  }
+
+  /** The log may have been trimmed while we were behind or away: then a snapshot leads past the hole. */
+  #checkTrimmed(missing: number, guard: TimerHandle): void {
+    const { log, config, clock, snapshots, reporter } = this.#options;
+    log.info(config.ackTimeoutMs, (outcome) => {
+      if (this.#timer !== guard) return;
+      const isTrimmed = outcome.kind === "info" && outcome.info.firstSequence > missing;
+      const nowMs = clock.monotonicMs();
+      // What did not lead past the hole a moment ago will not do so now.
+      const isTried = nowMs - this.#rebuiltMs < REBUILD_MS;
+      if (!isTrimmed || isTried || snapshots === undefined) return this.#reopenLater(HOLE_CHECK_MS);
+      this.#rebuiltMs = nowMs;
+      reporter.warn("log_trimmed_ahead", { missing, firstSequence: outcome.info.firstSequence });
+      this.#options.onTrimmed();
     });
   }
 

@@ -1,25 +1,28 @@
 /** One dispatcher's part in one shard: follows the log, campaigns when nobody leads, leads while its frames are accepted. */
 import assert from "node:assert/strict";
+import type { Command } from "../../../contracts/commands.ts";
 import type { Frame } from "../../../contracts/frame.ts";
-import type { Closable, LogInfo, TimerHandle } from "../../../contracts/ports.ts";
+import type { Closable, LogInfo, Net, TimerHandle } from "../../../contracts/ports.ts";
 import { beatSubject, registryKey } from "../../../contracts/subjects.ts";
 import { applyFrame } from "../../core/apply.ts";
 import type { Halt } from "../../core/log-reader.ts";
 import { Appender, type AppendResult } from "./appender.ts";
 import { type BeatView, decodeBeat, encodeBeat } from "./beats.ts";
+import { Handovers } from "./handover.ts";
 import { Identity } from "./identity.ts";
 import { LeaderTerm } from "./leader-term.ts";
 import type { TermEnd } from "./leader-term-options.ts";
 import { LogTime } from "./log-time.ts";
-import { LogWatch } from "./log-watch.ts";
 import type { NodeConfig } from "./node-config.ts";
-import type { NodeMode, NodePorts, NodeStatus } from "./node-ports.ts";
+import type { Alarm, NodeMode, NodePorts, NodeStatus } from "./node-ports.ts";
 import { campaignFrame, type SealedFrame } from "./open-frame.ts";
 import { Patience } from "./patience.ts";
+import type { PendingRequest } from "./pending-request.ts";
 import { Proof } from "./proof.ts";
 import { Replica } from "./replica.ts";
 import { RpcEndpoint } from "./rpc-endpoint.ts";
-import { Snapshooter } from "./snapshooter.ts";
+import { Upkeep } from "./upkeep.ts";
+import { wedgeAlarms } from "./wedge.ts";
 
 const SHOWN_SAVE_MS = 10_000;
 /** Beats of a term that the log does not show yet make a leader confirm its own, at most so often. ms. */
@@ -33,8 +36,7 @@ export class ShardNode {
   readonly #replica: Replica;
   readonly #identity: Identity;
   readonly #patience: Patience;
-  readonly #logWatch: LogWatch;
-  readonly #snapshooter: Snapshooter | undefined;
+  readonly #upkeep: Upkeep;
   #mode: NodeMode = "starting";
   #term: LeaderTerm | undefined;
   #appender: Appender | undefined;
@@ -53,10 +55,9 @@ export class ShardNode {
     this.#config = config;
     this.#ports = ports;
     this.#incarnation = ports.ids.id("node");
-    this.#logWatch = new LogWatch({
-      ...{ clock: ports.clock, log: ports.log, reporter: ports.reporter, timeoutMs: config.ackTimeoutMs },
-      onInfo: ({ serverTimeMs }) => this.#logTime?.observe(serverTimeMs),
-    });
+    const { clock, log, reporter, snapshots, checkpoints } = ports;
+    const onServerTime = (ms: number): void => this.#logTime?.observe(ms);
+    this.#upkeep = new Upkeep({ config, clock, log, reporter, snapshots, checkpoints, onServerTime });
     this.#identity = new Identity(config, ports.store);
     this.#patience = new Patience({ config, ...ports });
     this.#replica = new Replica({
@@ -66,14 +67,12 @@ export class ShardNode {
       reporter: ports.reporter,
       onFrame: (frame) => this.#followed(frame),
       onHalt: (halt) => this.#haltWith(halt),
-      snapshots: ports.snapshots,
+      onTrimmed: () => {
+        this.#upkeep.snapshooter?.cancel();
+        this.#replica.rebuild(() => {});
+      },
+      snapshots,
     });
-    if (ports.snapshots !== undefined)
-      this.#snapshooter = new Snapshooter({
-        ...{ clock: ports.clock, reporter: ports.reporter, snapshots: ports.snapshots },
-        everyEvents: config.snapshotEvents,
-        everyMs: config.snapshotMs,
-      });
     this.endpoint = new RpcEndpoint({
       config,
       clock: ports.clock,
@@ -98,7 +97,7 @@ export class ShardNode {
     );
     this.#tickLater();
     this.#replica.rebuild(() => {
-      this.#snapshooter?.loaded(this.#replica.state.sequence);
+      this.#upkeep.snapshooter?.loaded(this.#replica.state.sequence);
       this.#catchUp();
     });
   }
@@ -107,17 +106,14 @@ export class ShardNode {
   stop(onStopped: () => void): void {
     this.#onStopped = onStopped;
     if (this.#term === undefined) this.#stopped();
-    else {
-      this.#stopServing();
-      this.#term.release();
-    }
+    else this.handOver(this.#ports.precedence.successor(this.#config.shard).peer);
   }
 
-  /** Lets go of the shard for a successor, and follows. Without effect unless it leads. */
-  handOver(successor: string): void {
-    if (this.#mode !== "leading") return;
-    this.#stopServing();
-    this.#term?.release(successor);
+  /** Lets go of the shard, and follows; a `request` for it is answered behind the release. Without effect unless it leads. */
+  handOver(successor: string | undefined, request?: PendingRequest<Command>, term = this.#term): void {
+    this.#ports.reporter.info("handing_over", { successor });
+    if (term === this.#term) this.#stopServing();
+    term?.release(successor, request);
   }
 
   /** Stops at once, whatever is under way: its outcome stays unknown to its callers. */
@@ -170,12 +166,13 @@ export class ShardNode {
 
   #followed(frame: Frame): void {
     const { state, reader, streamSequence } = this.#replica;
-    this.#snapshooter?.framed(state, reader.tip);
-    this.#snapshooter?.stored(reader.tip.chain, streamSequence);
+    this.#upkeep.snapshooter?.framed(state, reader.tip);
+    this.#upkeep.snapshooter?.stored(reader.tip.chain, streamSequence);
     if (this.#mode !== "following") return;
     const last = frame.events.at(-1);
-    if (last?.type === "termReleased") this.#patience.released(last);
-    else if (frame.writer !== this.#config.peerId) this.#patience.renew();
+    if (last?.type === "termReleased") {
+      if (this.#patience.released(last)) this.#campaign();
+    } else if (frame.writer !== this.#config.peerId) this.#patience.renew();
   }
 
   #heard(beat: BeatView): void {
@@ -269,13 +266,14 @@ export class ShardNode {
       reader,
       appender: this.#appender,
       logTime: this.#logTime,
-      snapshooter: this.#snapshooter,
+      upkeep: this.#upkeep,
       proof: new Proof({ config: this.#config, clock, log, rpc }),
       onEnd: (end) => this.#termEnded(end),
     });
-    this.#rpc = this.endpoint.serve(this.#term, state.term);
+    this.#rpc = this.endpoint.serve(this.#handovers(this.#term), state.term);
     reporter.info("leading", { term: state.term, sequence: state.sequence });
-    this.#beat();
+    // Behind the subscription, on the same connection: whoever hears it finds us served.
+    this.#beat(rpc);
     this.#identity.announce(this.#ports.kv, registryKey(this.#config.region, this.#config.shard), state.term, reporter);
   }
 
@@ -292,7 +290,7 @@ export class ShardNode {
     }
     this.#ports.reporter.warn("term_ended", { end: end.kind });
     if (end.kind === "deposed" && end.dirty) {
-      this.#snapshooter?.cancel();
+      this.#upkeep.snapshooter?.cancel();
       this.#appender = undefined;
       this.#replica.rebuild(() => {});
     }
@@ -315,10 +313,16 @@ export class ShardNode {
     this.#rpc = undefined;
   }
 
-  #beat(): void {
+  #handovers(term: LeaderTerm): Handovers {
+    const startedAt = this.#replica.state.sequence;
+    const release = (to: string, request: PendingRequest<Command>): void => this.handOver(to, request, term);
+    return new Handovers({ config: this.#config, precedence: this.#ports.precedence, term, startedAt, release });
+  }
+
+  #beat(net: Net = this.#ports.gossip): void {
     const { state } = this.#replica;
     this.#lastBeatMs = this.#now();
-    this.#ports.gossip.publish(
+    net.publish(
       beatSubject(this.#config.region, this.#config.shard),
       encodeBeat({
         logId: this.#config.logId,
@@ -332,11 +336,8 @@ export class ShardNode {
     );
   }
 
-  #alarms(): readonly string[] {
-    const { storeProblem } = this.#identity;
-    return storeProblem === undefined
-      ? this.#logWatch.alarms
-      : [...this.#logWatch.alarms, `data_dir_unwritable: ${storeProblem}`];
+  #alarms(): readonly Alarm[] {
+    return [...wedgeAlarms(this.#term?.unackedMs() ?? 0), ...this.#upkeep.alarms, ...this.#identity.alarms];
   }
 
   #tickLater(): void {
@@ -349,9 +350,9 @@ export class ShardNode {
   #tick(): void {
     const nowMs = this.#now();
     this.#identity.save(this.#appender?.lastSequence ?? this.#replica.streamSequence, nowMs, SHOWN_SAVE_MS);
-    this.#snapshooter?.tick();
-    this.#logWatch.tick();
+    this.#upkeep.tick(this.#replica.state, this.#mode === "leading");
     if (this.#mode === "leading") {
+      if (this.#upkeep.snapshooter?.isWaiting === true) this.#term?.confirm();
       this.#term?.tick();
       if (nowMs - this.#lastBeatMs >= this.#config.beatMs) this.#beat();
     } else if (this.#mode === "following" && this.#patience.isOver(this.#replica.state.leader)) this.#campaign();
@@ -359,6 +360,7 @@ export class ShardNode {
 
   #haltWith(halt: Halt): void {
     this.#halt = { code: halt.code, message: halt.message };
+    this.#ports.dump?.(this.#halt, this.#replica.state);
     this.#ports.reporter.error("halted", { code: halt.code, message: halt.message });
     this.#mode = "halted";
     this.#release();
@@ -377,7 +379,7 @@ export class ShardNode {
   #release(): void {
     this.#stopServing();
     this.#replica.close();
-    this.#snapshooter?.cancel();
+    this.#upkeep.snapshooter?.cancel();
     this.#appender?.stop();
     for (const subscription of this.#subscriptions.splice(0)) subscription.close();
     if (this.#tickTimer !== undefined) this.#ports.clock.clearTimer(this.#tickTimer);

@@ -35,13 +35,20 @@ export interface SnapshotSink {
 
 export interface Snapshots {
   begin(): SnapshotSink;
-  /** Loads the newest good snapshot of this log; undefined when there is none. Calls back once. */
-  load(callback: (restored: Restored | undefined) => void): void;
+  /** Loads the newest good snapshot that `isOfLog` accepts by its label; undefined when there is none. Calls back once. */
+  load(
+    isOfLog: (place: SnapshotPlace, callback: (isOfLog: boolean) => void) => void,
+    callback: (restored: Restored | undefined) => void,
+  ): void;
+  /** The snapshots of this log that every dispatcher can load, in order of their sequences. Calls back once. */
+  durable(callback: (places: readonly SnapshotPlace[]) => void): void;
 }
 
 /** Records per slice, and how long a tick may spend on slices: what a request may have to wait for at most. */
 const RECORDS_PER_SLICE = 200;
 const TICK_MS = 4;
+/** Time between two snapshots that somebody asked for at least. ms. */
+const REQUESTED_MS = 5_000;
 
 export interface SnapshooterOptions {
   readonly clock: Clock;
@@ -71,6 +78,8 @@ export class Snapshooter {
   /** Sequence of the last snapshot that was begun or loaded. */
   #lastSequence = 0;
   #lastMs = Number.NEGATIVE_INFINITY;
+  /** A snapshot is wanted before its events have come together. */
+  #isRequested = false;
 
   constructor(options: SnapshooterOptions) {
     this.#options = options;
@@ -81,11 +90,27 @@ export class Snapshooter {
     this.#lastSequence = sequence;
   }
 
+  /** Wants a snapshot at the next frame, though not more often than every few seconds. */
+  request(): void {
+    this.#isRequested = true;
+  }
+
+  /** Whether a snapshot would be cut if a frame came now. */
+  get isWaiting(): boolean {
+    return this.#isRequested && this.#running === undefined && this.#sinceLastMs() >= REQUESTED_MS;
+  }
+
+  #sinceLastMs(): number {
+    return this.#options.clock.monotonicMs() - this.#lastMs;
+  }
+
   /** The state stands behind exactly this frame now: the moment to cut. */
   framed(state: ShardState, tip: ChainTip): void {
     const { everyEvents, everyMs, clock } = this.#options;
-    if (this.#running !== undefined || state.sequence - this.#lastSequence < everyEvents) return;
-    if (clock.monotonicMs() - this.#lastMs < everyMs) return;
+    if (this.#running !== undefined) return;
+    const isDue = state.sequence - this.#lastSequence >= everyEvents && this.#sinceLastMs() >= everyMs;
+    if (!isDue && !this.isWaiting) return;
+    this.#isRequested = false;
     this.#lastSequence = state.sequence;
     this.#lastMs = clock.monotonicMs();
     const { chain, term, first, at } = tip;

@@ -1,5 +1,6 @@
 /** The long polls that found nothing: served in the order in which they came as soon as something of theirs is leasable. */
 import { type ErrorBody, errorBody } from "../../../contracts/errors.ts";
+import type { ShardState } from "../../core/state.ts";
 import type { PendingRequest } from "./pending-request.ts";
 
 /** Polls that may wait at once, and places in lines that they may take together: beyond, a client is told to come back. */
@@ -45,6 +46,30 @@ export class WaitingPolls {
     known.request.joined.push(request);
     known.untilMs = Math.min(known.untilMs, request.arrivedMs + command.request.waitMs);
     return true;
+  }
+
+  /**
+   * Hands out polls for what became leasable: one of each type that has come, then those that take any, until nothing is left to give.
+   * `hasRoom` says whether one more may be decided now.
+   */
+  serve({ ready, paused }: ShardState, hasRoom: () => boolean, decide: (request: PendingRequest) => void): void {
+    const shown = ready.shown ?? new Set<string>();
+    if (this.size === 0) shown.clear();
+    if (paused) return;
+    const offer = (request: PendingRequest | undefined): boolean => {
+      if (request !== undefined) decide(request);
+      return request !== undefined;
+    };
+    for (let isServed = this.size > 0; isServed; ) {
+      isServed = false;
+      for (const type of shown) {
+        if (!hasRoom()) return;
+        const isOffered = ready.lanes.get(type) !== undefined && offer(this.takeFor(type));
+        if (!isOffered) shown.delete(type);
+        isServed ||= isOffered;
+      }
+      if (hasRoom() && ready.next(undefined) !== undefined) isServed = offer(this.takeAny()) || isServed;
+    }
   }
 
   /** Lets a poll wait until something of its types is leasable; or says why it may not. */

@@ -1,0 +1,55 @@
+/** What a node does for its log beside leading and following it: watches its bounds, takes snapshots, trims it. */
+import type { Clock, Kv, Log, LogInfo, Reporter } from "../../../contracts/ports.ts";
+import type { ShardState } from "../../core/state.ts";
+import { LogPressure } from "./log-pressure.ts";
+import { LogWatch } from "./log-watch.ts";
+import type { NodeConfig } from "./node-config.ts";
+import type { Alarm } from "./node-ports.ts";
+import { Snapshooter, type Snapshots } from "./snapshooter.ts";
+import { Trimmer } from "./trimmer.ts";
+
+export interface UpkeepOptions {
+  readonly config: NodeConfig;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly reporter: Reporter;
+  readonly snapshots: Snapshots | undefined;
+  readonly checkpoints: Kv | undefined;
+  readonly onServerTime: (serverTimeMs: number) => void;
+}
+
+export class Upkeep {
+  readonly pressure = new LogPressure();
+  readonly snapshooter: Snapshooter | undefined;
+  readonly #watch: LogWatch;
+  readonly #trimmer: Trimmer | undefined;
+
+  constructor({ config, clock, log, reporter, snapshots, checkpoints, onServerTime }: UpkeepOptions) {
+    this.#watch = new LogWatch({
+      ...{ clock, log, reporter, snapshots, timeoutMs: config.ackTimeoutMs },
+      onInfo: (info: LogInfo) => {
+        onServerTime(info.serverTimeMs);
+        this.pressure.looked(info);
+      },
+      onIncomplete: () => this.snapshooter?.request(),
+    });
+    if (snapshots === undefined) return;
+    const { snapshotEvents: everyEvents, snapshotMs: everyMs } = config;
+    this.snapshooter = new Snapshooter({ clock, reporter, snapshots, everyEvents, everyMs });
+    const { pressure } = this;
+    this.#trimmer = new Trimmer({ config, clock, log, reporter, snapshots, pressure, checkpoints });
+  }
+
+  get alarms(): readonly Alarm[] {
+    return [...this.#watch.alarms, ...this.pressure.alarms, ...(this.#trimmer?.alarms ?? [])];
+  }
+
+  /** The periodic part. `isLeading`: only who leads trims, and takes snapshots because the log is nearly full. */
+  tick(state: ShardState, isLeading: boolean): void {
+    this.#watch.tick();
+    this.snapshooter?.tick();
+    if (!isLeading) return;
+    if (this.pressure.isTrimUrgent) this.snapshooter?.request();
+    this.#trimmer?.tick(state);
+  }
+}

@@ -1,0 +1,61 @@
+/** Keeps the state of a shard node that halted, so that `omnirelay state diff` can show what was wrong with it. */
+import { createWriteStream } from "node:fs";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type { Reporter } from "../../contracts/ports.ts";
+import type { Halt } from "../core/log-reader.ts";
+import { SnapshotCut } from "../core/snapshot-cut.ts";
+import type { ShardState } from "../core/state.ts";
+
+const FOLDER = "dumps";
+/** Dumps of one shard that are kept: a node that is started again and again must not fill the disk. */
+const KEPT = 3;
+const RECORDS_PER_SLICE = 200;
+
+export class StateDumps {
+  readonly #folder: string;
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(dataDir: string) {
+    this.#folder = join(dataDir, FOLDER);
+  }
+
+  /** Writes the state of a halted node, which nobody changes any more, in the background. */
+  write(
+    place: { readonly region: string; readonly shard: string },
+    halt: Halt,
+    state: ShardState,
+    reporter: Reporter,
+  ): void {
+    const prefix = `${place.region}.${place.shard}.`;
+    const name = `${prefix}${String(state.sequence).padStart(20, "0")}.${halt.code}.jsonl`;
+    const running = this.#write(name, prefix, state).then(
+      () => reporter.error("state_dumped", { file: join(this.#folder, name), sequence: state.sequence }),
+      (error: unknown) => reporter.error("dump_failed", { file: join(this.#folder, name), message: String(error) }),
+    );
+    this.#running.add(running);
+    void running.finally(() => this.#running.delete(running));
+  }
+
+  /** Resolves when nothing is being written any more. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
+  async #write(name: string, prefix: string, state: ShardState): Promise<void> {
+    await mkdir(this.#folder, { recursive: true });
+    const partial = join(this.#folder, `${name}.partial`);
+    await pipeline(Readable.from(textOf(state)), createWriteStream(partial, { flush: true }));
+    await rename(partial, join(this.#folder, name));
+    const kept = (await readdir(this.#folder)).filter((file) => file.startsWith(prefix)).sort();
+    for (const old of kept.slice(0, -KEPT)) await rm(join(this.#folder, old), { force: true });
+  }
+}
+
+function* textOf(state: ShardState): Generator<string> {
+  state.cut?.cancel();
+  const cut = new SnapshotCut(state);
+  for (let text = cut.next(RECORDS_PER_SLICE); text !== undefined; text = cut.next(RECORDS_PER_SLICE)) yield text;
+}

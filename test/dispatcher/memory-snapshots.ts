@@ -1,0 +1,59 @@
+/** Snapshots in memory, for nodes on a virtual clock. */
+import type { ChainTip } from "../../services/core/log-reader.ts";
+import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
+import type { Restored, SnapshotPlace, Snapshots } from "../../services/dispatcher/node/snapshooter.ts";
+
+interface Published {
+  readonly place: SnapshotPlace;
+  readonly text: string;
+}
+
+/** A store of published snapshots; `isFull` refuses every other text, as a slow writer would. */
+export class MemorySnapshots implements Snapshots {
+  readonly published: Published[] = [];
+  loads = 0;
+
+  begin() {
+    const texts: string[] = [];
+    let count = 0;
+    return {
+      offer: (text: string) => {
+        count += 1;
+        if (count % 2 === 0) return false;
+        texts.push(text);
+        return true;
+      },
+      publish: (place: SnapshotPlace, callback: (error: undefined) => void) => {
+        this.published.push({ place, text: texts.join("") });
+        callback(undefined);
+      },
+      abort: () => {},
+    };
+  }
+
+  load(
+    isOfLog: (place: SnapshotPlace, callback: (isOfLog: boolean) => void) => void,
+    callback: (restored: Restored | undefined) => void,
+  ): void {
+    this.loads += 1;
+    const candidates = [...this.published].reverse();
+    const next = (): void => {
+      const candidate = candidates.shift();
+      if (candidate === undefined) callback(undefined);
+      else isOfLog(candidate.place, (isGood) => (isGood ? callback(restore(candidate)) : next()));
+    };
+    next();
+  }
+
+  durable(callback: (places: readonly SnapshotPlace[]) => void): void {
+    callback(this.published.map(({ place }) => place));
+  }
+}
+
+function restore({ place, text }: Published): Restored {
+  const loader = new SnapshotLoader();
+  loader.add(text);
+  const { chain, term, first, at, sequence, streamSequence } = place;
+  const tip: ChainTip = { chain, term, first, nextSequence: sequence + 1, at };
+  return { state: loader.finish(), tip, streamSequence };
+}
