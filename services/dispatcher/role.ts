@@ -40,6 +40,9 @@ export interface DispatcherSettings {
   readonly replicas: number;
   /** Byte limit of each shard's stream; -1 for none. */
   readonly logBytesMax?: number | undefined;
+  /** Events, and time in ms, between two snapshots of a shard. */
+  readonly snapshotEvents?: number | undefined;
+  readonly snapshotMs?: number | undefined;
   /** Create streams that nobody knows yet. Without it an unknown shard is refused. */
   readonly provision: boolean;
   /** Options that a new shard starts with; an existing one keeps its own. */
@@ -150,7 +153,12 @@ class Dispatcher implements DispatcherRole {
     logId: string,
     shared: Pick<NodePorts, "checkpoints" | "kv" | "rpc" | "gossip" | "store" | "precedence">,
   ): Promise<void> {
-    const { region, peerId } = this.#settings;
+    const {
+      region,
+      peerId,
+      snapshotEvents = NODE_TIMES.snapshotEvents,
+      snapshotMs = NODE_TIMES.snapshotMs,
+    } = this.#settings;
     const log = new JetStreamLog(await this.#connect(`log-${shard}`), { region, shard });
     this.#logs.push(log);
     if (this.#isStopped) return;
@@ -161,7 +169,7 @@ class Dispatcher implements DispatcherRole {
     const dump = (halt: Halt, state: ShardState): void => this.#dumps?.write({ region, shard }, halt, state, reporter);
     const snapshots = local && new ShardSnapshots({ region, shard, logId, clock, reporter, local, remote, isLeading });
     const node: ShardNode = new ShardNode(
-      { ...NODE_TIMES, region, shard, peerId, logId },
+      { ...NODE_TIMES, snapshotEvents, snapshotMs, region, shard, peerId, logId },
       { ...shared, clock, ids: this.#ids, log, snapshots, dump, reporter },
     );
     this.#nodes.push(node);

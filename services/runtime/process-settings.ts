@@ -15,6 +15,8 @@ const dispatcher = {
   replicas: SETTINGS.replicas,
   shardOptions: SETTINGS.shardOptions,
   logBytesMax: SETTINGS.logBytesMax,
+  snapshotEvents: SETTINGS.snapshotEvents,
+  snapshotMs: SETTINGS.snapshotMs,
   natsMonitorUrl: SETTINGS.natsMonitorUrl,
   allowUnsafeServer: SETTINGS.allowUnsafeServer,
 };

@@ -136,6 +136,14 @@ const dispatcher = {
       value: "URL",
     },
   ),
+  snapshotEvents: setting(z.int().min(1).max(1_000_000_000).default(100_000), {
+    description: "Events after which each dispatcher takes the next snapshot of a shard.",
+    value: "COUNT",
+  }),
+  snapshotMs: setting(z.int().min(0).max(86_400_000).default(30_000), {
+    description: "Time between two snapshots of a shard at least, however many events there are. ms.",
+    value: "MS",
+  }),
   logBytesMax: setting(z.int().min(-1).max(Number.MAX_SAFE_INTEGER).default(-1), {
     description: "Byte limit of the stream of a shard made by this process; -1 for none.",
     value: "BYTES",

@@ -1,17 +1,23 @@
 /** The dispatchers of a region as this one hears them: who lives, who leads what, and from that who should lead what. */
 import { Gossip } from "../../../contracts/gossip.ts";
 import { principalOfPeer } from "../../../contracts/ids.ts";
-import type { Clock, Closable, Net, TimerHandle } from "../../../contracts/ports.ts";
+import type { Clock, Net, TimerHandle } from "../../../contracts/ports.ts";
 import { gossipSubject } from "../../../contracts/subjects.ts";
-import { placeShards } from "./placement.ts";
+import type { Precedence, Succession } from "./patience.ts";
+import { lightestPeer, placeShards } from "./placement.ts";
 
 /** Words after which a silent dispatcher counts as gone. */
 const SILENT_WORDS = 3;
+/** Events that a successor may be behind: it must take over at once. */
+const LAG_MAX = 10_000;
 
 type ShardWord = Gossip["shards"][number];
 
 interface Neighbour {
   readonly shards: ReadonlyMap<string, ShardWord>;
+  /** How far this dispatcher was itself in each shard when the word came: what a lag is counted from. */
+  readonly sequences: ReadonlyMap<string, number>;
+  readonly isStopping: boolean;
   readonly heardMs: number;
 }
 
@@ -27,28 +33,34 @@ export interface NeighboursOptions {
 }
 
 /** A wrong picture costs a needless term or a late one, never data. */
-export class Neighbours {
+export class Neighbours implements Precedence {
   readonly #options: NeighboursOptions;
   readonly #neighbours = new Map<string, Neighbour>();
-  #subscription: Closable | undefined;
+  /** Successors named here that have not said yet that they lead: several shards let go at once are spread. */
+  readonly #named = new Map<string, string>();
   #timer: TimerHandle | undefined;
   #changedMs: number;
+  #isStopping = false;
 
   constructor(options: NeighboursOptions) {
     this.#options = options;
     this.#changedMs = options.clock.monotonicMs();
   }
 
+  /** Listens and speaks until `leave`, and listens on until the connection ends. */
   start(): void {
     const { net, region } = this.#options;
-    this.#subscription = net.subscribe(gossipSubject(region, "*"), ({ payload }) => this.#heard(payload));
+    net.subscribe(gossipSubject(region, "*"), ({ payload }) => this.#heard(payload));
     this.#speak();
   }
 
-  stop(): void {
-    this.#subscription?.close();
+  /** Says for the last time what there is, and that nothing may be handed here any more. */
+  leave(): void {
     if (this.#timer !== undefined) this.#options.clock.clearTimer(this.#timer);
     this.#timer = undefined;
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    this.#publish();
   }
 
   /** How long nobody has come or gone. ms. */
@@ -62,22 +74,65 @@ export class Neighbours {
     if (this.#neighbours.delete(peer)) this.#changedMs = this.#options.clock.monotonicMs();
   }
 
-  /** Who should lead each shard that is hosted here, among those that live and host it. */
+  /** Who should lead each shard that is hosted here, among those that live, host it and stay. */
   placement(): ReadonlyMap<string, string> {
-    this.#forgetSilent();
     const { peerId, own } = this.#options;
-    const words = own();
-    const peers = [peerId, ...this.#neighbours.keys()].sort();
+    const peers = [peerId, ...this.#staying()].sort();
     return placeShards(
       peers,
-      words.map(({ shard, part }) => ({ shard, leader: part === "leads" ? peerId : this.#leaderOf(shard) })),
+      own().map(({ shard, part }) => ({ shard, leader: part === "leads" ? peerId : this.#leaderOf(shard) })),
     );
   }
 
-  /** Whether a peer follows a shard closely enough to take it over from one that stands at `sequence`. */
-  canTakeOver(peer: string, shard: string, sequence: number, lagMax: number): boolean {
-    const word = this.#neighbours.get(peer)?.shards.get(shard);
-    return word?.part === "follows" && sequence - word.sequence <= lagMax;
+  isFirst(shard: string): boolean {
+    return this.placement().get(shard) === this.#options.peerId;
+  }
+
+  /** Whether a peer follows a shard closely enough to take it over at once. */
+  canTakeOver(peer: string, shard: string): boolean {
+    return this.#staying().includes(peer) && this.#problemOf(peer, shard) === undefined;
+  }
+
+  successor(shard: string, to?: string): Succession {
+    const candidates = this.#staying().filter((peer) => this.#problemOf(peer, shard) === undefined);
+    const peer = to ?? (candidates.length === 0 ? undefined : lightestPeer(candidates, this.#loads(), shard));
+    if (peer !== undefined && candidates.includes(peer)) {
+      this.#named.set(shard, peer);
+      return { peer, reason: "", candidates };
+    }
+    const others = candidates.length === 0 ? "nobody else could" : `${candidates.join(", ")} could`;
+    const reason =
+      peer === undefined
+        ? `no other dispatcher follows shard ${shard} closely enough to take it over`
+        : `${peer} cannot take over shard ${shard}: it ${this.#problemOf(peer, shard)}; ${others}`;
+    return { reason, candidates };
+  }
+
+  /** Why a peer could not take over a shard now; undefined when it could. */
+  #problemOf(peer: string, shard: string): string | undefined {
+    const neighbour = this.#neighbours.get(peer);
+    if (neighbour === undefined) return "is not heard of";
+    if (neighbour.isStopping) return "is stopping";
+    const word = neighbour.shards.get(shard);
+    if (word?.part !== "follows") return "does not follow it";
+    const lag = (neighbour.sequences.get(shard) ?? 0) - word.sequence;
+    return lag > LAG_MAX ? `is ${lag} events behind, and at most ${LAG_MAX} are allowed` : undefined;
+  }
+
+  /** The neighbours that live and are not about to go, in order. */
+  #staying(): readonly string[] {
+    this.#forgetSilent();
+    return [...this.#neighbours].flatMap(([peer, { isStopping }]) => (isStopping ? [] : [peer])).sort();
+  }
+
+  /** How many shards each neighbour leads, or has been named for. */
+  #loads(): ReadonlyMap<string, number> {
+    const loads = new Map<string, number>();
+    const add = (peer: string, count: number): void => void loads.set(peer, (loads.get(peer) ?? 0) + count);
+    for (const [peer, { shards }] of this.#neighbours)
+      add(peer, [...shards.values()].filter(({ part }) => part === "leads").length);
+    for (const peer of this.#named.values()) add(peer, 1);
+    return loads;
   }
 
   #leaderOf(shard: string): string {
@@ -93,11 +148,19 @@ export class Neighbours {
   }
 
   #heard(payload: Uint8Array): void {
+    const { clock, peerId, own } = this.#options;
     const gossip = decode(payload);
-    if (gossip === undefined || gossip.peer === this.#options.peerId) return;
-    const heardMs = this.#options.clock.monotonicMs();
-    if (!this.#neighbours.has(gossip.peer)) this.#changedMs = heardMs;
-    this.#neighbours.set(gossip.peer, { shards: new Map(gossip.shards.map((word) => [word.shard, word])), heardMs });
+    if (gossip === undefined || gossip.peer === peerId) return;
+    const heardMs = clock.monotonicMs();
+    const isStopping = gossip.stopping;
+    if (this.#neighbours.get(gossip.peer)?.isStopping !== isStopping) this.#changedMs = heardMs;
+    this.#neighbours.set(gossip.peer, {
+      shards: new Map(gossip.shards.map((word) => [word.shard, word])),
+      sequences: new Map(own().map(({ shard, sequence }) => [shard, sequence])),
+      isStopping,
+      heardMs,
+    });
+    for (const [shard, peer] of this.#named) if (peer === gossip.peer) this.#named.delete(shard);
   }
 
   #forgetSilent(): void {
@@ -111,10 +174,15 @@ export class Neighbours {
   }
 
   #speak(): void {
-    const { region, peerId, own, net, clock, wordMs } = this.#options;
-    const word: Gossip = { peer: peerId, role: "dispatcher", shards: [...own()] };
-    net.publish(gossipSubject(region, principalOfPeer(peerId)), new TextEncoder().encode(JSON.stringify(word)));
+    const { clock, wordMs } = this.#options;
+    this.#publish();
     this.#timer = clock.setTimer(wordMs, () => this.#speak());
+  }
+
+  #publish(): void {
+    const { region, peerId, own, net } = this.#options;
+    const word: Gossip = { peer: peerId, role: "dispatcher", stopping: this.#isStopping, shards: [...own()] };
+    net.publish(gossipSubject(region, principalOfPeer(peerId)), new TextEncoder().encode(JSON.stringify(word)));
   }
 }
 

@@ -15,9 +15,19 @@ const FIRST_MS = 20;
 /** Everybody else gives it this long, and then draws a moment within as much again, so that two seldom meet. ms. */
 const OTHERS_MS = 150;
 
+/** Who takes a shard over; `reason` says why nobody does, or not the one that was asked for. */
+export interface Succession {
+  readonly peer?: string;
+  readonly reason: string;
+  /** Those that could. */
+  readonly candidates: readonly string[];
+}
+
 /** Which dispatcher should lead, as far as this one knows. */
 export interface Precedence {
   isFirst(shard: string): boolean;
+  /** Who takes over a shard that we lead: `to` if it can, without `to` the best of those that can. */
+  successor(shard: string, to?: string): Succession;
   /** A process is known to be gone. */
   gone(peer: string): void;
 }
@@ -63,11 +73,13 @@ export class Patience {
     this.#endsMs = this.#now() + delayMs;
   }
 
-  /** The leader has let go; a successor that it named goes first. */
-  released({ successor }: EventOf<"termReleased">): void {
+  /** The leader has let go; a successor that it named goes first. Returns whether that is us, who campaign at once. */
+  released({ successor }: EventOf<"termReleased">): boolean {
     const { peerId, suspectMs } = this.#options.config;
-    if (successor === peerId) this.endIn(0);
-    else this.endIn((successor === undefined ? 0 : suspectMs / 2) + this.#turnMs());
+    this.endIn((successor === undefined ? 0 : suspectMs / 2) + this.#turnMs());
+    const isOurs = successor === peerId;
+    if (isOurs) this.#endsMs = Number.POSITIVE_INFINITY;
+    return isOurs;
   }
 
   /** Whether it is time to campaign; if so, not again until it is renewed or ended. A silent `leader` is pinged meanwhile. */

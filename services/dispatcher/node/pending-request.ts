@@ -1,9 +1,9 @@
 /** A request on its way through the leader, from the wire to its one answer. */
-import type { Command } from "../../../contracts/commands.ts";
+import type { Command, ShardCommand } from "../../../contracts/commands.ts";
 import type { ErrorBody } from "../../../contracts/errors.ts";
 
-export interface PendingRequest {
-  readonly command: Command;
+export interface PendingRequest<C extends Command = ShardCommand> {
+  readonly command: C;
   readonly principal: string;
   readonly peerId: string;
   /** `traceparent` of the request; empty when there is none. */
@@ -22,7 +22,7 @@ export interface PendingRequest {
 
 /** Answers a request, and its repeats, unless it has been answered. */
 export function answer(
-  request: PendingRequest,
+  request: PendingRequest<Command>,
   body: { readonly reply: object } | { readonly error: ErrorBody },
 ): void {
   if (request.answered) return;

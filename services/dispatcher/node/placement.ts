@@ -30,7 +30,7 @@ export function placeShards(peers: readonly string[], shards: readonly PlacedSha
     }
   }
   for (const shard of homeless.sort(byText)) {
-    const peer = lightest(peers, load, shard);
+    const peer = lightestPeer(peers, load, shard);
     load.set(peer, (load.get(peer) ?? 0) + 1);
     placed.set(shard, peer);
   }
@@ -47,7 +47,8 @@ function affection(shard: string, peer: string): number {
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
-function lightest(peers: readonly string[], load: ReadonlyMap<string, number>, shard: string): string {
+/** The peer that leads least; among equals the one that the shard likes best. `peers` must not be empty. */
+export function lightestPeer(peers: readonly string[], load: ReadonlyMap<string, number>, shard: string): string {
   let best = peers[0] as string;
   for (const peer of peers) {
     const lighter = (load.get(peer) ?? 0) - (load.get(best) ?? 0);

@@ -1,4 +1,5 @@
 /** The door of a shard: checks who asks, what, and where the answer may go, before anything reaches the leader. */
+import type { Command } from "../../../contracts/commands.ts";
 import { type ErrorBody, errorBody } from "../../../contracts/errors.ts";
 import { TIMEOUT_MS_DEFAULT } from "../../../contracts/limits.ts";
 import type { Clock, Closable, Ids, Net, NetMessage, Reporter } from "../../../contracts/ports.ts";
@@ -11,6 +12,7 @@ import {
   type Verb,
 } from "../../../contracts/subjects.ts";
 import { parseCommand } from "../../core/parse.ts";
+import type { PendingHandover } from "./handover.ts";
 import { MicroService } from "./micro-service.ts";
 import type { NodeConfig } from "./node-config.ts";
 import type { PendingRequest } from "./pending-request.ts";
@@ -23,9 +25,10 @@ export interface RpcEndpointOptions {
   readonly reporter: Reporter;
 }
 
-/** Who decides: the leader's term. */
+/** Who decides: the leader's term, and about the leadership itself its node. */
 export interface Decider {
   submit(request: PendingRequest): void;
+  handOver(request: PendingHandover): void;
 }
 
 /** Lines about bad requests: at most one in this time, with the count of those left out. ms. */
@@ -89,10 +92,21 @@ export class RpcEndpoint {
       this.#refuse(message, service, parsed.error, verb);
       return;
     }
-    const { request } = parsed;
+    if (parsed.verb === "handover") decider.handOver(this.#pending(parsed, principal, message, arrivedMs, service));
+    else decider.submit(this.#pending(parsed, principal, message, arrivedMs, service));
+  }
+
+  #pending<C extends Command>(
+    command: C,
+    principal: string,
+    message: NetMessage,
+    arrivedMs: number,
+    service: MicroService,
+  ): PendingRequest<C> {
+    const { request, verb }: Command = command;
     const timeoutMs = (request.timeoutMs ?? TIMEOUT_MS_DEFAULT) + ("waitMs" in request ? request.waitMs : 0);
-    decider.submit({
-      command: parsed,
+    return {
+      command,
       principal,
       peerId: "peerId" in request ? (request.peerId ?? principal) : principal,
       trace: message.trace.length <= 64 ? message.trace : "",
@@ -102,7 +116,7 @@ export class RpcEndpoint {
       send: (answer) => this.#send(message, verb, arrivedMs, answer, service),
       answered: false,
       joined: [],
-    });
+    };
   }
 
   #send(

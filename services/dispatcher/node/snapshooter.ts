@@ -117,6 +117,7 @@ export class Snapshooter {
     const { logId, sequence, logVersion } = state;
     const place = { logId, sequence, chain, term, first, at, hash: stateHash(state), logVersion };
     const sink = this.#options.snapshots.begin();
+    this.#options.reporter.info("snapshot_begun", { sequence });
     this.#running = { cut: new SnapshotCut(state), sink, place, streamSequence: 0, held: undefined, isWritten: false };
   }
 
