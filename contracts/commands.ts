@@ -141,6 +141,13 @@ const ConfigureRequest = z.strictObject({
   options: ShardOptionsPatch.default({}),
   followers: FollowersPatch.optional().describe("Followers to register or, with null, to remove, by name."),
 });
+const HandoverRequest = z.strictObject({
+  ...envelope,
+  to: PeerId.optional().describe("The dispatcher that should lead; the one that leads least by default."),
+  after: Sequence.optional().describe(
+    "The sequence known when the request id was first used. A leader whose term began behind it answers a repeat without `to` with itself: the leadership has moved.",
+  ),
+});
 const GetRequest = z.strictObject({ ...envelope, itemIds: entriesOf(ItemId) });
 export const LIST_STATUSES = ["pending", "leased", "deadLettered"] as const;
 const ListRequest = z.strictObject({
@@ -168,6 +175,7 @@ export const REQUESTS = {
   pause: PauseRequest,
   resume: ResumeRequest,
   configure: ConfigureRequest,
+  handover: HandoverRequest,
   get: GetRequest,
   list: ListRequest,
   stats: StatsRequest,
@@ -178,6 +186,8 @@ export type RequestOf<V extends Verb> = Readonly<z.output<(typeof REQUESTS)[V]>>
 /** What a caller writes for a verb: fields with defaults may be left out. */
 export type RequestInput<V extends Verb> = Readonly<z.input<(typeof REQUESTS)[V]>>;
 
-/** A parsed request with its verb: what `execute` of the core takes. */
+/** A parsed request with its verb. */
 export type Command = { readonly [V in Verb]: { readonly verb: V; readonly request: RequestOf<V> } }[Verb];
 export type CommandOf<V extends Verb> = Extract<Command, { readonly verb: V }>;
+/** What `execute` of the core takes: leadership is no part of the state machine, the node hands it over. */
+export type ShardCommand = Exclude<Command, CommandOf<"handover">>;

@@ -6,6 +6,8 @@ import { PeerId, Sequence, ShardName } from "./ids.ts";
 export const Gossip = z.looseObject({
   peer: PeerId,
   role: z.literal("dispatcher"),
+  /** Whether it is letting go of its shards and must not be given any. */
+  stopping: z.boolean().default(false),
   shards: z.array(
     z.looseObject({
       shard: ShardName,

@@ -9,6 +9,7 @@ export {
   REQUESTS,
   type RequestInput,
   type RequestOf,
+  type ShardCommand,
 } from "./commands.ts";
 export {
   ERROR_CODES,

@@ -68,6 +68,13 @@ const PauseReply = z.looseObject({ ...cited, paused: z.boolean() });
 const Followers = z.record(FollowerName, Follower.loose());
 const ConfigureReply = z.looseObject({ ...cited, options: ShardOptions.loose(), followers: Followers });
 
+const HandoverReply = z.looseObject({
+  ...cited,
+  successor: PeerId.describe(
+    "Who leads next. `term` and `sequence` are those of the release, or its own if it leads already.",
+  ),
+});
+
 const ITEM_STATUSES = [...LIST_STATUSES, "completed"] as const;
 /** An item as an operator sees it. Of an ended item only what its record keeps. */
 const ItemRecord = z.looseObject({
@@ -126,6 +133,7 @@ export const REPLIES = {
   pause: PauseReply,
   resume: PauseReply,
   configure: ConfigureReply,
+  handover: HandoverReply,
   get: GetReply,
   list: ListReply,
   stats: StatsReply,

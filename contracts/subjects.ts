@@ -24,6 +24,12 @@ export const SUBJECTS: readonly SubjectEntry[] = [
   ),
   row("beat", "omnirelay.ready.<region>.<shard>", "publish", "The leader's beat: term, leader, sequence."),
   row(
+    "gossip",
+    "omnirelay.gossip.<region>.<principal>",
+    "publish",
+    "A dispatcher's word: which shards it leads and follows, how far, and whether it is stopping.",
+  ),
+  row(
     "ping",
     "omnirelay.ping.<region>.<peer>",
     "request/reply",
@@ -64,6 +70,7 @@ export const VERBS = [
   "pause",
   "resume",
   "configure",
+  "handover",
   "get",
   "list",
   "stats",
@@ -85,7 +92,6 @@ export const VERBS_PLANNED: ReadonlySet<string> = new Set([
   "schedule-list",
   "schedule-delete",
   "evict",
-  "handover",
 ]);
 
 export const rpcSubject = (shard: string, verb: Verb, principal: string): string =>
@@ -96,6 +102,8 @@ export const logStream = (region: string, shard: string): string => `LEASE_LOG_$
 export const logSubject = (region: string, shard: string): string => `omnirelay.log.${region}.${shard}`;
 export const beatSubject = (region: string, shard: string): string => `omnirelay.ready.${region}.${shard}`;
 export const pingSubject = (region: string, peerId: string): string => `omnirelay.ping.${region}.${peerId}`;
+/** The beats of a shard's leader, whatever its region. */
+export const beatSubscription = (shard: string): string => beatSubject("*", shard);
 export const gossipSubject = (region: string, principal: string): string => `omnirelay.gossip.${region}.${principal}`;
 
 export const REGISTRY_BUCKET = "omnirelay-shards";

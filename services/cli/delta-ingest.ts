@@ -43,7 +43,7 @@ export interface IngestOptions {
   readonly onProgress: (progress: IngestProgress) => void;
 }
 
-export interface IngestProgress {
+interface IngestProgress {
   readonly items: number;
   readonly enqueued: number;
   readonly completed: number;

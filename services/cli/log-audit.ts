@@ -1,12 +1,10 @@
 /** Audits a log message by message: the chain from its first frame, and the fold of its events by the code that the leader runs. */
-import { AssertionError } from "node:assert/strict";
-import { OperatingError } from "../../contracts/errors.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import type { LogMessage } from "../../contracts/ports.ts";
-import { applyFrame } from "../core/apply.ts";
 import { stateHash } from "../core/hash.ts";
+import { applyProblem, gapProblem, type LogPlace } from "../core/log-fold.ts";
 import { type ChainTip, LogReader, TIP_START } from "../core/log-reader.ts";
-import { createState } from "../core/state.ts";
+import { createState, type ShardState } from "../core/state.ts";
 import { chainOf, decodeFrame } from "../runtime/frame-codec.ts";
 import { tipBefore } from "./log-marker.ts";
 
@@ -23,7 +21,7 @@ export interface AuditReport {
   readonly frames: number;
   /** Of the frames those without events. */
   readonly emptyFrames: number;
-  /** Whether the events were applied: only when the reading began at the first message. */
+  /** Whether the events were applied: from the first one, or from the snapshot on. */
   readonly isFolded: boolean;
   readonly events: number;
   readonly eventsByType: Readonly<Record<string, number>>;
@@ -57,17 +55,34 @@ export interface AuditReport {
   readonly problem?: { readonly code: string; readonly message: string; readonly streamSequence: number };
 }
 
+export interface AuditOptions {
+  readonly region: string;
+  readonly shard: string;
+  /** Stream sequence of the first message; 1 when absent. Above 1 its frame is trusted. */
+  readonly from?: number;
+  /** A place at or behind `from - 1` where the events begin to be applied: without it they are only from the first message on. */
+  readonly base?: LogPlace;
+  /** Messages below this stream sequence are known to be no part of the chain. */
+  readonly chainFrom?: number;
+}
+
 /**
  * Takes every message of a stream in order.
  * Invariant: after `take` has returned false nothing more is taken, and `report().problem` says why.
  */
 export class LogAudit {
-  readonly #state = createState();
+  /** Undefined while it is not known: before the place that the reading begins with, or for good. */
+  #state: ShardState | undefined;
   readonly #from: number;
-  readonly #isFolded: boolean;
+  readonly #chainFrom: number;
+  /** Undefined when there is none, or when the chain has passed it. */
+  #base: LogPlace | undefined;
+  /** Whether the first frame's word is taken for where the chain stands. */
+  readonly #isTrusting: boolean;
   #reader: LogReader;
   readonly #region: string;
   readonly #shard: string;
+  readonly #logId: string;
   readonly #eventsByType = new Map<string, number>();
   readonly #terms: AuditReport["terms"][number][] = [];
   readonly #voids: AuditReport["voids"]["first"][number][] = [];
@@ -77,39 +92,39 @@ export class LogAudit {
   #emptyCount = 0;
   #streamSequence = 0;
   #headStreamSequence = 0;
+  #firstStreamSequence = 0;
   #problem: AuditReport["problem"];
   #stream: AuditReport["stream"] = { first: 0, last: 0 };
 
-  /** `from`: stream sequence of the first message. Above 1 its frame is trusted, and events cannot be folded. */
-  constructor(region: string, shard: string, from = 1) {
+  constructor({ region, shard, from = 1, base, chainFrom = 0 }: AuditOptions) {
     this.#region = region;
     this.#shard = shard;
-    this.#isFolded = from === 1;
     this.#streamSequence = from - 1;
     this.#from = from;
-    this.#reader = this.#readerFrom(TIP_START);
+    this.#chainFrom = chainFrom;
+    const isBeside = base?.streamSequence === from - 1;
+    if (isBeside || from === 1) this.#state = isBeside ? base.state : createState();
+    else this.#base = base;
+    this.#isTrusting = this.#state === undefined;
+    this.#logId = base?.state.logId ?? "";
+    this.#reader = this.#readerFrom(isBeside ? base.tip : TIP_START);
+  }
+
+  /** Stream sequence of the first frame, when nothing that is left proves what stood before it. */
+  get trustedStreamSequence(): number | undefined {
+    return this.#isTrusting && this.#firstStreamSequence > 0 ? this.#firstStreamSequence : undefined;
   }
 
   /** Whether the log is good so far. */
   take(message: LogMessage): boolean {
     if (this.#problem !== undefined) return false;
     const { streamSequence } = message;
-    if (streamSequence !== this.#streamSequence + 1)
-      return this.#fail(
-        "log_gap",
-        `stream sequence ${this.#streamSequence + 1} is missing: the stream goes on with ${streamSequence}`,
-        streamSequence,
-      );
-    this.#streamSequence = streamSequence;
-    if (!this.#isFolded && this.#frameCount === 0) this.#trust(message);
-    const verdict = this.#reader.classify(message);
-    if (verdict.kind === "halt") return this.#fail(verdict.code, verdict.message, streamSequence);
-    if (verdict.kind === "void") {
-      this.#voidCount += 1;
-      if (this.#voids.length < VOIDS_NAMED_MAX) this.#voids.push({ streamSequence, reason: verdict.reason });
-      return true;
+    if (streamSequence !== this.#streamSequence + 1) {
+      const { code, message: text } = gapProblem(this.#streamSequence + 1, streamSequence);
+      return this.#fail(code, text, streamSequence);
     }
-    return this.#takeFrame(verdict.frame, verdict.chain, streamSequence);
+    this.#streamSequence = streamSequence;
+    return this.#judge(message) && this.#passBase(streamSequence);
   }
 
   /** Says what the stream itself claims to hold, after the last message: what is missing at the end shows only here. */
@@ -124,11 +139,17 @@ export class LogAudit {
         this.#streamSequence + 1,
       );
     else if (this.#frameCount === 0)
-      this.#fail("log_empty", "the stream holds no frame: no shard was ever led on it", this.#streamSequence);
+      this.#fail(
+        "log_empty",
+        stream.first > 1
+          ? "the stream holds no frame any more: it was purged; restore it from a backup"
+          : "the stream holds no frame: no shard was ever led on it",
+        this.#streamSequence,
+      );
   }
 
   report(): AuditReport {
-    const state = this.#state;
+    const state = this.#state ?? createState();
     const { chain, at, nextSequence } = this.#reader.tip;
     return {
       ok: this.#problem === undefined,
@@ -138,7 +159,7 @@ export class LogAudit {
       messages: this.#streamSequence - this.#from + 1,
       frames: this.#frameCount,
       emptyFrames: this.#emptyCount,
-      isFolded: this.#isFolded,
+      isFolded: this.#state !== undefined,
       events: this.#eventCount,
       eventsByType: Object.fromEntries([...this.#eventsByType].sort()),
       terms: this.#terms,
@@ -156,6 +177,37 @@ export class LogAudit {
     };
   }
 
+  #judge(message: LogMessage): boolean {
+    const { streamSequence } = message;
+    if (streamSequence < this.#chainFrom) return this.#takeVoid(streamSequence, "no part of the chain that follows");
+    if (this.#isTrusting && this.#frameCount === 0) this.#trust(message);
+    const verdict = this.#reader.classify(message);
+    if (verdict.kind === "halt") return this.#fail(verdict.code, verdict.message, streamSequence);
+    if (verdict.kind === "void") return this.#takeVoid(streamSequence, verdict.reason);
+    return this.#takeFrame(verdict.frame, verdict.chain, streamSequence);
+  }
+
+  /** Begins to apply events where the snapshot was cut, if the chain goes through that place. */
+  #passBase(streamSequence: number): boolean {
+    const base = this.#base;
+    if (base === undefined || streamSequence < base.streamSequence) return true;
+    this.#base = undefined;
+    if (this.#reader.tip.chain !== base.tip.chain)
+      return this.#fail(
+        "log_fork",
+        `the chain does not go through the frame that the snapshot at sequence ${base.state.sequence} was cut behind`,
+        streamSequence,
+      );
+    this.#state = base.state;
+    return true;
+  }
+
+  #takeVoid(streamSequence: number, reason: string): true {
+    this.#voidCount += 1;
+    if (this.#voids.length < VOIDS_NAMED_MAX) this.#voids.push({ streamSequence, reason });
+    return true;
+  }
+
   /** Takes the first frame's word for what stood before it. A message that is no frame is left to be found void. */
   #trust(message: LogMessage): void {
     const decoded = decodeFrame(message.payload);
@@ -164,36 +216,27 @@ export class LogAudit {
   }
 
   #readerFrom(tip: ChainTip): LogReader {
-    return new LogReader({ region: this.#region, shard: this.#shard, logId: "", hashOf: chainOf, strict: true, tip });
+    return new LogReader({
+      region: this.#region,
+      shard: this.#shard,
+      logId: this.#logId,
+      hashOf: chainOf,
+      strict: true,
+      tip,
+    });
   }
 
   #takeFrame(frame: Frame, chain: string, streamSequence: number): boolean {
-    const problem = this.#isFolded ? this.#fold(frame) : undefined;
+    const problem = this.#state === undefined ? undefined : applyProblem(this.#state, frame);
     if (problem !== undefined) return this.#fail(problem.code, problem.message, streamSequence);
     this.#reader.advance(frame, chain);
     this.#count(frame, streamSequence);
     return true;
   }
 
-  /** What is wrong with the frame's events, if anything. */
-  #fold(frame: Frame): { readonly code: string; readonly message: string } | undefined {
-    try {
-      applyFrame(this.#state, frame);
-    } catch (error) {
-      // A chained frame whose events cannot have happened: a defect of the leader that wrote it, or a forged log.
-      const isExpected = error instanceof OperatingError || error instanceof AssertionError;
-      if (!isExpected) throw error;
-      const code = error instanceof OperatingError ? error.code : "log_event_impossible";
-      return { code, message: `the events of the frame cannot be applied: ${error.message}` };
-    }
-    const { pending, active } = this.#state;
-    if (frame.pending === pending && frame.active === active) return undefined;
-    const message = `the frame says ${frame.pending} pending and ${frame.active} leased, its events add up to ${pending} and ${active}`;
-    return { code: "state_diverged", message };
-  }
-
   #count(frame: Frame, streamSequence: number): void {
     this.#headStreamSequence = streamSequence;
+    if (this.#frameCount === 0) this.#firstStreamSequence = streamSequence;
     this.#eventCount += frame.count;
     this.#frameCount += 1;
     if (frame.count === 0) this.#emptyCount += 1;

@@ -10,6 +10,9 @@ import { helpCommand } from "./commands/help.ts";
 import { ingestCommand } from "./commands/ingest.ts";
 import { listCommand } from "./commands/list.ts";
 import { logCommand } from "./commands/log.ts";
+import { shardCommand } from "./commands/shard.ts";
+import { snapshotCommand } from "./commands/snapshot.ts";
+import { stateCommand } from "./commands/state.ts";
 import { statsCommand } from "./commands/stats.ts";
 import { upCommand } from "./commands/up.ts";
 import { safeTerminal, safeText, type Terminal } from "./terminal.ts";
@@ -45,7 +48,8 @@ export async function runCli(args: readonly string[], output: Terminal): Promise
     if (!(error instanceof OperatingError || error instanceof RefusedError)) throw error;
     // What the shard says may hold a stranger's text; errors of our own may have several lines.
     const message = error instanceof RefusedError ? safeText(error.message) : error.message;
-    terminal.note(`omnirelay: ${message}${HINTS.get(error.code) ?? ""}`);
+    const hint = error instanceof RefusedError ? undefined : HINTS.get(error.code);
+    terminal.note(`omnirelay: ${message}${hint ?? ""}`);
     return EXIT_CODES.failed;
   }
 }
@@ -62,7 +66,18 @@ function createProgram(terminal: Terminal, done: Done): Command {
     .enablePositionalOptions()
     .showSuggestionAfterError()
     .addHelpText("after", AFTER_HELP);
-  const commands = [upCommand, ingestCommand, enqueueCommand, statsCommand, listCommand, getCommand, logCommand];
+  const commands = [
+    upCommand,
+    ingestCommand,
+    enqueueCommand,
+    statsCommand,
+    listCommand,
+    getCommand,
+    logCommand,
+    shardCommand,
+    snapshotCommand,
+    stateCommand,
+  ];
   for (const create of commands) program.addCommand(create(terminal, done));
   program.addCommand(helpCommand(terminal, program));
   prepare(program, terminal);

@@ -17,7 +17,7 @@ import type { ShardState } from "./state.ts";
 
 /** Lines of the state without what is derived. Equal states give equal lines. */
 export function* canonicalState(state: ShardState): Generator<string> {
-  yield line("meta", {
+  yield canonicalLine("meta", {
     logVersion: state.logVersion,
     logId: state.logId,
     term: state.term,
@@ -27,7 +27,7 @@ export function* canonicalState(state: ShardState): Generator<string> {
     paused: state.paused,
     horizon: state.horizon,
   });
-  yield line("counts", {
+  yield canonicalLine("counts", {
     pending: state.pending,
     active: state.active,
     deadLettered: state.deadLettered,
@@ -36,15 +36,15 @@ export function* canonicalState(state: ShardState): Generator<string> {
     bodyBytes: state.bodyBytes,
     records: state.recordCount,
   });
-  yield line("options", sorted(state.options));
-  for (const [name, follower] of state.followers) yield line("follower", { name, ...sorted(follower) });
+  yield canonicalLine("options", sorted(state.options));
+  for (const [name, follower] of state.followers) yield canonicalLine("follower", { name, ...sorted(follower) });
   const items = [...state.items.values()].sort((left, right) => left.sequence - right.sequence);
-  for (const item of items) yield line("item", itemFields(item));
-  for (const record of recordsOf(state)) yield line("record", recordFields(record));
+  for (const item of items) yield canonicalLine("item", itemFields(item));
+  for (const record of recordsOf(state)) yield canonicalLine("record", recordFields(record));
   const requests = [...state.leaseRequests.values()].map((request) => {
     const { principal, requestId, digest, liveCount, items: granted } = request;
     const live = granted.filter((item) => item.lease?.request === request).map((item) => item.itemId);
-    return line("leaseRequest", { principal, requestId, digest, live, liveCount });
+    return canonicalLine("leaseRequest", { principal, requestId, digest, live, liveCount });
   });
   yield* requests.sort();
 }
@@ -54,11 +54,12 @@ function* recordsOf(state: ShardState): Generator<EndedRecord> {
   for (let record = state.oldestRecord; record !== undefined; record = record.next) yield record;
 }
 
-function line(table: string, fields: object): string {
+/** A table's name and the fields of a record; absent ones are left out. */
+export function canonicalLine(table: string, fields: object): string {
   return `${table} ${JSON.stringify(fields)}`;
 }
 
-function sorted(fields: Readonly<Record<string, unknown>>): object {
+export function sorted(fields: Readonly<Record<string, unknown>>): object {
   return Object.fromEntries(Object.entries(fields).sort(([left], [right]) => (left < right ? -1 : 1)));
 }
 

@@ -1,5 +1,5 @@
 /** The one way to run a command: decides, applies and pushes entry by entry, so that later entries see earlier ones. */
-import type { Command } from "../../contracts/commands.ts";
+import type { ShardCommand } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import { principalOfPeer } from "../../contracts/ids.ts";
 import { executeConfigure, executePause, executeResume } from "./admin.ts";
@@ -18,7 +18,7 @@ import type { ShardState } from "./state.ts";
  * Refuses with: permission_denied when the peer id is not of the principal; then what the verb says.
  * Throws: nothing that a client can cause; a failed assertion is a bug.
  */
-export function execute(state: ShardState, command: Command, context: Context, sink: EventSink): Outcome {
+export function execute(state: ShardState, command: ShardCommand, context: Context, sink: EventSink): Outcome {
   if (principalOfPeer(context.peerId) !== context.principal)
     return refuse(errorBody("permission_denied", "the peer id belongs to another principal"), false);
   switch (command.verb) {

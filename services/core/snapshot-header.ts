@@ -60,7 +60,8 @@ export function checkFooter(value: unknown, line: number, headerLine: string): v
   if (value["header"] !== digest64(headerLine)) throw damaged(1, "the header is not the one that the end tells of");
 }
 
-function checkVersion(name: string, version: unknown, supported: number): void {
+/** Throws: OperatingError snapshot_version for a version above what is supported, snapshot_damaged for none. */
+export function checkVersion(name: string, version: unknown, supported: number): void {
   if (!isCount(version)) throw damaged(1, `${name} of the header is not a non-negative integer`);
   if (version <= supported) return;
   throw new OperatingError(

@@ -2,10 +2,12 @@
 import "../runtime/require-node.ts";
 import { runProcess } from "../runtime/lifecycle.ts";
 import { DISPATCHER_SETTINGS } from "../runtime/process-settings.ts";
+import { natsServers } from "../runtime/settings.ts";
 import { createDispatcherRole } from "./role.ts";
 
 await runProcess({
   settings: DISPATCHER_SETTINGS,
   command: "node services/dispatcher/main.ts",
-  create: ({ settings, reporter }) => createDispatcherRole(settings, { reporter }),
+  create: ({ settings, reporter }) =>
+    createDispatcherRole({ ...settings, natsUrl: natsServers(settings.natsUrl) }, { reporter }),
 });

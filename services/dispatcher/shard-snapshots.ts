@@ -1,17 +1,16 @@
 /** The snapshots of one shard: written by a worker thread into the data folder, copied to the object store, loaded from whichever has a good one. */
 import { OperatingError } from "../../contracts/errors.ts";
 import type { Clock, Reporter } from "../../contracts/ports.ts";
-import { stateHash } from "../core/hash.ts";
-import type { ChainTip } from "../core/log-reader.ts";
-import { SnapshotLoader } from "../core/snapshot-load.ts";
+import type { LogPlace } from "../core/log-fold.ts";
 import {
   copySnapshot,
   requireLog,
+  restorePlace,
   type SnapshotInfo,
   type SnapshotLabel,
   type SnapshotStore,
 } from "../persistence/mod.ts";
-import type { Restored, SnapshotPlace, SnapshotSink, Snapshots } from "./node/snapshooter.ts";
+import type { SnapshotPlace, SnapshotSink, Snapshots } from "./node/snapshooter.ts";
 
 /** Good snapshots kept in each store: the newest, and one to fall back on. */
 const KEPT = 2;
@@ -68,7 +67,7 @@ export class ShardSnapshots implements Snapshots {
 
   load(
     isOfLog: (place: SnapshotPlace, callback: (isOfLog: boolean) => void) => void,
-    callback: (restored: Restored | undefined) => void,
+    callback: (restored: LogPlace | undefined) => void,
   ): void {
     // A crash here would be a bug: every operating error is told and means "no snapshot".
     void this.#newest((place) => new Promise((resolve) => isOfLog(place, resolve))).then(callback);
@@ -99,7 +98,7 @@ export class ShardSnapshots implements Snapshots {
   }
 
   /** The newest that is good, of whichever store: a local one is as good as its copy, and nearer. */
-  async #newest(isOfLog: (place: SnapshotPlace) => Promise<boolean>): Promise<Restored | undefined> {
+  async #newest(isOfLog: (place: SnapshotPlace) => Promise<boolean>): Promise<LogPlace | undefined> {
     const { local, remote, logId, reporter } = this.#options;
     const stores = remote === undefined ? [local] : [local, remote];
     const listed = await Promise.all(
@@ -129,19 +128,10 @@ export class ShardSnapshots implements Snapshots {
     }
   }
 
-  async #load(store: SnapshotStore, info: SnapshotInfo): Promise<Restored> {
+  #load(store: SnapshotStore, info: SnapshotInfo): Promise<LogPlace> {
     const { region, shard, logId } = this.#options;
     requireLog(info, { region, shard, logId });
-    const loader = new SnapshotLoader();
-    for await (const text of store.open(info)) loader.add(text);
-    const state = loader.finish();
-    const { chain, term, first, at, sequence, streamSequence, hash } = info.label;
-    if (state.logId !== logId || state.sequence !== sequence || stateHash(state) !== hash)
-      throw new OperatingError("snapshot_damaged", "the snapshot's label is not that of its contents", {
-        definite: true,
-      });
-    const tip: ChainTip = { chain, term, first, nextSequence: sequence + 1, at };
-    return { state, tip, streamSequence };
+    return restorePlace(store, info);
   }
 
   #labelOf(place: SnapshotPlace): SnapshotLabel {

@@ -5,14 +5,13 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Reporter } from "../../contracts/ports.ts";
+import { dumpText } from "../core/dump-text.ts";
 import type { Halt } from "../core/log-reader.ts";
-import { SnapshotCut } from "../core/snapshot-cut.ts";
 import type { ShardState } from "../core/state.ts";
 
 const FOLDER = "dumps";
 /** Dumps of one shard that are kept: a node that is started again and again must not fill the disk. */
 const KEPT = 3;
-const RECORDS_PER_SLICE = 200;
 
 export class StateDumps {
   readonly #folder: string;
@@ -47,15 +46,9 @@ export class StateDumps {
   async #write(name: string, prefix: string, state: ShardState): Promise<void> {
     await mkdir(this.#folder, { recursive: true });
     const partial = join(this.#folder, `${name}.partial`);
-    await pipeline(Readable.from(textOf(state)), createWriteStream(partial, { flush: true }));
+    await pipeline(Readable.from(dumpText(state)), createWriteStream(partial, { flush: true }));
     await rename(partial, join(this.#folder, name));
     const kept = (await readdir(this.#folder)).filter((file) => file.startsWith(prefix)).sort();
     for (const old of kept.slice(0, -KEPT)) await rm(join(this.#folder, old), { force: true });
   }
-}
-
-function* textOf(state: ShardState): Generator<string> {
-  state.cut?.cancel();
-  const cut = new SnapshotCut(state);
-  for (let text = cut.next(RECORDS_PER_SLICE); text !== undefined; text = cut.next(RECORDS_PER_SLICE)) yield text;
 }

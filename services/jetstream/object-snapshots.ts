@@ -34,6 +34,8 @@ export interface SnapshotBucketOptions {
   readonly patienceMs?: number | undefined;
   /** Unpublished pieces older than this are leftovers of a crash, removed at open. Longer than any upload. ms; one hour by default. */
   readonly leftoverAgeMs?: number | undefined;
+  /** `sweep` (default): what opens the bucket creates it and looks for leftovers. `keep`: for tools; nothing changes before an upload. */
+  readonly leftovers?: "sweep" | "keep" | undefined;
 }
 
 interface BucketObject {
@@ -64,12 +66,13 @@ export class SnapshotBucket {
   readonly #options: SnapshotBucketOptions;
 
   /**
-   * Creates the bucket where it is missing and sweeps it. The connection stays the caller's.
+   * Creates the bucket where it is missing and sweeps it, unless `leftovers` are kept. The connection stays the caller's.
    * Throws: OperatingError `nats_denied`, `store_full`, `jetstream_error`, and, after `patienceMs`, `jetstream_unavailable`,
    * `jetstream_timeout`, `nats_disconnected`.
    */
   static async open(connection: NatsConnection, options: SnapshotBucketOptions): Promise<SnapshotBucket> {
     const bucket = new SnapshotBucket(connection, options);
+    if (options.leftovers === "keep") return bucket;
     try {
       await bucket.ensure();
       await bucket.#sweep();

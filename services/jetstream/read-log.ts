@@ -1,7 +1,7 @@
 /** A shard's log as an async iterable, for tools: history by reads of the stream's leader, then, if wanted, what comes. */
 import type { NatsConnection } from "@nats-io/transport-node";
 import { OperatingError } from "../../contracts/errors.ts";
-import type { LogMessage } from "../../contracts/ports.ts";
+import type { LogInfo, LogMessage } from "../../contracts/ports.ts";
 import { logStream } from "../../contracts/subjects.ts";
 import { API_CODES, apiFailure, askApiAsync } from "./api.ts";
 import { Follower } from "./follower.ts";
@@ -19,7 +19,7 @@ const WAITING_MAX = 1_000;
 export interface ReadLogRequest {
   readonly region: string;
   readonly shard: string;
-  /** First stream sequence; 1 when absent. Where the log has been trimmed it begins at what is left. */
+  /** First stream sequence; the first that the stream holds when absent. */
   readonly from?: number;
   /** Last stream sequence; the log's end at the start of the reading when absent. */
   readonly to?: number;
@@ -31,25 +31,30 @@ export interface ReadLogRequest {
 
 /**
  * Yields messages in stream order, each once. A hole shows as a jump of `streamSequence`.
- * Throws: `stream_missing`, and what JetStream answers when 30 s do not heal it.
+ * Throws: `stream_missing`; `log_trimmed` (definite, `details.first`) when what was to be read next has been trimmed away: begin again at
+ * `first`; and what JetStream answers when 30 s do not heal it.
  */
 export async function* readLogMessages(
   connection: NatsConnection,
   request: ReadLogRequest,
 ): AsyncGenerator<LogMessage> {
-  const { region, shard, from = 1, to = Number.MAX_SAFE_INTEGER, live = false, signal } = request;
+  const { region, shard, to = Number.MAX_SAFE_INTEGER, live = false, signal } = request;
   const stream = logStream(region, shard);
   const inbox = new Inbox(connection);
-  try {
+  const bounds = async (): Promise<LogInfo> => {
     const state = await patiently(() => streamState(inbox, region, shard));
-    if (state === undefined)
-      throw new OperatingError("stream_missing", `there is no stream ${stream}; check region and shard`, {
-        definite: true,
-      });
-    const { firstSequence, lastSequence } = state.info;
-    yield* readRange({ inbox, stream, signal, from: Math.max(from, firstSequence, 1), to: Math.min(to, lastSequence) });
-    if (live && to > lastSequence)
-      yield* followRange(connection, { inbox, stream, signal, from: Math.max(from, lastSequence + 1), to });
+    if (state !== undefined) return state.info;
+    throw new OperatingError("stream_missing", `there is no stream ${stream}; check region and shard`, {
+      definite: true,
+    });
+  };
+  try {
+    const { firstSequence, lastSequence } = await bounds();
+    const from = request.from ?? Math.max(firstSequence, 1);
+    const history = { inbox, stream, signal, bounds, from, to: Math.min(to, lastSequence) };
+    yield* readRange(history);
+    if (!live || to <= lastSequence) return;
+    yield* followRange(connection, { ...history, from: Math.max(from, lastSequence + 1), to });
   } finally {
     inbox.close();
   }
@@ -61,12 +66,24 @@ interface Range {
   readonly from: number;
   readonly to: number;
   readonly signal: AbortSignal | undefined;
+  /** Asks how far the stream reaches now. */
+  readonly bounds: () => Promise<LogInfo>;
+}
+
+/** Tells what was trimmed away from a hole, which is the reader's to judge. */
+async function checkTrimmed({ stream, bounds }: Range, missing: number): Promise<void> {
+  const { firstSequence: first } = await bounds();
+  if (first <= missing) return;
+  const message = `${stream} begins at ${first} now, and ${missing} was to be read: it was trimmed meanwhile`;
+  throw new OperatingError("log_trimmed", message, { definite: true, details: { first } });
 }
 
 /** Several reads under way, handed out in order. */
-async function* readRange({ inbox, stream, from, to, signal }: Range): AsyncGenerator<LogMessage> {
+async function* readRange(range: Range): AsyncGenerator<LogMessage> {
+  const { inbox, stream, from, to, signal } = range;
   const reads: Promise<LogMessage | undefined>[] = [];
   let next = from;
+  let isInHole = false;
   for (let sequence = from; sequence <= to && signal?.aborted !== true; sequence += 1) {
     while (next <= to && reads.length < READS_MAX) {
       const wanted = next;
@@ -78,6 +95,8 @@ async function* readRange({ inbox, stream, from, to, signal }: Range): AsyncGene
     }
     const message = await reads.shift();
     if (message !== undefined) yield message;
+    else if (!isInHole) await checkTrimmed(range, sequence);
+    isInHole = message === undefined;
   }
 }
 
@@ -94,6 +113,7 @@ async function readOne(inbox: Inbox, stream: string, sequence: number): Promise<
 async function* followRange(connection: NatsConnection, range: Range): AsyncGenerator<LogMessage> {
   const { inbox, stream, from, to, signal } = range;
   const waiting: LogMessage[] = [];
+  let next = from;
   let failure: OperatingError | undefined;
   let wake: () => void = () => undefined;
   const onAbort = (): void => wake();
@@ -119,6 +139,8 @@ async function* followRange(connection: NatsConnection, range: Range): AsyncGene
     while (signal?.aborted !== true) {
       const message = waiting.shift();
       if (message !== undefined) {
+        if (message.streamSequence > next) await checkTrimmed(range, next);
+        next = message.streamSequence + 1;
         if (message.streamSequence <= to) yield message;
         if (message.streamSequence >= to) return;
         continue;

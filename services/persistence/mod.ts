@@ -7,6 +7,7 @@ export {
   type FencedStoreOptions,
   type FencedWrite,
 } from "./fenced-store.ts";
+export { restorePlace } from "./restored-place.ts";
 export { copySnapshot } from "./snapshot-copy.ts";
 export { type BucketObject, type BucketUpload, type ObjectBucket, ObjectSnapshotStore } from "./snapshot-objects.ts";
 export { type SqliteSnapshotOptions, SqliteSnapshotStore } from "./snapshot-sqlite.ts";

@@ -30,7 +30,7 @@ import {
 import { openSqlite } from "./sqlite.ts";
 import { asStoreError, storeError } from "./sqlite-errors.ts";
 
-const FILE_NAME = "snapshots.sqlite";
+export const SNAPSHOT_FILE = "snapshots.sqlite";
 /** `published_at_ms` is the flag: a row without it is being written, or was left by a crash. */
 const TABLES = `
   CREATE TABLE IF NOT EXISTS snapshot (
@@ -83,7 +83,7 @@ export class SqliteSnapshotStore implements SnapshotStore {
 
   /** The file is `snapshots.sqlite` in the folder, which exists. Throws: as `openSqlite`. */
   static open(folder: string, options: SqliteSnapshotOptions = {}): SqliteSnapshotStore {
-    const path = join(folder, FILE_NAME);
+    const path = join(folder, SNAPSHOT_FILE);
     const db = openSqlite(path);
     try {
       return new SqliteSnapshotStore(db, options);

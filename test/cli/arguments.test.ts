@@ -16,7 +16,12 @@ beforeEach(() => {
 describe("wrong usage ends with code 2 and says what is wrong", () => {
   const cases: [string, RegExp][] = [
     ["nonsense", /unknown command 'nonsense'/],
-    ["stat", /unknown command 'stat'\s+\(Did you mean stats\?\)/],
+    ["enque", /unknown command 'enque'\s+\(Did you mean enqueue\?\)/],
+    ["snapshot verify --sequence 1.5", /must be a whole number/],
+    ["snapshot list --data-dir=", /must be the path of a folder/],
+    ["state diff", /missing required argument 'left'/],
+    ["state diff log@x", /needs an event sequence behind log@/],
+    ["state dump", /required option '--output <file>' not specified/],
     ["stats --nonsense", /unknown option '--nonsense'/],
     ["stats extra", /too many arguments/],
     ["stats --shard A", /--shard <name>' argument 'A' is invalid/],

@@ -124,7 +124,7 @@ describe.skipIf(!nats.available)(`the commands${skipNote}`, () => {
     expect(await tail.ended).toMatchObject({ code: 0, notes: "" });
   });
 
-  test("log verify steps over a stranger's message, and names a message that was taken out", async () => {
+  test("log verify steps over a stranger's message, and says when the beginning was taken out", async () => {
     const mesh = await testMesh(onTestFinished);
     const dispatcher = await mesh.dispatcher("d1", [], '"msg":"leading"');
     const ask = (...args: readonly string[]) => cli(...args, "--nats-url", mesh.server.url);
@@ -138,18 +138,18 @@ describe.skipIf(!nats.available)(`the commands${skipNote}`, () => {
     expect(stepped.out).toMatch(/^void message at stream sequence \d+: unparsable$/m);
     const purged = await connection.request("$JS.API.STREAM.PURGE.LEASE_LOG_local_default", JSON.stringify({ seq: 2 }));
     expect(JSON.parse(purged.string()).success).toBe(true);
-    const broken = await ask("log", "verify", "--json");
-    expect(broken.code).toBe(1);
-    expect(JSON.parse(broken.out)).toMatchObject({ ok: false, problem: { code: "log_gap", streamSequence: 2 } });
-    expect(broken.notes).toMatch(
-      /the log of local\/default is not whole, at stream sequence 2: log_gap: stream sequence 1 is missing.*; the stream holds 2 to \d+: --from 2 checks what is left$/,
+    const trimmed = await ask("log", "verify", "--json");
+    expect(trimmed.code).toBe(1);
+    expect(JSON.parse(trimmed.out)).toMatchObject({ ok: false, verdict: "incomplete", trimmedBelow: 2 });
+    expect(trimmed.notes).toMatch(
+      /the log of local\/default is trimmed below stream sequence 2, and no good snapshot leads into what is left/,
     );
-    const { last } = JSON.parse(broken.out).stream;
-    expect(JSON.parse(broken.out).stream).toEqual({ first: 2, last: expect.any(Number) });
+    const { last } = JSON.parse(trimmed.out).stream;
+    expect(JSON.parse(trimmed.out).stream).toEqual({ first: 2, last: expect.any(Number) });
     expect(await ask("log", "verify", "--from", "2")).toMatchObject({ code: 0, notes: "" });
     const beyond = await ask("log", "verify", "--from", String(last + 1));
     expect(beyond).toMatchObject({ code: 2, out: "" });
-    expect(beyond.notes).toContain(`--from ${last + 1} is beyond the end: the stream holds 2 to ${last}`);
+    expect(beyond.notes).toContain(`--from ${last + 1} is not in the stream, which holds 2 to ${last}`);
   });
 
   test("log tail marks a copy of the past and a stranger's message", async () => {

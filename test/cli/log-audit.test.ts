@@ -2,11 +2,14 @@
 import { describe, expect, test } from "vitest";
 import type { LogMessage } from "../../contracts/ports.ts";
 import { LogAudit } from "../../services/cli/log-audit.ts";
+import { LogFold } from "../../services/core/log-fold.ts";
 import { chainOf } from "../../services/runtime/frame-codec.ts";
 import { ChainBuilder } from "./chain-builder.ts";
 
+const LOG = { region: "local", shard: "default" };
+
 function audit(messages: readonly LogMessage[], last: number = messages.at(-1)?.streamSequence ?? 0) {
-  const log = new LogAudit("local", "default");
+  const log = new LogAudit(LOG);
   for (const message of messages) if (!log.take(message)) break;
   log.end({ first: 1, last });
   return log.report();
@@ -120,7 +123,7 @@ test("a frame whose bytes were changed does not continue the chain", () => {
 test("from a later message on only the chain is checked, and the first frame is trusted", () => {
   const { messages } = good();
   const later = (broken: readonly LogMessage[]) => {
-    const log = new LogAudit("local", "default", 3);
+    const log = new LogAudit({ ...LOG, from: 3 });
     for (const message of broken.slice(2)) if (!log.take(message)) break;
     log.end({ first: 1, last: broken.length });
     return log.report();
@@ -135,4 +138,49 @@ test("from a later message on only the chain is checked, and the first frame is 
   });
   const forked = good().enqueue(1, { prev: "0".repeat(64) }).messages;
   expect(later(forked)).toMatchObject({ ok: false, problem: { code: "log_fork", streamSequence: 7 } });
+});
+
+describe("from a snapshot's place", () => {
+  const whole = () => good().enqueue(4).enqueue(1).frame([]);
+  /** The place behind the frame at a stream sequence. */
+  function placeAt(messages: readonly LogMessage[], streamSequence: number) {
+    const fold = new LogFold({ ...LOG, logId: "", hashOf: chainOf });
+    for (const message of messages.slice(0, streamSequence)) fold.take(message);
+    return { state: fold.state, tip: fold.reader.tip, streamSequence };
+  }
+  function auditFrom(messages: readonly LogMessage[], from: number, baseAt: number, change: object = {}) {
+    const log = new LogAudit({ ...LOG, from, base: placeAt(whole().messages, baseAt), ...change });
+    for (const message of messages.slice(from - 1)) if (!log.take(message)) break;
+    log.end({ first: from, last: messages.length });
+    return { ...log.report(), trusted: log.trustedStreamSequence };
+  }
+
+  test("events are applied from there on, and the hash is that of the whole log", () => {
+    const { messages } = whole();
+    const { stateHash, head, counts } = audit(messages);
+    for (const baseAt of [3, 4, 5, messages.length])
+      expect(auditFrom(messages, 4, baseAt)).toMatchObject({ ok: true, isFolded: true, stateHash, head, counts });
+    expect(auditFrom(messages, 4, 5).trusted).toBe(4);
+    // The snapshot's own frame is the one before the first that is left: its chain value proves that one.
+    expect(auditFrom(messages, 4, 3).trusted).toBeUndefined();
+    const forked = whole().enqueue(1, { pending: 1 }).messages;
+    expect(auditFrom(forked, 4, 5)).toMatchObject({
+      ok: false,
+      problem: { code: "state_diverged", streamSequence: 10 },
+    });
+  });
+
+  test("a chain that does not go through the place is told", () => {
+    const other = new ChainBuilder().begin().enqueue(3).enqueue(0).term().enqueue(1).enqueue(4).enqueue(2).messages;
+    expect(auditFrom(other, 4, 7)).toMatchObject({ ok: false, problem: { code: "log_fork", streamSequence: 7 } });
+    expect(auditFrom(other, 7, 6)).toMatchObject({ ok: false, problem: { code: "log_fork", streamSequence: 7 } });
+  });
+
+  test("messages that are known to be no part of the chain are void", () => {
+    const { messages } = whole();
+    const copy = { ...messages[2], streamSequence: 4 } as LogMessage;
+    const copied = messages.with(3, copy);
+    expect(auditFrom(copied, 4, 6)).toMatchObject({ ok: false, problem: { code: "log_fork", streamSequence: 5 } });
+    expect(auditFrom(copied, 4, 6, { chainFrom: 5 })).toMatchObject({ ok: true, voids: { count: 1 }, trusted: 5 });
+  });
 });

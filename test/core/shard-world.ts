@@ -1,11 +1,10 @@
 /** One shard in memory: commands in, frames out, and the fold of those frames as a second opinion. */
-import { type Command, REQUESTS, type RequestInput } from "../../contracts/commands.ts";
+import { REQUESTS, type RequestInput, type ShardCommand } from "../../contracts/commands.ts";
 import type { ErrorBody } from "../../contracts/errors.ts";
 import type { Actor, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions } from "../../contracts/options.ts";
 import { REPLIES } from "../../contracts/replies.ts";
-import type { Verb } from "../../contracts/subjects.ts";
 import { apply, applyFrame } from "../../services/core/apply.ts";
 import { execute } from "../../services/core/execute.ts";
 import type { Context, EventSink, Outcome } from "../../services/core/outcome.ts";
@@ -88,12 +87,12 @@ export class ShardWorld {
   }
 
   /** Runs a request as it would be after parsing; the reply is checked against its schema. */
-  send<V extends Verb>(verb: V, request: RequestInput<V>, context: Partial<Context> = {}): AnyReply {
-    const command = { verb, request: REQUESTS[verb].parse(request) } as Command;
+  send<V extends ShardCommand["verb"]>(verb: V, request: RequestInput<V>, context: Partial<Context> = {}): AnyReply {
+    const command = { verb, request: REQUESTS[verb].parse(request) } as ShardCommand;
     return this.sendCommand(command, context);
   }
 
-  sendCommand(command: Command, context: Partial<Context> = {}): AnyReply {
+  sendCommand(command: ShardCommand, context: Partial<Context> = {}): AnyReply {
     const principal = context.principal ?? "worker";
     const outcome = this.frame((sink) =>
       execute(this.state, command, { at: this.at, peerId: principal, ...context, principal }, sink),

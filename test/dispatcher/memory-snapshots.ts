@@ -1,7 +1,8 @@
 /** Snapshots in memory, for nodes on a virtual clock. */
+import type { LogPlace } from "../../services/core/log-fold.ts";
 import type { ChainTip } from "../../services/core/log-reader.ts";
 import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
-import type { Restored, SnapshotPlace, Snapshots } from "../../services/dispatcher/node/snapshooter.ts";
+import type { SnapshotPlace, Snapshots } from "../../services/dispatcher/node/snapshooter.ts";
 
 interface Published {
   readonly place: SnapshotPlace;
@@ -33,7 +34,7 @@ export class MemorySnapshots implements Snapshots {
 
   load(
     isOfLog: (place: SnapshotPlace, callback: (isOfLog: boolean) => void) => void,
-    callback: (restored: Restored | undefined) => void,
+    callback: (restored: LogPlace | undefined) => void,
   ): void {
     this.loads += 1;
     const candidates = [...this.published].reverse();
@@ -50,7 +51,7 @@ export class MemorySnapshots implements Snapshots {
   }
 }
 
-function restore({ place, text }: Published): Restored {
+function restore({ place, text }: Published): LogPlace {
   const loader = new SnapshotLoader();
   loader.add(text);
   const { chain, term, first, at, sequence, streamSequence } = place;

@@ -57,6 +57,40 @@ describe.skipIf(!nats.available)(`readLogMessages${note}`, () => {
     expect(await sequences(connection)).toEqual([3, 4, 6, 7, 8, 9]);
   });
 
+  test("what is trimmed away before it is read is told from a hole", async ({ onTestFinished }) => {
+    const { connection } = await setup(onTestFinished);
+    await publish(connection, 500);
+    await api(connection, `STREAM.PURGE.${STREAM}`, { seq: 50 });
+    await expect(sequences(connection, { from: 49 })).rejects.toMatchObject({
+      code: "log_trimmed",
+      definite: true,
+      details: { first: 50 },
+    });
+    const found: number[] = [];
+    let purged: Promise<unknown> | undefined;
+    const reading = async () => {
+      for await (const { streamSequence } of readLogMessages(connection, ADDRESS)) {
+        found.push(streamSequence);
+        purged ??= api(connection, `STREAM.PURGE.${STREAM}`, { seq: 450 });
+      }
+    };
+    await expect(reading()).rejects.toMatchObject({ code: "log_trimmed", details: { first: 450 } });
+    await purged;
+    expect(found).toEqual(range(50, 49 + found.length));
+  });
+
+  test("a live reader that the trim has overtaken is told", async ({ onTestFinished }) => {
+    const { connection } = await setup(onTestFinished);
+    await publish(connection, 3);
+    const reading = readLogMessages(connection, { ...ADDRESS, live: true });
+    for (let expected = 1; expected <= 3; expected += 1)
+      expect((await reading.next()).value?.streamSequence).toBe(expected);
+    // Not listening yet: the live part begins with the next call.
+    await publish(connection, 10);
+    await api(connection, `STREAM.PURGE.${STREAM}`, { seq: 10 });
+    await expect(reading.next()).rejects.toMatchObject({ code: "log_trimmed", details: { first: 10 } });
+  });
+
   test("goes on with what comes, until the last one asked for", async ({ onTestFinished }) => {
     const { connection } = await setup(onTestFinished);
     await publish(connection, 3);

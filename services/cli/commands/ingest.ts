@@ -60,6 +60,7 @@ const WAIT_MS_DEFAULT = 60_000;
 const ATTEMPT_TIMEOUT_MS = 1_000;
 const WAIT_MS_MIN = 1_000;
 const WAIT_MS_MAX = 86_400_000;
+const PROGRESS = "{value} of {total} completed, {enqueued} enqueued";
 const EXAMPLES = `
 Every folder below <dir> that has a _delta_log is a table, named by its path; links are not followed. Each commit becomes one item of type
 delta.table with the request id <table>@<version>, in the partition of its table: commits of a table are applied in version order, never
@@ -139,7 +140,7 @@ async function ingestInto(
   const limits = { timeoutMs: waitMs, attemptTimeoutMs: ATTEMPT_TIMEOUT_MS };
   const client = await LeaseClient.connect({ connection, shard, principal, peerName, ...limits });
   const store = openCatalog(catalogFile);
-  const bar = new ProgressBar(terminal.isInteractive && !json);
+  const bar = new ProgressBar(terminal.isInteractive && !json, PROGRESS);
   try {
     const stats = await client.stats({ consistent: true, signal });
     await bindBothWays(connection, store, stats);
@@ -153,7 +154,7 @@ async function ingestInto(
       haltsOnDeadLetter,
       startSequence: stats.sequence,
       signal,
-      onProgress: (progress) => bar.show(progress),
+      onProgress: ({ items, enqueued, completed }) => bar.show(completed, items, { enqueued }),
     });
     const outcome = await run.run(folder.tables);
     bar.close();

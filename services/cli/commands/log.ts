@@ -5,13 +5,16 @@ import { connectNats } from "../../jetstream/connect.ts";
 import { readLogMessages } from "../../jetstream/read-log.ts";
 import { EXIT_CODES } from "../../runtime/lifecycle.ts";
 import { NATS_URL_DEFAULT, natsServers } from "../../runtime/settings.ts";
-import { integer, jsonOption, natsUrlOption, regionOption, shardOption } from "../arguments.ts";
-import { type AuditReport, LogAudit } from "../log-audit.ts";
+import { folderPath, integer, jsonOption, natsUrlOption, regionOption, shardOption } from "../arguments.ts";
+import { auditLog, type LogReport } from "../audit-log.ts";
+import { againWhenTrimmed } from "../fold-log.ts";
 import { logBounds } from "../log-bounds.ts";
 import { jsonOf, linesOf } from "../log-lines.ts";
 import { LogMarker } from "../log-marker.ts";
 import type { Done } from "../program.ts";
+import { ProgressBar } from "../progress-bar.ts";
 import { aligned, safeText, type Terminal, timeText } from "../terminal.ts";
+import { logAuditCommand } from "./log-audit-replicas.ts";
 
 interface LogOptions {
   readonly natsUrl: string;
@@ -20,7 +23,7 @@ interface LogOptions {
   readonly json: boolean;
 }
 type TailOptions = LogOptions & { readonly lines: number; readonly follow: boolean };
-type VerifyOptions = LogOptions & { readonly from: number };
+type VerifyOptions = LogOptions & { readonly from?: number; readonly dataDir?: string };
 
 const LINES_DEFAULT = 10;
 const SEQUENCE_MAX = Number.MAX_SAFE_INTEGER;
@@ -36,6 +39,9 @@ Reads every message, from the first, and checks: no message is missing; each fra
 back; every event follows from the state before it, by the same code that the leader runs; the state hashes in the log are right.
 A void message (a stranger's, or a copy of the past) is stepped over and counted. Exit code 1 when the log is not whole.
 
+A log that was trimmed is verified from the oldest snapshot whose tail is there: the chain must go through the frame that it was cut behind, and
+events are folded from its state on. Without such a snapshot the verdict is incomplete, and the exit code 1.
+
 Examples:
   omnirelay log verify
   omnirelay log verify --json | jq .head`;
@@ -44,7 +50,8 @@ export function logCommand(terminal: Terminal, done: Done): Command {
   return new Command("log")
     .description("Read the log of a shard.")
     .addCommand(tailCommand(terminal, done))
-    .addCommand(verifyCommand(terminal, done));
+    .addCommand(verifyCommand(terminal, done))
+    .addCommand(logAuditCommand(terminal, done));
 }
 
 function readCommand(name: string, json: string): Command {
@@ -77,65 +84,77 @@ function tailCommand(terminal: Terminal, done: Done): Command {
 async function tail(connection: NatsConnection, options: TailOptions, terminal: Terminal): Promise<number | undefined> {
   const { region, shard, lines, follow, json } = options;
   const { first, last } = await logBounds(connection, { region, shard });
-  const from = Math.max(first, last - lines + 1);
+  let from = Math.max(first, last - lines + 1);
   if (!follow && from > last) return undefined;
-  const read = (start: number, end: number) => readLogMessages(connection, { region, shard, from: start, to: end });
-  const marker = await LogMarker.before({ region, shard, first, read }, from);
-  const request = { region, shard, from, to: follow ? SEQUENCE_MAX : last, live: follow };
   let brokenAt: number | undefined;
-  for await (const message of readLogMessages(connection, request)) {
-    const verdict = await marker.mark(message);
-    if (verdict.kind === "halt") brokenAt ??= message.streamSequence;
-    if (json) terminal.out(jsonOf(message, verdict));
-    else for (const line of linesOf(message, verdict)) terminal.out(line);
-  }
+  const print = async (): Promise<void> => {
+    const bounds = await logBounds(connection, { region, shard });
+    from = Math.max(from, bounds.first);
+    const read = (start: number, end: number) => readLogMessages(connection, { region, shard, from: start, to: end });
+    const marker = await LogMarker.before({ region, shard, first: bounds.first, read }, from);
+    const request = { region, shard, from, to: follow ? SEQUENCE_MAX : last, live: follow };
+    for await (const message of readLogMessages(connection, request)) {
+      const verdict = await marker.mark(message);
+      from = message.streamSequence + 1;
+      if (verdict.kind === "halt") brokenAt ??= message.streamSequence;
+      if (json) terminal.out(jsonOf(message, verdict));
+      else for (const line of linesOf(message, verdict)) terminal.out(line);
+    }
+  };
+  // What is trimmed away before it is printed is gone; the rest is marked from what is left.
+  await againWhenTrimmed(print);
   return brokenAt;
 }
 
 function verifyCommand(terminal: Terminal, done: Done): Command {
   return readCommand("verify", "the report")
-    .description("Prove that the log is whole: every frame, chain value and event from the first.")
+    .description("Prove that the log is whole: every frame, chain value and event from the first, or from a snapshot.")
     .addOption(
       new Option(
         "--from <sequence>",
         "begin at this stream sequence: its frame is trusted, and only the chain behind it is checked",
-      )
-        .default(1)
-        .argParser(integer(1, SEQUENCE_MAX)),
+      ).argParser(integer(1, SEQUENCE_MAX)),
+    )
+    .addOption(
+      new Option("--data-dir <folder>", "look for snapshots also in this dispatcher's data folder").argParser(
+        folderPath,
+      ),
     )
     .addHelpText("after", VERIFY_EXAMPLES)
     .action(async (options: VerifyOptions, command: Command) => {
-      const report = await withConnection(options, (connection) => verify(connection, options, command));
+      const report = await withConnection(options, (connection) => verify(connection, options, command, terminal));
       if (options.json) terminal.out(JSON.stringify(report));
       else for (const line of reportLines(report)) terminal.out(line);
+      for (const { message } of report.passedSnapshots ?? []) terminal.note(`omnirelay: ${safeText(message)}`);
       if (report.problem !== undefined)
         terminal.note(
-          `omnirelay: the log of ${report.region}/${report.shard} is not whole, at stream sequence ${report.problem.streamSequence}: ${report.problem.code}: ${safeText(report.problem.message)}${trimmed(report, options)}`,
+          `omnirelay: the log of ${report.region}/${report.shard} is not whole, at stream sequence ${report.problem.streamSequence}: ${report.problem.code}: ${safeText(report.problem.message)}`,
         );
+      else if (report.verdict === "incomplete") terminal.note(`omnirelay: ${incompleteText(report)}`);
       done(report.ok ? EXIT_CODES.ok : EXIT_CODES.failed);
     });
 }
 
-/** A beginning that is gone is most often trimmed on purpose: then what is left can be checked. */
-function trimmed({ stream: { first, last } }: AuditReport, { from }: VerifyOptions): string {
-  if (first <= from) return "";
-  return `; the stream holds ${first > last ? "no message any more" : `${first} to ${last}`}${first > last ? "" : `: --from ${first} checks what is left`}`;
+function incompleteText({ region, shard, stream: { first, last } }: LogReport): string {
+  return `the log of ${region}/${shard} is trimmed below stream sequence ${first}, and no good snapshot leads into what is left (${first} to ${last}): its frames follow each other, but the state they continue is not known. Give the data folder of a dispatcher of this shard (--data-dir), or start one: its leader writes the next snapshot; if nobody trimmed the log on purpose, restore the stream from a backup`;
 }
 
 async function verify(
   connection: NatsConnection,
-  { region, shard, from }: VerifyOptions,
+  { region, shard, from, dataDir, json }: VerifyOptions,
   command: Command,
-): Promise<AuditReport> {
+  terminal: Terminal,
+): Promise<LogReport> {
   const { first, last } = await logBounds(connection, { region, shard });
-  if (from > Math.max(1, last))
-    return command.error(`error: --from ${from} is beyond the end: the stream holds ${first} to ${last}`);
-  const audit = new LogAudit(region, shard, from);
-  if (last >= from)
-    for await (const message of readLogMessages(connection, { region, shard, from, to: last }))
-      if (!audit.take(message)) break;
-  audit.end({ first, last });
-  return audit.report();
+  if (from !== undefined && (from < first || from > Math.max(1, last)))
+    return command.error(`error: --from ${from} is not in the stream, which holds ${first} to ${last}`);
+  const bar = new ProgressBar(terminal.isInteractive && !json, "{value} of {total} messages");
+  const onProgress = (read: number, total: number) => bar.show(read, total);
+  try {
+    return await auditLog(connection, { region, shard, from, dataDir, onProgress });
+  } finally {
+    bar.close();
+  }
 }
 
 async function withConnection<T>({ natsUrl }: LogOptions, use: (connection: NatsConnection) => Promise<T>): Promise<T> {
@@ -147,19 +166,36 @@ async function withConnection<T>({ natsUrl }: LogOptions, use: (connection: Nats
   }
 }
 
-function reportLines(report: AuditReport): readonly string[] {
-  const { ok, head, voids, terms, counts, eventsByType } = report;
+const VERDICT_TEXTS = { whole: "whole", broken: "NOT WHOLE", incomplete: "INCOMPLETE" } as const;
+
+function trimmedRows({ trimmedBelow, anchoredBy, trustedFrame }: LogReport): readonly (readonly string[])[] {
+  if (trimmedBelow === undefined) return [];
+  const anchor =
+    anchoredBy === undefined
+      ? "no snapshot leads into what is left"
+      : `continues the snapshot at sequence ${anchoredBy.sequence} (stream sequence ${anchoredBy.streamSequence}) of the ${safeText(anchoredBy.where)}`;
+  const trust = `the first frame, at stream sequence ${trustedFrame}, is taken at its word for what stood before it`;
+  return [
+    ["trimmed", `below stream sequence ${trimmedBelow}`],
+    ["state", anchor],
+    ...(trustedFrame === undefined ? [] : [["not proven", trust]]),
+  ];
+}
+
+function reportLines(report: LogReport): readonly string[] {
+  const { verdict, head, voids, terms, counts, eventsByType } = report;
   const events = Object.entries(eventsByType).map(([type, count]) => `${type} ${count}`);
   return [
     ...aligned([
-      ["log", `${report.logId || "unknown"} of ${report.region}/${report.shard}: ${ok ? "whole" : "NOT WHOLE"}`],
+      ["log", `${report.logId || "unknown"} of ${report.region}/${report.shard}: ${VERDICT_TEXTS[verdict]}`],
       ["stream", `holds stream sequences ${report.stream.first} to ${report.stream.last}`],
+      ...trimmedRows(report),
       ["messages", `${report.messages}: ${report.frames} frames (${report.emptyFrames} empty), ${voids.count} void`],
       [
         "events",
         report.isFolded
           ? `${report.events} (${events.join(", ")})`
-          : "not folded: the reading did not begin at the first frame",
+          : "not folded: the reading began neither at the first frame nor at a snapshot",
       ],
       [
         "terms",

@@ -6,6 +6,8 @@ import { gossipSubject } from "../../../contracts/subjects.ts";
 import type { Precedence, Succession } from "./patience.ts";
 import { lightestPeer, placeShards } from "./placement.ts";
 
+/** How often one looks whether there is something new to say: who begins to follow can take over from then on. ms. */
+const LOOK_MS = 50;
 /** Words after which a silent dispatcher counts as gone. */
 const SILENT_WORDS = 3;
 /** Events that a successor may be behind: it must take over at once. */
@@ -24,7 +26,7 @@ interface Neighbour {
 export interface NeighboursOptions {
   readonly region: string;
   readonly peerId: string;
-  /** Time between two words. ms. */
+  /** Time between two words while nothing changes. ms. */
   readonly wordMs: number;
   readonly clock: Clock;
   readonly net: Net;
@@ -39,6 +41,8 @@ export class Neighbours implements Precedence {
   /** Successors named here that have not said yet that they lead: several shards let go at once are spread. */
   readonly #named = new Map<string, string>();
   #timer: TimerHandle | undefined;
+  /** What was said last, without how far, and when. */
+  #said = { parts: "", atMs: Number.NEGATIVE_INFINITY };
   #changedMs: number;
   #isStopping = false;
 
@@ -60,7 +64,7 @@ export class Neighbours implements Precedence {
     this.#timer = undefined;
     if (this.#isStopping) return;
     this.#isStopping = true;
-    this.#publish();
+    this.#publish(this.#options.own());
   }
 
   /** How long nobody has come or gone. ms. */
@@ -174,14 +178,20 @@ export class Neighbours implements Precedence {
   }
 
   #speak(): void {
-    const { clock, wordMs } = this.#options;
-    this.#publish();
-    this.#timer = clock.setTimer(wordMs, () => this.#speak());
+    const { clock, wordMs, own } = this.#options;
+    const words = own();
+    const parts = words.map(({ shard, part }) => `${shard} ${part}`).join();
+    const nowMs = clock.monotonicMs();
+    if (parts !== this.#said.parts || nowMs - this.#said.atMs >= wordMs) {
+      this.#said = { parts, atMs: nowMs };
+      this.#publish(words);
+    }
+    this.#timer = clock.setTimer(LOOK_MS, () => this.#speak());
   }
 
-  #publish(): void {
-    const { region, peerId, own, net } = this.#options;
-    const word: Gossip = { peer: peerId, role: "dispatcher", stopping: this.#isStopping, shards: [...own()] };
+  #publish(words: readonly ShardWord[]): void {
+    const { region, peerId, net } = this.#options;
+    const word: Gossip = { peer: peerId, role: "dispatcher", stopping: this.#isStopping, shards: [...words] };
     net.publish(gossipSubject(region, principalOfPeer(peerId)), new TextEncoder().encode(JSON.stringify(word)));
   }
 }

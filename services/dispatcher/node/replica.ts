@@ -4,11 +4,12 @@ import { OperatingError } from "../../../contracts/errors.ts";
 import type { Frame } from "../../../contracts/frame.ts";
 import type { Clock, Closable, Log, LogMessage, Reporter, TimerHandle } from "../../../contracts/ports.ts";
 import { applyFrame } from "../../core/apply.ts";
+import type { LogPlace } from "../../core/log-fold.ts";
 import { type ChainTip, type Halt, type HaltCode, LogReader } from "../../core/log-reader.ts";
 import { createState, type ShardState } from "../../core/state.ts";
 import { chainOf } from "../../runtime/frame-codec.ts";
 import type { NodeConfig } from "./node-config.ts";
-import type { Restored, SnapshotPlace, Snapshots } from "./snapshooter.ts";
+import type { SnapshotPlace, Snapshots } from "./snapshooter.ts";
 
 /** Errors of `apply` that are the log's fault, or an older release's. */
 const HALTS: Readonly<Record<string, HaltCode>> = {
@@ -148,7 +149,7 @@ export class Replica {
     this.voids = 0;
   }
 
-  #adopt({ state, tip, streamSequence }: Restored): void {
+  #adopt({ state, tip, streamSequence }: LogPlace): void {
     this.state = state;
     this.reader = this.#newReader(tip);
     this.streamSequence = streamSequence;

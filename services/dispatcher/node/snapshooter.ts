@@ -2,16 +2,10 @@
 import type { OperatingError } from "../../../contracts/errors.ts";
 import type { Clock, Reporter } from "../../../contracts/ports.ts";
 import { stateHash } from "../../core/hash.ts";
+import type { LogPlace } from "../../core/log-fold.ts";
 import type { ChainTip } from "../../core/log-reader.ts";
 import { SnapshotCut } from "../../core/snapshot-cut.ts";
 import type { ShardState } from "../../core/state.ts";
-
-/** A place in the log with the state that it leads to. */
-export interface Restored {
-  readonly state: ShardState;
-  readonly tip: ChainTip;
-  readonly streamSequence: number;
-}
 
 /** What a snapshot stands for; the store adds when and where it was written. */
 export interface SnapshotPlace {
@@ -38,7 +32,7 @@ export interface Snapshots {
   /** Loads the newest good snapshot that `isOfLog` accepts by its label; undefined when there is none. Calls back once. */
   load(
     isOfLog: (place: SnapshotPlace, callback: (isOfLog: boolean) => void) => void,
-    callback: (restored: Restored | undefined) => void,
+    callback: (restored: LogPlace | undefined) => void,
   ): void;
   /** The snapshots of this log that every dispatcher can load, in order of their sequences. Calls back once. */
   durable(callback: (places: readonly SnapshotPlace[]) => void): void;
