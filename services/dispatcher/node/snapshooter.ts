@@ -38,9 +38,11 @@ export interface Snapshots {
   durable(callback: (places: readonly SnapshotPlace[]) => void): void;
 }
 
-/** Records per slice, and how long a tick may spend on slices: what a request may have to wait for at most. */
-const RECORDS_PER_SLICE = 200;
-const TICK_MS = 4;
+/** Records that are written before the clock is looked at. */
+const RECORDS_PER_SLICE = 50;
+/** What a request may have to wait for a snapshot at most, and how long requests come first then. ms. */
+const WORK_MS = 1;
+const REST_MS = 5;
 /** Time between two snapshots that somebody asked for at least. ms. */
 const REQUESTED_MS = 5_000;
 
@@ -72,6 +74,7 @@ export class Snapshooter {
   /** Sequence of the last snapshot that was begun or loaded. */
   #lastSequence = 0;
   #lastMs = Number.NEGATIVE_INFINITY;
+  #isPublishing = false;
   /** A snapshot is wanted before its events have come together. */
   #isRequested = false;
 
@@ -91,7 +94,9 @@ export class Snapshooter {
 
   /** Whether a snapshot would be cut if a frame came now. */
   get isWaiting(): boolean {
-    return this.#isRequested && this.#running === undefined && this.#sinceLastMs() >= REQUESTED_MS;
+    return (
+      this.#isRequested && this.#running === undefined && !this.#isPublishing && this.#sinceLastMs() >= REQUESTED_MS
+    );
   }
 
   #sinceLastMs(): number {
@@ -101,7 +106,7 @@ export class Snapshooter {
   /** The state stands behind exactly this frame now: the moment to cut. */
   framed(state: ShardState, tip: ChainTip): void {
     const { everyEvents, everyMs, clock } = this.#options;
-    if (this.#running !== undefined) return;
+    if (this.#running !== undefined || this.#isPublishing) return;
     const isDue = state.sequence - this.#lastSequence >= everyEvents && this.#sinceLastMs() >= everyMs;
     if (!isDue && !this.isWaiting) return;
     this.#isRequested = false;
@@ -113,6 +118,7 @@ export class Snapshooter {
     const sink = this.#options.snapshots.begin();
     this.#options.reporter.info("snapshot_begun", { sequence });
     this.#running = { cut: new SnapshotCut(state), sink, place, streamSequence: 0, held: undefined, isWritten: false };
+    this.#later(this.#running);
   }
 
   /** The frame with this chain value stands in the stream. */
@@ -120,22 +126,26 @@ export class Snapshooter {
     if (this.#running?.place.chain === chain) this.#running.streamSequence = streamSequence;
   }
 
-  /** Writes as much as a tick may take. */
-  tick(): void {
-    const running = this.#running;
-    if (running === undefined) return;
+  #later(running: Running): void {
+    this.#options.clock.setTimer(REST_MS, () => {
+      if (this.#running === running) this.#work(running);
+    });
+  }
+
+  #work(running: Running): void {
     const { clock } = this.#options;
-    const untilMs = clock.monotonicMs() + TICK_MS;
+    const untilMs = clock.monotonicMs() + WORK_MS;
     while (!running.isWritten && clock.monotonicMs() < untilMs) {
       const text = running.held ?? running.cut.next(RECORDS_PER_SLICE);
+      running.held = undefined;
       if (text === undefined) running.isWritten = true;
-      else if (running.sink.offer(text)) running.held = undefined;
-      else {
+      else if (!running.sink.offer(text)) {
         running.held = text;
-        return;
+        break;
       }
     }
     if (running.isWritten && running.streamSequence > 0) this.#publish(running);
+    else this.#later(running);
   }
 
   /** The state is given up, or the node stops. */
@@ -147,9 +157,11 @@ export class Snapshooter {
 
   #publish(running: Running): void {
     this.#running = undefined;
+    this.#isPublishing = true;
     const { reporter } = this.#options;
     const { sequence, hash } = running.place;
     running.sink.publish({ ...running.place, streamSequence: running.streamSequence }, (error) => {
+      this.#isPublishing = false;
       if (error === undefined) reporter.info("snapshot_published", { sequence, hash });
       else reporter.error("snapshot_failed", { sequence, code: error.code, message: error.message });
     });

@@ -47,7 +47,6 @@ export class Upkeep {
   /** The periodic part. `isLeading`: only who leads trims, and takes snapshots because the log is nearly full. */
   tick(state: ShardState, isLeading: boolean): void {
     this.#watch.tick();
-    this.snapshooter?.tick();
     if (!isLeading) return;
     if (this.pressure.isTrimUrgent) this.snapshooter?.request();
     this.#trimmer?.tick(state);
