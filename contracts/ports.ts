@@ -164,3 +164,11 @@ export interface Reporter {
   warn(event: string, fields?: Readonly<Record<string, unknown>>): void;
   error(event: string, fields?: Readonly<Record<string, unknown>>): void;
 }
+
+/** What needs an operator although a process goes on. */
+export interface Alarm {
+  readonly code: string;
+  readonly message: string;
+  /** Whether everything is served as it should be in spite of it; otherwise the process is not ready. */
+  readonly isServing: boolean;
+}

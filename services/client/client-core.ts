@@ -14,6 +14,7 @@ import type { Encoded } from "./entries.ts";
 import { CollectedEntry, Collector, type EncodedEntry, SingleEntry } from "./entry.ts";
 import { type AnsweredAttempt, type Exchange, type ExchangeOwner, Exchanges } from "./exchange.ts";
 import { ENVELOPE_BYTES, type Envelope, Lane, type LaneOptions, serverTimeoutMs } from "./lane.ts";
+import { LeaderWatch } from "./leader-watch.ts";
 import { check, type EntryResult, type Fate, fateError, type Refusal, RefusedError, tooLarge } from "./refusal.ts";
 
 /** What any call may carry. */
@@ -43,6 +44,7 @@ export class ClientCore {
   readonly exchanges: Exchanges;
   /** Highest event sequence that any reply has cited. */
   sequenceSeen = 0;
+  readonly #leaderWatch: LeaderWatch;
   readonly #ids = createIds();
   /** Unguessable, so that no other process of the principal can meet our request ids. */
   readonly #incarnation = this.#ids.id("client");
@@ -54,6 +56,7 @@ export class ClientCore {
     this.settings = settings;
     this.clock = clock;
     this.exchanges = new Exchanges(connection, clock, Math.random);
+    this.#leaderWatch = new LeaderWatch(connection, settings.shard, (term) => this.exchanges.heard(term));
   }
 
   get isClosed(): boolean {
@@ -134,9 +137,13 @@ export class ClientCore {
   call<V extends Verb>(
     verb: V,
     fields: RequestInput<V>,
-    options: CallOptions & { readonly waitMs?: number; readonly abandoned?: (reply: ReplyOf<V>) => void },
+    options: CallOptions & {
+      readonly waitMs?: number;
+      readonly abandoned?: (reply: ReplyOf<V>) => void;
+      readonly isFinal?: (error: Refusal) => boolean;
+    },
   ): Promise<Answer<V>> {
-    const { signal, waitMs = 0, abandoned } = options;
+    const { signal, waitMs = 0, abandoned, isFinal } = options;
     return new Promise<Answer<V>>((resolve, reject) => {
       const isRead = READS.has(verb);
       const attemptTimeoutMs = options.attemptTimeoutMs ?? this.settings.attemptTimeoutMs;
@@ -164,6 +171,7 @@ export class ClientCore {
         attemptTimeoutMs,
         waitMs,
         onBackpressure,
+        isFinal,
         renew:
           "after" in request && !hasOwnAfter
             ? () => encoder.encode(JSON.stringify({ ...request, after: this.sequenceSeen }))
@@ -175,6 +183,7 @@ export class ClientCore {
   close(): void {
     if (this.#closedBy !== undefined) return;
     this.#closedBy = new OperatingError("closed", "the client is closed", { definite: true });
+    this.#leaderWatch.close();
     for (const lane of this.#lanes) lane.close(this.#closedBy);
     this.exchanges.close(this.#closedBy);
   }

@@ -14,6 +14,10 @@ const MARGIN_MS_MAX = 250;
 const MARGIN_PART = 0.1;
 /** How long the first attempt may be silent before it is repeated, if that is shorter; doubled with each. ms. */
 const SILENCE_FIRST_MS = 1_000;
+/** How often a beat may make everything that is under way be repeated: anybody may have published it. ms. */
+const HINT_EVERY_MS = 250;
+/** Within which time it is repeated then, so that the requests of many clients do not come at once. ms. */
+const HINT_SPREAD_MS = 20;
 /** Refusals by which a leader says that it goes. */
 const LEAVING: ReadonlySet<string> = new Set(["not_leader", "shutting_down"]);
 /** Rest after a backpressure that does not say how long. ms. */
@@ -54,6 +58,8 @@ export interface ExchangeOptions {
   /** How long the server was asked to wait with its answer, on top. ms. */
   readonly waitMs: number;
   readonly onBackpressure: OnBackpressure;
+  /** Retryable refusals that the caller wants to hear instead of having the request repeated. */
+  readonly isFinal?: ((error: Refusal) => boolean) | undefined;
   /** New bytes for a request that was refused with `request_expired` before any attempt can have had an effect. */
   readonly renew?: (() => Uint8Array) | undefined;
 }
@@ -118,6 +124,8 @@ export class Exchanges implements InboxHandler {
   #nextId = 0;
   /** Highest term that a reply has cited; 0 before the first. */
   #term = 0;
+  /** The newest term that a beat has shown, and when one last made us repeat. Apart from `#term`, which no stranger can raise. */
+  #heard = { term: 0, atMs: Number.NEGATIVE_INFINITY };
   #closedBy: OperatingError | undefined;
   /** Requests put on the wire, repeats included. */
   attempts = 0;
@@ -175,7 +183,7 @@ export class Exchanges implements InboxHandler {
     const sentAtMs = exchange.sentAtMs[attempt - 1];
     if (sentAtMs === undefined) return; // not an attempt of ours: somebody else writes to our inbox
     if (typeof body["term"] === "number" && body["term"] > this.#term) {
-      if (this.#term > 0) this.#doubt(exchange, attempt);
+      if (this.#term > 0 && body["term"] !== this.#heard.term) this.#doubt(exchange, attempt);
       this.#term = body["term"];
     }
     const verdict = exchange.owner.replied(body, {
@@ -193,6 +201,25 @@ export class Exchanges implements InboxHandler {
     exchange.last = "no responders";
     this.#doubt(exchange, attempt);
     this.#rest(exchange);
+  }
+
+  /**
+   * A beat of this term was heard. When another leader has come, what the one before may have taken with it is repeated now instead of after its
+   * silence, and what rests need not rest longer: whoever beats serves.
+   */
+  heard(term: number): void {
+    const nowMs = this.#clock.monotonicMs();
+    const known = Math.max(this.#term, this.#heard.term);
+    if (term <= known || nowMs - this.#heard.atMs < HINT_EVERY_MS) return;
+    this.#heard.term = term;
+    if (known === 0) return;
+    this.#heard.atMs = nowMs;
+    for (const exchange of this.#open.values()) {
+      if (exchange.phase === "sent") this.#wasSilent(exchange, "the leader changed");
+      else if (exchange.phase !== "resting" || exchange.refusal !== undefined) continue;
+      exchange.rests = 0;
+      this.#rest(exchange, this.#random() * HINT_SPREAD_MS);
+    }
   }
 
   denied(subject: string, reason: string): void {
@@ -261,12 +288,13 @@ export class Exchanges implements InboxHandler {
     }
     const error = parsed.data;
     if (LEAVING.has(error.code)) this.#doubt(exchange, attempt);
-    const { renew, onBackpressure } = exchange.options;
+    const { renew, onBackpressure, isFinal } = exchange.options;
     if (error.code === "request_expired" && renew !== undefined && !exchange.isUnknown && !exchange.isRenewed) {
       exchange.isRenewed = true;
       exchange.bytes = renew();
       this.#send(exchange);
-    } else if (!error.retryable || (error.definite && onBackpressure === "throw")) this.#end(exchange).refused(error);
+    } else if (!error.retryable || (error.definite && onBackpressure === "throw") || isFinal?.(error) === true)
+      this.#end(exchange).refused(error);
     else if (!error.definite) this.#repeat(exchange, attempt, error.code);
     else {
       exchange.isUnknown = false;

@@ -21,7 +21,7 @@ import {
   type LeaseRef,
 } from "./entries.ts";
 import type { Envelope, Lane } from "./lane.ts";
-import { type EntryResult, RefusedError } from "./refusal.ts";
+import { type EntryResult, type Refusal, RefusedError } from "./refusal.ts";
 
 /** For requests that may be asked again by another process, or after a crash, under the same id. */
 export interface IdempotentOptions extends CallOptions {
@@ -47,6 +47,10 @@ export interface ReadOptions extends CallOptions {
   readonly minSequence?: number | undefined;
   /** Confirm through the log that the answer is current. */
   readonly consistent?: boolean | undefined;
+}
+export interface HandoverOptions extends CallOptions {
+  /** Peer id of the dispatcher that should lead; the one that leads least by default. */
+  readonly to?: string | undefined;
 }
 export type ListFilter = Pick<
   RequestInput<"list">,
@@ -232,6 +236,16 @@ export class LeaseClient {
   /** Changes the options that are named; returns all of them. */
   async configure(patch: ShardOptionsPatch, options: CallOptions = {}): Promise<ReplyOf<"configure">> {
     return (await this.#core.call("configure", { options: patch }, options)).reply;
+  }
+  /**
+   * Hands the shard to another dispatcher and returns who leads next, once the release stands in the log. Refused with `unavailable` when nobody,
+   * or not the one that is named, follows closely enough; `details.candidates` are those that do.
+   */
+  async handover({ to, ...options }: HandoverOptions = {}): Promise<ReplyOf<"handover">> {
+    // By where the log stands now a repeat that reaches the successor is told from a first request.
+    const { sequence: after } = await this.stats(options);
+    const isFinal = ({ details }: Refusal): boolean => details?.["candidates"] !== undefined;
+    return (await this.#core.call("handover", { to, after }, { ...options, isFinal })).reply;
   }
 
   /** One result per id, in the order given; an item that is not known is refused with `item_not_found`. */

@@ -7,6 +7,7 @@ export type { Completion, EnqueueInput, Failure, LeaseRef } from "./entries.ts";
 export {
   type Enqueued,
   type FailOutcome,
+  type HandoverOptions,
   type HeartbeatOptions,
   type IdempotentOptions,
   type ItemRecord,

@@ -12,10 +12,10 @@ import { connectNats } from "../jetstream/connect.ts";
 import { JetStreamLog } from "../jetstream/jetstream-log.ts";
 import { NatsKv } from "../jetstream/nats-kv.ts";
 import { NatsNet } from "../jetstream/nats-net.ts";
-import { SnapshotBucket } from "../jetstream/object-snapshots.ts";
 import { provisionShard, type ShardLog, verifyShard } from "../jetstream/provision.ts";
+import { ReplicaAuditor } from "../jetstream/replica-auditor.ts";
 import { checkServer, type Finding } from "../jetstream/server-check.ts";
-import { ObjectSnapshotStore, type SnapshotStore, SnapshotThread, SqliteStore } from "../persistence/mod.ts";
+import { SqliteStore } from "../persistence/mod.ts";
 import { createClock } from "../runtime/clock.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
 import { createIds } from "../runtime/ids.ts";
@@ -27,6 +27,7 @@ import type { NodePorts, NodeStatus } from "./node/node-ports.ts";
 import { Rebalancer } from "./node/rebalancer.ts";
 import { ShardNode } from "./node/shard-node.ts";
 import { ShardSnapshots } from "./shard-snapshots.ts";
+import { openSnapshotStores, type SnapshotStores } from "./snapshot-stores.ts";
 import { StateDumps } from "./state-dumps.ts";
 
 export interface DispatcherSettings {
@@ -87,9 +88,10 @@ class Dispatcher implements DispatcherRole {
   readonly #connections: NatsConnection[] = [];
   readonly #logs: JetStreamLog[] = [];
   readonly #nets: NatsNet[] = [];
+  /** By shard. */
+  readonly #auditors = new Map<string, ReplicaAuditor>();
   #lock: Database | undefined;
-  /** In the data folder, and shared by all dispatchers. */
-  #snapshotStores: readonly [local?: SnapshotStore | undefined, remote?: SnapshotStore | undefined] = [];
+  #snapshots: SnapshotStores | undefined;
   readonly #findings: Finding[] = [];
   #store: SqliteStore | undefined;
   #dumps: StateDumps | undefined;
@@ -126,10 +128,13 @@ class Dispatcher implements DispatcherRole {
       if (message.reply !== "") gossip.publish(message.reply, new TextEncoder().encode("{}"));
     });
     const neighbours = this.#meetNeighbours(gossip);
-    await this.#openSnapshots(folder, control);
+    this.#snapshots = await openSnapshotStores(folder, control, this.#settings.replicas, this.#reporter);
+    const audit = await this.#connect("audit");
     for (const [shard, { logId }] of provisions)
-      await this.#startNode(shard, logId, { kv, checkpoints, rpc, gossip, store, precedence: neighbours });
+      await this.#startNode(shard, logId, audit, { kv, checkpoints, rpc, gossip, store, precedence: neighbours });
     await this.#untilServing();
+    // Who is ready can take over from then on, so the others hear it before.
+    neighbours.tell();
     this.#isStarted = true;
   }
 
@@ -151,6 +156,7 @@ class Dispatcher implements DispatcherRole {
   async #startNode(
     shard: string,
     logId: string,
+    connection: NatsConnection,
     shared: Pick<NodePorts, "checkpoints" | "kv" | "rpc" | "gossip" | "store" | "precedence">,
   ): Promise<void> {
     const {
@@ -163,7 +169,7 @@ class Dispatcher implements DispatcherRole {
     this.#logs.push(log);
     if (this.#isStopped) return;
     const reporter = withShard(this.#reporter, shard);
-    const [local, remote] = this.#snapshotStores;
+    const { local, shared: remote } = this.#snapshots ?? {};
     const isLeading = (): boolean => node.status().mode === "leading";
     const clock = this.#clock;
     const dump = (halt: Halt, state: ShardState): void => this.#dumps?.write({ region, shard }, halt, state, reporter);
@@ -174,19 +180,10 @@ class Dispatcher implements DispatcherRole {
     );
     this.#nodes.push(node);
     node.start();
-  }
-
-  /** Snapshots make starts fast; a store that cannot be had is told, and the log is read from its beginning instead. */
-  async #openSnapshots(folder: string, connection: NatsConnection): Promise<void> {
-    const { replicas } = this.#settings;
-    const tell = (error: unknown): undefined => {
-      if (!(error instanceof OperatingError)) throw error;
-      this.#reporter.error("snapshots_unavailable", { code: error.code, message: error.message });
-    };
-    const local = await SnapshotThread.open(folder).catch(tell);
-    if (local === undefined) return;
-    const bucket = await SnapshotBucket.open(connection, { replicas }).catch(tell);
-    this.#snapshotStores = [local, bucket && new ObjectSnapshotStore(bucket)];
+    const lastSequence = (): number => node.status().streamSequence;
+    const auditor = new ReplicaAuditor({ connection, region, shard, clock, reporter, isLeading, lastSequence });
+    this.#auditors.set(shard, auditor);
+    auditor.start();
   }
 
   /** Until every shard is led by us or by somebody we follow. Throws: OperatingError with the code of a node that halts. */
@@ -207,9 +204,11 @@ class Dispatcher implements DispatcherRole {
     this.#stopMoving();
     await Promise.all(this.#nodes.map((node) => this.#stopNode(node)));
     this.#ping?.close();
+    for (const auditor of this.#auditors.values()) auditor.stop();
     for (const log of this.#logs) log.close();
     await this.#dumps?.settled();
-    for (const store of this.#snapshotStores) await store?.close();
+    await this.#snapshots?.local?.close();
+    await this.#snapshots?.shared.close();
     await Promise.all(this.#connections.map((connection) => this.#close(connection)));
     this.#store?.close();
     this.#lock?.close();
@@ -226,7 +225,11 @@ class Dispatcher implements DispatcherRole {
   }
 
   shardReports(): readonly ShardReport[] {
-    return this.#nodes.map((node) => ({ ...node.status(), findings: this.#findings }));
+    return this.#nodes.map((node) => {
+      const status = node.status();
+      const alarms = [...status.alarms, ...(this.#auditors.get(status.shard)?.alarms ?? [])];
+      return { ...status, alarms, findings: this.#findings };
+    });
   }
 
   async #connect(use: string): Promise<NatsConnection> {

@@ -5,9 +5,9 @@
 import type { NatsConnection, Subscription } from "@nats-io/transport-node";
 import { type ErrorBody, type ErrorCode, errorBody } from "../../contracts/errors.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptionsPatch } from "../../contracts/options.ts";
-import { parseRpcSubject, rpcSubscription, type Verb } from "../../contracts/subjects.ts";
+import { beatSubject, parseRpcSubject, rpcSubscription, type Verb } from "../../contracts/subjects.ts";
 import { execute } from "../../services/core/execute.ts";
-import type { EventSink, Outcome } from "../../services/core/outcome.ts";
+import { cite, type EventSink, type Outcome } from "../../services/core/outcome.ts";
 import { parseCommand } from "../../services/core/parse.ts";
 import { createState, type ShardState } from "../../services/core/state.ts";
 import { createLog, expire, startTerm } from "../../services/core/term.ts";
@@ -70,6 +70,21 @@ export class ShardDouble {
     await this.#connection.flush();
   }
 
+  /** Publishes a beat as the leader of that term would; anything else instead of it as a stranger might. */
+  async beat(term: number, instead?: string): Promise<void> {
+    const beat = {
+      logId: "log",
+      term,
+      leader: "dispatcher",
+      sequence: 1,
+      streamSequence: 1,
+      incarnation: "i",
+      state: "leading",
+    };
+    this.#connection.publish(beatSubject("anywhere", SHARD), instead ?? JSON.stringify(beat));
+    await this.#connection.flush();
+  }
+
   /** Ends the lease of an item as time would. */
   expire(itemId: string): void {
     const token = this.state.items.get(itemId)?.lease?.token;
@@ -124,6 +139,10 @@ export class ShardDouble {
     const command = parseCommand(verb, data);
     if ("error" in command) {
       this.#send(reply, command);
+      return;
+    }
+    if (command.verb === "handover") {
+      this.#send(reply, { ...cite(this.state), successor: command.request.to ?? "other" });
       return;
     }
     const peerId = command.verb === "lease" ? (command.request.peerId ?? principal) : principal;

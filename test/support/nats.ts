@@ -12,10 +12,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
-import { OperatingError } from "../../contracts/errors.ts";
+import { startNatsCluster, waitForMetaLeader } from "../../infra/nats-server/cluster.ts";
 import { type NatsServer, type NatsServerOptions, startNatsServer } from "../../infra/nats-server/embedded.ts";
-import { pickFreePorts } from "../../infra/nats-server/free-port.ts";
 import { type ProvisionedServer, provisionNatsServer } from "../../infra/nats-server/provision.ts";
 
 /** Takes what must run when the test is over: vitest's `onTestFinished`, or anything like it. */
@@ -43,7 +41,7 @@ export interface TestCluster extends AsyncDisposable {
   readonly urls: readonly string[];
   /**
    * Waits until the given nodes (default: those that run) agree on one of them as meta leader and it sees all of them up to date: a stream
-   * with as many replicas can be made then. Throws when that takes longer than `META_LEADER_TIMEOUT_MS`. Leave paused nodes out of `among`.
+   * with as many replicas can be made then. Throws when that takes too long. Leave paused nodes out of `among`.
    */
   metaLeader(among?: readonly NatsServer[]): Promise<NatsServer>;
 }
@@ -51,14 +49,6 @@ export interface TestCluster extends AsyncDisposable {
 type NatsAvailability =
   | { readonly available: true; readonly server: ProvisionedServer }
   | { readonly available: false; readonly reason: string };
-
-const HOST = "127.0.0.1";
-/** An election takes 4 to 9 s by nats-server's constants and may have to be repeated. ms. */
-const META_LEADER_TIMEOUT_MS = 40_000;
-const META_POLL_MS = 25;
-const MONITOR_TIMEOUT_MS = 500;
-/** How often a cluster is tried when another process took one of the ports that were picked for it. */
-const CLUSTER_ATTEMPTS_MAX = 3;
 
 interface Started {
   readonly server: NatsServer;
@@ -106,7 +96,8 @@ export async function cluster(size: number, options: TestClusterOptions = {}): P
   const place = callerOf();
   const folder = await temporaryFolder();
   try {
-    const nodes = await startNodes(size, folder, options);
+    const { path: binary } = await provisionOnce();
+    const nodes = await startNatsCluster({ ...options, size, folder, binary });
     const dispose = register(nodes, folder, options, place);
     const metaLeader = (among = nodes.filter((node) => node.running)) => waitForMetaLeader(among);
     const result = { nodes, urls: nodes.map((node) => node.url), metaLeader, [Symbol.asyncDispose]: dispose };
@@ -162,79 +153,8 @@ function register(
   return dispose;
 }
 
-async function startNodes(size: number, folder: string, options: TestClusterOptions): Promise<readonly NatsServer[]> {
-  for (let attempt = 1; ; attempt += 1) {
-    const ports = await pickFreePorts(HOST, size * 3);
-    const routePorts = ports.slice(size, size * 2);
-    const routes = routePorts.map((port) => `nats-route://${HOST}:${port}`);
-    const { path: binary } = await provisionOnce();
-    const starts = routePorts.map((routePort, index) =>
-      startNatsServer({
-        binary,
-        serverName: `n${index + 1}`,
-        storeDir: join(folder, `attempt-${attempt}`, `n${index + 1}`),
-        port: ports[index] ?? 0,
-        httpPort: ports[size * 2 + index] ?? 0,
-        cluster: { name: "omnirelay-test", port: routePort, routes },
-        ...(options.syncInterval === undefined ? {} : { syncInterval: options.syncInterval }),
-        ...(options.extraConfig === undefined ? {} : { extraConfig: options.extraConfig }),
-      }),
-    );
-    const outcomes = await Promise.allSettled(starts);
-    const nodes = outcomes.filter((outcome) => outcome.status === "fulfilled").map((outcome) => outcome.value);
-    const failure = outcomes.find((outcome) => outcome.status === "rejected");
-    if (failure === undefined) return nodes;
-    await Promise.all(nodes.map((node) => node.kill()));
-    if (attempt === CLUSTER_ATTEMPTS_MAX || !isPortTaken(failure.reason)) throw failure.reason;
-  }
-}
-
-async function waitForMetaLeader(among: readonly NatsServer[]): Promise<NatsServer> {
-  const deadline = performance.now() + META_LEADER_TIMEOUT_MS;
-  let views: readonly (MetaView | undefined)[] = [];
-  while (performance.now() < deadline) {
-    views = await Promise.all(among.map(metaViewOf));
-    const leader = agreedLeader(among, views);
-    if (leader !== undefined) return leader;
-    await delay(META_POLL_MS);
-  }
-  const seen = among.map((node, index) => `${node.serverName}: ${JSON.stringify(views[index] ?? "no answer")}`);
-  throw new Error(`no meta leader within ${META_LEADER_TIMEOUT_MS} ms; ${seen.join("; ")}`);
-}
-
-/** The part of `/jsz` that tells who leads the meta group. */
-interface MetaView {
-  readonly leader?: string;
-  readonly replicas?: readonly { readonly name: string; readonly current: boolean; readonly offline?: boolean }[];
-}
-
-function agreedLeader(among: readonly NatsServer[], views: readonly (MetaView | undefined)[]): NatsServer | undefined {
-  const name = views[0]?.leader;
-  const leader = among.find((node) => node.serverName === name);
-  if (leader === undefined || !views.every((view) => view?.leader === name)) return undefined;
-  const replicas = views[among.indexOf(leader)]?.replicas ?? [];
-  const isUpToDate = (node: NatsServer): boolean =>
-    replicas.some((replica) => replica.name === node.serverName && replica.current && replica.offline !== true);
-  return among.every((node) => node === leader || isUpToDate(node)) ? leader : undefined;
-}
-
-async function metaViewOf(node: NatsServer): Promise<MetaView | undefined> {
-  try {
-    const response = await fetch(`${node.httpUrl}/jsz`, { signal: AbortSignal.timeout(MONITOR_TIMEOUT_MS) });
-    const body = (await response.json()) as { readonly meta_cluster?: MetaView };
-    return body.meta_cluster;
-  } catch {
-    // Not up yet, or paused: the caller asks again.
-    return undefined;
-  }
-}
-
 function temporaryFolder(): Promise<string> {
   return mkdtemp(join(tmpdir(), "omnirelay-test-nats-"));
-}
-
-function isPortTaken(error: unknown): boolean {
-  return error instanceof OperatingError && error.code === "nats_server_port_taken";
 }
 
 /** The first line of the stack outside this file. */

@@ -14,6 +14,8 @@ export interface RunningProcess {
   readonly lines: readonly string[];
   /** The first line, written already or to come, that holds the text. Fails when the process ends before. */
   line(text: string): Promise<string>;
+  /** Its exit code once it has ended and all its lines have come; null when a signal ended it. */
+  readonly ended: Promise<number | null>;
   /** Sends a signal; SIGKILL and SIGTERM wait for the end. */
   signal(signal: NodeJS.Signals): Promise<void>;
   write(line: string): void;
@@ -39,10 +41,12 @@ export function startProcess(script: string, args: readonly string[], cleanup: C
       tell();
     });
   const exited = once(child, "exit").then(tell);
+  const ended = once(child, "close").then(() => child.exitCode);
   const isOver = (): boolean => child.exitCode !== null || child.signalCode !== null;
   const running: RunningProcess = {
     child,
     lines,
+    ended,
     line: (text) =>
       new Promise((resolve, reject) => {
         const timer = setTimeout(

@@ -43,7 +43,8 @@ export interface AppenderCounts {
   voids: number;
 }
 
-const BACKOFF_MS = [5, 10, 20, 50, 100, 200, 500] as const;
+/** The last one is how late the end of an election of the stream may be noticed. */
+const BACKOFF_MS = [5, 10, 20, 50, 100] as const;
 
 interface Attempt {
   readonly payload: Uint8Array;
@@ -172,7 +173,7 @@ export class Appender {
   }
 
   #again(attempt: Attempt): void {
-    const delayMs = BACKOFF_MS[Math.min(attempt.tries - 1, BACKOFF_MS.length - 1)] ?? 500;
+    const delayMs = BACKOFF_MS[Math.min(attempt.tries - 1, BACKOFF_MS.length - 1)] ?? 100;
     this.#timer = this.#options.clock.setTimer(delayMs, () => {
       this.#timer = undefined;
       if (this.#attempt === attempt) this.#send(attempt);

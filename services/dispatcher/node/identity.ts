@@ -1,8 +1,7 @@
 /** Which log this node serves and how far it is known to reach: refuses another log, a vanished one, and one that lost its tail. */
-import type { InfoOutcome, Kv, LogInfo, Reporter, Store } from "../../../contracts/ports.ts";
+import type { Alarm, InfoOutcome, Kv, LogInfo, Reporter, Store } from "../../../contracts/ports.ts";
 import type { Halt } from "../../core/log-reader.ts";
 import type { NodeConfig } from "./node-config.ts";
-import type { Alarm } from "./node-ports.ts";
 
 /** What the data folder remembers of one shard. */
 interface Remembered {

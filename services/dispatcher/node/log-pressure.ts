@@ -1,8 +1,7 @@
 /** How near a shard's log is to its byte limit, and what that forbids. */
 import { LOG_FULL_SHARE, LOG_HIGH_SHARE, LOG_TRIM_SHARE } from "../../../contracts/limits.ts";
-import type { LogInfo } from "../../../contracts/ports.ts";
+import type { Alarm, LogInfo } from "../../../contracts/ports.ts";
 import type { LogPressureLevel } from "../../core/outcome.ts";
-import type { Alarm } from "./node-ports.ts";
 
 /** How far below a mark the log must fall before the mark is left: a share of the limit. */
 const HYSTERESIS = 0.05;

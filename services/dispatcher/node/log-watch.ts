@@ -1,6 +1,5 @@
 /** Looks at the stream now and then: messages that vanish behind a node's back are told before a restart needs them. */
-import type { Clock, Log, LogInfo, Reporter } from "../../../contracts/ports.ts";
-import type { Alarm } from "./node-ports.ts";
+import type { Alarm, Clock, Log, LogInfo, Reporter } from "../../../contracts/ports.ts";
 import type { Snapshots } from "./snapshooter.ts";
 
 const LOOK_MS = 10_000;

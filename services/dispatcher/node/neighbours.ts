@@ -64,7 +64,16 @@ export class Neighbours implements Precedence {
     this.#timer = undefined;
     if (this.#isStopping) return;
     this.#isStopping = true;
-    this.#publish(this.#options.own());
+    this.tell();
+  }
+
+  /** Says what there is now, whether it is new or not. */
+  tell(): void {
+    const { region, peerId, net, own, clock } = this.#options;
+    const shards = [...own()];
+    this.#said = { parts: partsOf(shards), atMs: clock.monotonicMs() };
+    const word: Gossip = { peer: peerId, role: "dispatcher", stopping: this.#isStopping, shards };
+    net.publish(gossipSubject(region, principalOfPeer(peerId)), new TextEncoder().encode(JSON.stringify(word)));
   }
 
   /** How long nobody has come or gone. ms. */
@@ -179,22 +188,14 @@ export class Neighbours implements Precedence {
 
   #speak(): void {
     const { clock, wordMs, own } = this.#options;
-    const words = own();
-    const parts = words.map(({ shard, part }) => `${shard} ${part}`).join();
-    const nowMs = clock.monotonicMs();
-    if (parts !== this.#said.parts || nowMs - this.#said.atMs >= wordMs) {
-      this.#said = { parts, atMs: nowMs };
-      this.#publish(words);
-    }
+    const { parts, atMs } = this.#said;
+    if (clock.monotonicMs() - atMs >= wordMs || partsOf(own()) !== parts) this.tell();
     this.#timer = clock.setTimer(LOOK_MS, () => this.#speak());
   }
-
-  #publish(words: readonly ShardWord[]): void {
-    const { region, peerId, net } = this.#options;
-    const word: Gossip = { peer: peerId, role: "dispatcher", stopping: this.#isStopping, shards: [...words] };
-    net.publish(gossipSubject(region, principalOfPeer(peerId)), new TextEncoder().encode(JSON.stringify(word)));
-  }
 }
+
+/** What others act on at once when it changes. */
+const partsOf = (words: readonly ShardWord[]): string => words.map(({ shard, part }) => `${shard} ${part}`).join();
 
 /** The word in a message; undefined for anything else, which anybody may have published. */
 function decode(payload: Uint8Array): Gossip | undefined {

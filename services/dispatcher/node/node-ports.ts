@@ -1,5 +1,5 @@
 /** What a shard node is given, and what it tells of itself. */
-import type { Clock, Ids, Kv, Log, Net, Reporter, Store } from "../../../contracts/ports.ts";
+import type { Alarm, Clock, Ids, Kv, Log, Net, Reporter, Store } from "../../../contracts/ports.ts";
 import type { Halt } from "../../core/log-reader.ts";
 import type { ShardState } from "../../core/state.ts";
 import type { Precedence } from "./patience.ts";
@@ -32,14 +32,6 @@ export interface NodePorts {
  * `halted`: the log is not what it must be; only a restart leaves it. `stopped`: final.
  */
 export type NodeMode = "starting" | "following" | "campaigning" | "leading" | "halted" | "stopped";
-
-/** What needs an operator although the node goes on. */
-export interface Alarm {
-  readonly code: string;
-  readonly message: string;
-  /** Whether the shard is served as it should be in spite of it; otherwise the process is not ready. */
-  readonly isServing: boolean;
-}
 
 export interface NodeStatus {
   readonly mode: NodeMode;

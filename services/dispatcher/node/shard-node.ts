@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { Command } from "../../../contracts/commands.ts";
 import type { Frame } from "../../../contracts/frame.ts";
-import type { Closable, LogInfo, Net, TimerHandle } from "../../../contracts/ports.ts";
+import type { Alarm, Closable, LogInfo, Net, TimerHandle } from "../../../contracts/ports.ts";
 import { beatSubject, registryKey } from "../../../contracts/subjects.ts";
 import { applyFrame } from "../../core/apply.ts";
 import type { Halt } from "../../core/log-reader.ts";
@@ -14,7 +14,7 @@ import { LeaderTerm } from "./leader-term.ts";
 import type { TermEnd } from "./leader-term-options.ts";
 import { LogTime } from "./log-time.ts";
 import type { NodeConfig } from "./node-config.ts";
-import type { Alarm, NodeMode, NodePorts, NodeStatus } from "./node-ports.ts";
+import type { NodeMode, NodePorts, NodeStatus } from "./node-ports.ts";
 import { campaignFrame, type SealedFrame } from "./open-frame.ts";
 import { Patience } from "./patience.ts";
 import type { PendingRequest } from "./pending-request.ts";

@@ -1,11 +1,10 @@
 /** Trims a shard's log: only below snapshots that every dispatcher can load, and not before its followers have read it. */
 import { Checkpoint, type Follower } from "../../../contracts/followers.ts";
-import type { Clock, Kv, Log, LogInfo, Reporter } from "../../../contracts/ports.ts";
+import type { Alarm, Clock, Kv, Log, LogInfo, Reporter } from "../../../contracts/ports.ts";
 import { checkpointKey } from "../../../contracts/subjects.ts";
 import type { ShardState } from "../../core/state.ts";
 import type { LogPressure } from "./log-pressure.ts";
 import type { NodeConfig } from "./node-config.ts";
-import type { Alarm } from "./node-ports.ts";
 import type { SnapshotPlace, Snapshots } from "./snapshooter.ts";
 import { searchPlace } from "./trim-search.ts";
 

@@ -1,10 +1,9 @@
 /** What a node does for its log beside leading and following it: watches its bounds, takes snapshots, trims it. */
-import type { Clock, Kv, Log, LogInfo, Reporter } from "../../../contracts/ports.ts";
+import type { Alarm, Clock, Kv, Log, LogInfo, Reporter } from "../../../contracts/ports.ts";
 import type { ShardState } from "../../core/state.ts";
 import { LogPressure } from "./log-pressure.ts";
 import { LogWatch } from "./log-watch.ts";
 import type { NodeConfig } from "./node-config.ts";
-import type { Alarm } from "./node-ports.ts";
 import { Snapshooter, type Snapshots } from "./snapshooter.ts";
 import { Trimmer } from "./trimmer.ts";
 

@@ -1,5 +1,5 @@
 /** Tells a log that answers questions but takes no appends: a full or failing disk leaves a server that says that it is healthy. */
-import type { Alarm } from "./node-ports.ts";
+import type { Alarm } from "../../../contracts/ports.ts";
 
 /** Far above any append that merely is slow, and below what an operator's probe waits for. ms. */
 const WEDGED_MS = 4_000;

@@ -1,0 +1,147 @@
+/** What the mesh does when a shard's log is not what it must be: purged, deleted, created anew, written by strangers, forked. */
+import { readdirSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Frame } from "../../contracts/frame.ts";
+import { decodeFrame, encodeFrame } from "../../services/runtime/frame-codec.ts";
+import { startCli } from "../cli/cli-process.ts";
+import { type LogHand, logHand } from "../support/log-hand.ts";
+import { witnessLog } from "../support/log-witness.ts";
+import { type TestMesh, testMesh } from "../support/mesh.ts";
+import { type DispatcherHost, dispatcherHost } from "../support/mesh-host.ts";
+import { failOnLeakedSuiteServers, natsAvailability } from "../support/nats.ts";
+import type { Cleanup, RunningProcess } from "../support/process.ts";
+
+const SHARDS = ["purged", "deleted", "recreated", "strangers", "forked"];
+const disposers: (() => Promise<void>)[] = [];
+const cleanup: Cleanup = (dispose) => void disposers.unshift(dispose);
+let mesh: TestMesh;
+/** Leads every shard, and stands by for none. */
+let leader: DispatcherHost;
+let standby: RunningProcess;
+
+afterAll(failOnLeakedSuiteServers);
+afterAll(async () => {
+  for (const dispose of disposers) await dispose();
+});
+beforeAll(async () => {
+  if (!(await natsAvailability()).available) return;
+  mesh = await testMesh(cleanup, { scope: "suite" });
+  const args = ["--shards", SHARDS.join(","), "--snapshot-events", "20", "--snapshot-ms", "0"];
+  leader = await dispatcherHost(mesh, "a", args, cleanup);
+  standby = await mesh.dispatcher("b", args);
+});
+
+const ITEMS = Array.from({ length: 10 }, (_, index) => ({ resourceType: "t", resourceId: `r-${index}` }));
+
+/** A line of this event about this shard, written already or to come. */
+async function lineOf(process: RunningProcess, msg: string, shard: string): Promise<Record<string, unknown>> {
+  const head = `"shard":"${shard}"`;
+  for (let seen = 0; ; ) {
+    const found = process.lines.find((line) => line.includes(`"msg":"${msg}"`) && line.includes(head));
+    if (found !== undefined) return JSON.parse(found) as Record<string, unknown>;
+    seen = process.lines.length;
+    while (process.lines.length === seen) await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+async function shardUnder(shard: string, end: Cleanup) {
+  const witness = await witnessLog(mesh.server.url, shard, end);
+  const client = await mesh.client(shard);
+  const hand = await logHand(mesh.server.url, { shard }, end);
+  await client.enqueueMany(ITEMS);
+  await client.enqueueMany(ITEMS);
+  return { witness, client, hand };
+}
+
+/** A dispatcher that starts anew for this shard alone. */
+const newcomer = (shard: string): RunningProcess => mesh.start(`new-${shard}`, ["--shards", shard]);
+
+describe.concurrent("a log that", () => {
+  test("was purged is healed by a snapshot of its leader, also where only empty frames came behind the last one", async ({
+    onTestFinished,
+  }) => {
+    const { witness, client, hand } = await shardUnder("purged", onTestFinished);
+    await lineOf(leader, "snapshot_published", "purged");
+    for (let count = 0; count < 5; count += 1) await client.stats({ consistent: true });
+    await hand.purge();
+    await lineOf(leader, "log_incomplete", "purged");
+    await leader.untilReadiness((reasons) => !reasons.some((reason) => reason.includes("log_incomplete")));
+    const fresh = newcomer("purged");
+    await fresh.line('"msg":"ready"');
+    await client.handover({ to: "new-purged" });
+    const stats = await client.stats({ consistent: true });
+    expect(stats).toMatchObject({ leader: "new-purged", pending: 20 });
+    expect(stats.stateHash).toBe(await witness.hashAt(stats.sequence));
+  });
+
+  test("is gone halts every node within half a minute, idle or not, and nothing is created in its place", async ({
+    onTestFinished,
+  }) => {
+    const { hand } = await shardUnder("deleted", onTestFinished);
+    await hand.remove();
+    await expectHalted("deleted", "log_missing", hand, "restore it");
+  });
+
+  test("was created anew under a known id halts every node, and a newcomer refuses it", async ({ onTestFinished }) => {
+    const { hand } = await shardUnder("recreated", onTestFinished);
+    await hand.remove();
+    await hand.create();
+    await expectHalted("recreated", "log_tail_lost", hand, "acknowledged frames are lost");
+    expect((await hand.bounds()).last).toBe(0);
+  });
+
+  test("gets 1,000 messages of a stranger under load goes on: they are stepped over, counted, and an alarm says so", async ({
+    onTestFinished,
+  }) => {
+    const { witness, client, hand } = await shardUnder("strangers", onTestFinished);
+    const noise = async (): Promise<void> => {
+      for (let count = 0; count < 1_000; count += 1) await hand.publish(Buffer.from(`noise ${count}`));
+    };
+    const work = async (): Promise<void> => {
+      for (let count = 0; count < 50; count += 1) await client.enqueueMany(ITEMS);
+    };
+    await Promise.all([noise(), work()]);
+    const stats = await client.stats({ consistent: true });
+    expect(stats.pending).toBe(20 + 500);
+    expect(stats.stateHash).toBe(await witness.hashAt(stats.sequence));
+    expect(witness.voids).toBe(1_000);
+    expect(await leader.detail()).toContain("strangers: void_messages: 1000 messages");
+    expect((await leader.readiness()).reasons.filter((reason) => reason.includes("strangers"))).toEqual([]);
+  });
+
+  test("forked halts every node with its state kept, and log verify names the place", async ({ onTestFinished }) => {
+    const { hand } = await shardUnder("forked", onTestFinished);
+    const { last } = await hand.bounds();
+    await hand.publish(forgedAfter(await hand.read(last)), true);
+    await expectHalted("forked", "log_fork", hand, "the log forked");
+    for (const folder of [leader.dataDir, mesh.dataDir("b")])
+      expect(readdirSync(`${folder}/dumps`).filter((name) => name.includes(".forked."))).toEqual([
+        expect.stringMatching(/\.log_fork\.jsonl$/),
+      ]);
+    const verify = startCli(["log", "verify", "--nats-url", mesh.server.url, "--shard", "forked"], onTestFinished);
+    const { code, out, notes } = await verify.ended;
+    expect(out + notes).toContain(`stream sequence ${last + 1}`);
+    expect(code).toBe(1);
+  });
+});
+
+/** Leader and standby halt and say why, the readiness too, and a newcomer does not make another log. */
+async function expectHalted(shard: string, code: string, hand: LogHand, advice: string): Promise<void> {
+  const reasons = await leader.untilReadiness((all) => all.some((reason) => reason.includes(`${shard}: ${code}`)));
+  expect(reasons.find((reason) => reason.includes(code))).toContain(advice);
+  for (const process of [leader, standby]) expect(await lineOf(process, "halted", shard)).toMatchObject({ code });
+  const before = await hand.bounds().catch(String);
+  const fresh = newcomer(shard);
+  expect(await fresh.line("omnirelay dispatcher:")).toContain(`shard ${shard}`);
+  expect(await fresh.ended).toBe(1);
+  expect(await hand.bounds().catch(String)).toEqual(before);
+}
+
+/** A frame in its right place by every number, and behind another frame by its chain. */
+function forgedAfter(payload: Uint8Array): Uint8Array {
+  const decoded = decodeFrame(payload);
+  if (decoded.kind === "void") throw new Error("the last message is no frame");
+  const { frame } = decoded;
+  const forged: Frame = { ...frame, append: "forged", first: frame.first + frame.count, prev: "0".repeat(64) };
+  return encodeFrame(forged);
+}
