@@ -21,11 +21,18 @@ interface Run {
   readonly by: "request" | "SIGTERM";
   readonly from: string;
   readonly to: string;
+  /** Longest gap from the handover on. */
   readonly gapMs: number;
+  /** The same while nothing is handed over: what the machine does by itself. */
+  readonly calmGapMs: number;
+  /** The same while the stopped process starts again as a follower; undefined when none was stopped. */
+  readonly restartGapMs: number | undefined;
 }
 interface PlannedHandoverReport extends DrillReport {
   readonly runs: readonly Run[];
   readonly worstGapMs: number;
+  readonly worstCalmGapMs: number;
+  readonly worstRestartGapMs: number;
   readonly acknowledged: number;
   readonly completed: number;
   /** Errors that callers of the SDK saw. */
@@ -46,10 +53,11 @@ export async function plannedHandover({ repeats, seed, report }: DrillRequest): 
     load.start();
     const runs: Run[] = [];
     for (let run = 1; run <= repeats; run += 1) {
-      await pause(SETTLE_MS);
       const done = await handOver(run % 2 === 1 ? "request" : "SIGTERM", { operator, dispatchers, load, random });
       runs.push(done);
-      report(`run ${run}: ${done.from} to ${done.to} by ${done.by}, longest gap ${done.gapMs} ms`);
+      const restart = done.restartGapMs === undefined ? "" : `, ${done.restartGapMs} ms in the restart`;
+      const calm = `${done.calmGapMs} ms before`;
+      report(`run ${run}: ${done.from} to ${done.to} by ${done.by}, longest gap ${done.gapMs} ms (${calm}${restart})`);
     }
     await load.stop();
     const history = await History.read(connection);
@@ -60,6 +68,8 @@ export async function plannedHandover({ repeats, seed, report }: DrillRequest): 
     return {
       runs,
       worstGapMs: Math.max(...runs.map(({ gapMs }) => gapMs)),
+      worstCalmGapMs: Math.max(...runs.map(({ calmGapMs }) => calmGapMs)),
+      worstRestartGapMs: Math.max(...runs.map(({ restartGapMs = 0 }) => restartGapMs)),
       acknowledged: load.acknowledged.size,
       completed: load.completed.size,
       errors: load.errors.length,
@@ -87,18 +97,23 @@ interface Mesh {
   readonly random: () => number;
 }
 
-/** One handover; the gap is the longest one until a while after it. */
+/** One handover, with a while before and after it, and the restart of what was stopped for it. */
 async function handOver(by: Run["by"], { operator, dispatchers, load, random }: Mesh): Promise<Run> {
+  const gapDuring = async (what: () => Promise<unknown>): Promise<number> => {
+    const fromMs = performance.now();
+    await what();
+    await pause(SETTLE_MS);
+    return Math.round(load.acks.longestGap(fromMs).gapMs);
+  };
+  const calmGapMs = await gapDuring(async () => {});
   const { leader: from } = await operator.stats();
-  const fromMs = performance.now();
   const others = PEERS.filter((peer) => peer !== from);
-  if (by === "request") await operator.handover({ to: others[Math.floor(random() * others.length)] });
-  else {
-    await dispatchers.signal(from, "SIGTERM");
-    await dispatchers.start(from);
-  }
-  await pause(SETTLE_MS);
-  const { leader: to } = await operator.stats({ consistent: true });
-  if (to === from) throw new Error(`${from} still leads`);
-  return { by, from, to, gapMs: Math.round(load.acks.longestGap(fromMs).gapMs) };
+  const to = others[Math.floor(random() * others.length)];
+  const gapMs = await gapDuring(() =>
+    by === "request" ? operator.handover({ to }) : dispatchers.signal(from, "SIGTERM"),
+  );
+  const { leader } = await operator.stats({ consistent: true });
+  if (leader === from) throw new Error(`${from} still leads`);
+  const restartGapMs = by === "request" ? undefined : await gapDuring(() => dispatchers.start(from));
+  return { by, from, to: leader, gapMs, calmGapMs, restartGapMs };
 }

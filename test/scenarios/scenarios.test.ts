@@ -46,7 +46,8 @@ function expire(world: ShardWorld, itemId: string, reason: string | undefined): 
 function send(world: ShardWorld, peerId: string, verb: string, body: string): string {
   if (!isVerb(verb)) throw new Error(`no such verb: ${verb}`);
   const command = parseCommand(verb, new TextEncoder().encode(body));
-  if ("verb" in command && command.verb === "handover") throw new Error("a scenario has no dispatchers to hand over to");
+  if ("verb" in command && command.verb === "handover")
+    throw new Error("a scenario has no dispatchers to hand over to");
   const principal = principalOfPeer(peerId);
   const reply = "error" in command ? command : world.sendCommand(command, { principal, peerId });
   if (reply.error !== undefined) return `  ! ${JSON.stringify(reply.error)}`;
