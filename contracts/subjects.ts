@@ -35,7 +35,12 @@ export const SUBJECTS: readonly SubjectEntry[] = [
     "request/reply",
     "Liveness of one process: no responders means that it is gone.",
   ),
-  row("registry", "$KV.omnirelay-shards.<region>.<shard>", "KV", "Which log each shard has, and a hint who leads it."),
+  row(
+    "registry",
+    "$KV.omnirelay-shards.<region>.<shard>",
+    "KV",
+    "Which log each shard has, and a hint who leads it. A shard has one home: while this entry stands, dispatchers of other regions are refused.",
+  ),
   row(
     "checkpoints",
     "$KV.omnirelay-checkpoints.<follower>.<region>.<shard>",

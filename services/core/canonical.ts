@@ -202,9 +202,9 @@ function checkLanes(state: ShardState, items: readonly Item[]): void {
   assert.equal(state.ready.lanes.size, state.ready.byHead.size, "lanes");
   checkHeap(state.ready.byHead);
   for (const lane of state.ready.lanes.values()) {
-    checkHeap(lane.items);
+    checkHeap(lane.items.late);
     assert.equal(lane.rank, lane.items.top()?.rank, `rank of lane ${lane.resourceType}`);
-    for (const item of lane.items.entries) {
+    for (const item of lane.items.values()) {
       assert.equal(item.resourceType, lane.resourceType);
       shown.push(item);
     }

@@ -63,12 +63,14 @@ function hashAttributes(attributes: Readonly<Record<string, string>> | undefined
   for (const name of names) hasher.text(name).text(attributes[name] as string);
 }
 
-/** Computes both hashes of a new item. */
+/** Computes both hashes of a new item, and the length of its body on the way. */
 export function hashNewItem(item: Item): void {
   hasher.begin().text(item.itemId).number(item.sequence).number(item.enqueuedAt).text(item.principal);
   hasher.int(EXCLUSIVITIES.indexOf(item.exclusivity));
   hasher.text(item.resourceType).text(item.resourceId).optional(item.partitionKey).optional(item.payloadEncoding);
-  hasher.optional(item.body).optionalNumber(item.maxAttempts).optional(item.requestId).optional(item.digest);
+  if (item.body === undefined) hasher.int(-1);
+  else item.bodyBytes = hasher.int(1).measured(item.body);
+  hasher.optionalNumber(item.maxAttempts).optional(item.requestId).optional(item.digest);
   hashAttributes(item.attributes);
   hasher.end();
   item.staticHigh = hasher.high;

@@ -1,7 +1,10 @@
 /** A 64-bit hash of texts and numbers in two 32-bit halves: fast and without garbage; against forgery stands the chain, not this. */
+import { jsonLength } from "./sizes.ts";
 
 const HIGH_FACTOR = 0x9e3779b1;
 const LOW_FACTOR = 0x85ebca77;
+/** What each ASCII character takes as JSON besides itself. */
+const ESCAPE_BYTES = Uint8Array.from({ length: 0x80 }, (_, unit) => jsonLength(String.fromCharCode(unit)) - 3);
 
 /** A hash value as two signed 32-bit integers. */
 export interface Hash64 {
@@ -50,6 +53,29 @@ export class Hasher implements Hash64 {
     this.high = high;
     this.low = low;
     return this.int(length);
+  }
+
+  /** Takes a text, and answers its bytes as a JSON string, quotes included: both need every character, and one pass is half the work. */
+  measured(text: string): number {
+    const length = text.length;
+    let high = this.high ^ length;
+    let low = (this.low + length) | 0;
+    let bytes = length + 2;
+    let units = 0;
+    for (let index = 0; index < length; index += 2) {
+      const first = text.charCodeAt(index);
+      const isPair = index + 1 < length;
+      const second = isPair ? text.charCodeAt(index + 1) : 0;
+      const pair = first | (second << 16);
+      units |= pair;
+      bytes += (ESCAPE_BYTES[first & 0x7f] as number) + (isPair ? (ESCAPE_BYTES[second & 0x7f] as number) : 0);
+      high = (Math.imul(((high << 13) | (high >>> 19)) ^ pair, HIGH_FACTOR) + low) | 0;
+      low = Math.imul(((low << 17) | (low >>> 15)) + (pair ^ 0x5bd1e995), LOW_FACTOR);
+    }
+    this.high = high;
+    this.low = low;
+    this.int(length);
+    return (units & ~0x7f_007f) === 0 ? bytes : jsonLength(text);
   }
 
   optional(text: string | undefined): this {

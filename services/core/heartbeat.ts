@@ -49,8 +49,7 @@ export function executeHeartbeat(
       continue;
     }
     assert(check.kind === "live", "a heartbeat settles nothing, so it repeats nothing");
-    const renewal =
-      renewals.get(ref.token) ?? decideRenewal(state, check.item.itemId, check.lease, context.at, extendMs);
+    const renewal = renewals.get(ref.token) ?? decideRenewal(state, check.item.itemId, check.lease, context, extendMs);
     if (renewal !== undefined && !renewals.has(ref.token)) {
       if (bytesLeft < EVENT_BYTES) {
         results.refuse(frameFull());
@@ -61,7 +60,8 @@ export function executeHeartbeat(
     }
     const target = { expiresAt: renewal?.expiresAt ?? check.lease.expiresAt, validMs: 0 };
     results.add(target);
-    validity.push({ target, token: ref.token });
+    const lastsMs = renewal?.durationMs ?? check.lease.expiresAt - check.lease.renewedAt;
+    validity.push({ target, token: ref.token, lastsMs });
   }
   if (renewals.size > 0) emitter.emit({ type: "renewed", actor: 0, leases: [...renewals.values()] });
   return { reply: { ...cite(state), results: results.entries }, confirm: results.confirm, validity };
@@ -77,13 +77,13 @@ export function decideRenewal(
   state: ShardState,
   itemId: string,
   lease: LiveLease,
-  at: number,
+  { at, now = at }: Pick<Context, "at" | "now">,
   extendMs: number | undefined,
 ): Renewal | undefined {
   const latest = lease.grantedAt + state.options.leaseAgeMsMax;
   const expiresAt = Math.min(at + (extendMs ?? lease.grantMs), latest);
   if (extendMs === undefined) {
-    if ((at - lease.renewedAt) * 3 < lease.durationMs) return undefined;
+    if ((now - lease.renewedAt) * 3 < lease.durationMs) return undefined;
     if (expiresAt <= lease.expiresAt) return undefined;
   }
   return { itemId, token: lease.token, durationMs: Math.max(1, expiresAt - at), expiresAt };

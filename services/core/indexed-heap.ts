@@ -8,9 +8,11 @@ export interface HeapEntry {
   slot: number;
 }
 
-/** Invariant: entries[i].slot === i, and no entry has a lower rank than its parent. */
+/** Invariant: entries[i].slot === i, ranks[i] === entries[i].rank, and no entry has a lower rank than its parent. */
 export class IndexedHeap<Entry extends HeapEntry> {
   readonly entries: Entry[] = [];
+  /** Beside the entries, so that a search for the place of one reads no others: they lie anywhere in memory. */
+  private readonly ranks: number[] = [];
   /** Entries written to a place so far: what the flat-cost test counts. */
   moves = 0;
 
@@ -25,14 +27,16 @@ export class IndexedHeap<Entry extends HeapEntry> {
 
   push(entry: Entry): void {
     this.entries.push(entry);
+    this.ranks.push(entry.rank);
     this.siftUp(entry, this.entries.length - 1);
   }
 
   remove(entry: Entry): void {
-    const entries = this.entries;
-    const slot = entry.slot;
+    const { entries } = this;
+    const { slot } = entry;
     assert(entries[slot] === entry, "the entry is not in this heap");
     const last = entries.pop() as Entry;
+    this.ranks.pop();
     entry.slot = -1;
     if (last !== entry) this.place(last, slot);
   }
@@ -44,55 +48,54 @@ export class IndexedHeap<Entry extends HeapEntry> {
 
   clear(): void {
     this.entries.length = 0;
+    this.ranks.length = 0;
   }
 
   private place(entry: Entry, slot: number): void {
-    const parent = this.entries[(slot - 1) >> 1];
-    if (slot > 0 && parent !== undefined && parent.rank > entry.rank) this.siftUp(entry, slot);
+    if (slot > 0 && (this.ranks[(slot - 1) >> 1] as number) > entry.rank) this.siftUp(entry, slot);
     else this.siftDown(entry, slot);
   }
 
   private siftUp(entry: Entry, from: number): void {
-    const entries = this.entries;
-    const rank = entry.rank;
+    const { entries, ranks } = this;
+    const { rank } = entry;
     let slot = from;
     while (slot > 0) {
       const above = (slot - 1) >> 1;
-      const parent = entries[above] as Entry;
-      if (parent.rank <= rank) break;
-      entries[slot] = parent;
-      parent.slot = slot;
-      this.moves += 1;
+      const parentRank = ranks[above] as number;
+      if (parentRank <= rank) break;
+      this.put(slot, entries[above] as Entry, parentRank);
       slot = above;
     }
-    entries[slot] = entry;
-    entry.slot = slot;
-    this.moves += 1;
+    this.put(slot, entry, rank);
   }
 
   private siftDown(entry: Entry, from: number): void {
-    const entries = this.entries;
-    const rank = entry.rank;
-    const length = entries.length;
+    const { entries, ranks } = this;
+    const { rank } = entry;
+    const { length } = entries;
     let slot = from;
     for (;;) {
       let below = 2 * slot + 1;
       if (below >= length) break;
-      let child = entries[below] as Entry;
+      let childRank = ranks[below] as number;
       if (below + 1 < length) {
-        const right = entries[below + 1] as Entry;
-        if (right.rank < child.rank) {
-          child = right;
+        const rightRank = ranks[below + 1] as number;
+        if (rightRank < childRank) {
+          childRank = rightRank;
           below += 1;
         }
       }
-      if (child.rank >= rank) break;
-      entries[slot] = child;
-      child.slot = slot;
-      this.moves += 1;
+      if (childRank >= rank) break;
+      this.put(slot, entries[below] as Entry, childRank);
       slot = below;
     }
-    entries[slot] = entry;
+    this.put(slot, entry, rank);
+  }
+
+  private put(slot: number, entry: Entry, rank: number): void {
+    this.entries[slot] = entry;
+    this.ranks[slot] = rank;
     entry.slot = slot;
     this.moves += 1;
   }

@@ -111,8 +111,6 @@ export type ItemFields = Pick<
   | "maxAttempts"
   | "requestId"
   | "digest"
-  | "bodyBytes"
-  | "payloadBytes"
 >;
 
 /**
@@ -137,10 +135,9 @@ export class Item implements HeapEntry {
   readonly maxAttempts: number | undefined;
   readonly requestId: string | undefined;
   readonly digest: string | undefined;
-  /** Of the body as JSON. */
-  readonly bodyBytes: number;
-  /** Of the whole payload as JSON, the body included. */
-  readonly payloadBytes: number;
+
+  /** Of the body as JSON; set with the hashes. */
+  bodyBytes = 0;
 
   status: ItemStatus = "pending";
   attempt = 0;
@@ -178,8 +175,6 @@ export class Item implements HeapEntry {
     this.maxAttempts = fields.maxAttempts;
     this.requestId = fields.requestId;
     this.digest = fields.digest;
-    this.bodyBytes = fields.bodyBytes;
-    this.payloadBytes = fields.payloadBytes;
     this.rank = fields.sequence;
   }
 }

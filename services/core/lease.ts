@@ -17,7 +17,7 @@ import {
   type Validity,
 } from "./outcome.ts";
 import { fenceKey, type Lane } from "./ready.ts";
-import { jsonLength } from "./sizes.ts";
+import { jsonLength, payloadLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
 import { itemView, lastErrorView } from "./views.ts";
 
@@ -126,7 +126,13 @@ function leasedLength(item: Item): number {
 function leaseLength(item: Item): number {
   const error = item.lastError;
   const errorBytes = error === undefined ? 0 : LEASE_BYTES + jsonLength(error.reason);
-  return LEASE_BYTES + item.payloadBytes + 6 * (item.requestId?.length ?? 0) + fenceKeyLength(item) + errorBytes;
+  return (
+    LEASE_BYTES +
+    payloadLength(item, item.bodyBytes) +
+    6 * (item.requestId?.length ?? 0) +
+    fenceKeyLength(item) +
+    errorBytes
+  );
 }
 
 /** An upper bound without building the text: an escape makes three characters of one. */
@@ -158,7 +164,7 @@ function replyLeases(state: ShardState, items: readonly Item[]): Outcome {
       item: itemView(item, true),
     };
     leases.push(target);
-    validity.push({ target, token: lease.token });
+    validity.push({ target, token: lease.token, lastsMs: lease.expiresAt - lease.renewedAt });
   }
   return { reply: { ...cite(state), leases }, confirm: false, validity };
 }

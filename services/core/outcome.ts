@@ -12,6 +12,8 @@ export type LogPressureLevel = "high" | "full";
 export interface Context {
   /** Log time of the open frame. ms. */
   readonly at: number;
+  /** Log time at this moment; `at` by default, which stands still while the frame waits to be sent. ms. */
+  readonly now?: number | undefined;
   /** The authenticated caller. */
   readonly principal: string;
   /** The request's `peerId`, or the principal. */
@@ -37,6 +39,8 @@ export interface EventSink {
 export interface Validity {
   readonly target: { validMs: number };
   readonly token: number;
+  /** Its whole length since grant or last renewal: what a leader that takes over grants it anew. ms. */
+  readonly lastsMs: number;
 }
 
 interface OutcomeBase {

@@ -3,12 +3,13 @@ import assert from "node:assert/strict";
 import type { ShardOptions } from "../../contracts/options.ts";
 import { type HeapEntry, IndexedHeap } from "./indexed-heap.ts";
 import { type Item, KeyQueue } from "./item.ts";
+import { RankQueue } from "./rank-queue.ts";
 import { StripedMap } from "./striped-map.ts";
 
 /** The leasable items of one resource type. Invariant: never empty; rank is that of its first item. */
 export class Lane implements HeapEntry {
   readonly resourceType: string;
-  readonly items = new IndexedHeap<Item>();
+  readonly items = new RankQueue<Item>();
   rank = 0;
   slot = -1;
 
@@ -79,12 +80,10 @@ export class Ready {
 
   /** Takes a granted item out of its lane. */
   take(item: Item): void {
-    assert(
-      item.key === undefined || (item.key.head === item && !item.key.halted),
-      `item ${item.itemId} is not leasable`,
-    );
+    if (item.key !== undefined && (item.key.head !== item || item.key.halted))
+      assert.fail(`item ${item.itemId} is not leasable`);
     const lane = this.lanes.get(item.resourceType);
-    assert(lane !== undefined, `item ${item.itemId} has no lane`);
+    if (lane === undefined) assert.fail(`item ${item.itemId} has no lane`);
     lane.items.remove(item);
     const head = lane.items.top();
     if (head === undefined) {
@@ -98,7 +97,8 @@ export class Ready {
 
   /** Puts an item whose lease ended back in its old place. */
   giveBack(item: Item): void {
-    assert(item.key === undefined || item.key.head === item, `item ${item.itemId} is not the first of its key`);
+    if (item.key !== undefined && item.key.head !== item)
+      assert.fail(`item ${item.itemId} is not the first of its key`);
     this.show(item);
   }
 
@@ -106,7 +106,7 @@ export class Ready {
   end(item: Item, halts: boolean): void {
     const key = item.key;
     if (key === undefined) return;
-    assert(key.head === item, `item ${item.itemId} is not the first of its key`);
+    if (key.head !== item) assert.fail(`item ${item.itemId} is not the first of its key`);
     key.head = item.nextOfKey;
     if (key.head === undefined) key.tail = undefined;
     item.nextOfKey = undefined;

@@ -12,7 +12,7 @@ import {
   stateHash,
 } from "./hash.ts";
 import { type DeadLetter, EndedRecord, Item, type LastErrorRecord, type LeaseEnd, LeaseRequestRecord } from "./item.ts";
-import { jsonLength, payloadLength } from "./sizes.ts";
+import { isItemId } from "./item-table.ts";
 import {
   damaged,
   END_FIELDS,
@@ -145,10 +145,9 @@ function parseLine(line: string, number: number): unknown {
 }
 
 function readItem(state: ShardState, row: Row): Item {
-  const body = row.optionalText(10);
   const encoding = row.optionalText(9);
   const fields = {
-    itemId: row.text(1),
+    itemId: readItemId(row),
     sequence: row.count(2),
     enqueuedAt: row.count(3),
     principal: state.intern(row.text(4)),
@@ -157,19 +156,22 @@ function readItem(state: ShardState, row: Row): Item {
     resourceId: row.text(7),
     partitionKey: row.optionalText(8),
     payloadEncoding: encoding === undefined ? undefined : state.intern(encoding),
-    body,
+    body: row.optionalText(10),
     attributes: row.attributes(11),
     maxAttempts: row.optionalCount(12),
     requestId: row.optionalText(13),
     digest: row.optionalText(14),
-    bodyBytes: body === undefined ? 0 : jsonLength(body),
-    payloadBytes: 0,
   };
-  fields.payloadBytes = payloadLength(fields, fields.bodyBytes);
   const item = new Item(fields);
   if (row.length === ITEM_FIELDS_CHANGED) readChanges(state, item, row);
   hashNewItem(item);
   return item;
+}
+
+function readItemId(row: Row): string {
+  const itemId = row.text(1);
+  if (!isItemId(itemId)) throw row.damaged(`${JSON.stringify(itemId)} is no item id`);
+  return itemId;
 }
 
 function readChanges(state: ShardState, item: Item, row: Row): void {
@@ -268,11 +270,9 @@ function readLetter(row: Row): DeadLetter {
 
 /** Puts an item in every table that it belongs to. */
 function insertItem(state: ShardState, item: Item, row: Row): void {
-  const { requestId, lease } = item;
-  if (requestId !== undefined && state.enqueueRequests.find(item.principal, requestId) !== undefined)
-    throw row.damaged(`request id ${requestId} has two items`);
+  const { lease } = item;
+  if (!state.enqueueRequests.addNew(item)) throw row.damaged(`request id ${item.requestId} has two items`);
   state.items.set(item.itemId, item);
-  state.enqueueRequests.add(item);
   state.itemSum.add(item.high, item.low);
   if (!state.ready.restore(item)) throw row.damaged(`a ${item.status} item is held back by an older one of its key`);
   if (item.status === "deadLettered") {
@@ -294,7 +294,7 @@ function insertItem(state: ShardState, item: Item, row: Row): void {
 
 function readRecord(state: ShardState, row: Row): EndedRecord {
   const item = {
-    itemId: row.text(1),
+    itemId: readItemId(row),
     principal: state.intern(row.text(2)),
     requestId: row.optionalText(3),
     digest: row.optionalText(4),
@@ -310,12 +310,9 @@ function readRecord(state: ShardState, row: Row): EndedRecord {
 }
 
 function insertRecord(state: ShardState, record: EndedRecord, row: Row): void {
-  const { requestId } = record;
-  if (requestId !== undefined && state.enqueueRequests.find(record.principal, requestId) !== undefined)
-    throw row.damaged(`request id ${requestId} has two items`);
+  if (!state.enqueueRequests.addNew(record)) throw row.damaged(`request id ${record.requestId} has two items`);
   if (state.items.get(record.itemId) !== undefined) throw row.damaged(`item ${record.itemId} is ended and unfinished`);
   state.records.set(record.itemId, record);
-  state.enqueueRequests.add(record);
   const { high, low } = hashRecord(record);
   state.recordSum.add(high, low);
   if (state.newestRecord === undefined) state.oldestRecord = record;

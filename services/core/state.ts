@@ -6,12 +6,12 @@ import { TOKEN_EPOCH_STEP } from "../../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
 import { HashSum } from "./hasher.ts";
 import type { EndedRecord, Item, LeaseRequestRecord, Remembered } from "./item.ts";
+import { ItemTable } from "./item-table.ts";
 import { INTERNED_MAX } from "./limits.ts";
 import { Ready } from "./ready.ts";
 import { RequestIndex } from "./request-index.ts";
 import { SequenceIndex } from "./sequence-index.ts";
 import type { SnapshotCut } from "./snapshot-cut.ts";
-import { StripedMap } from "./striped-map.ts";
 
 /**
  * Invariant: enqueuedTotal = pending + active + deadLettered + completedTotal.
@@ -42,9 +42,9 @@ export class ShardState {
   bodyBytes = 0;
 
   /** Pending, leased and dead-lettered items by id. */
-  readonly items = new StripedMap<Item>();
+  readonly items = new ItemTable<Item>();
   /** Completed items by id, at most options.recordsMax. */
-  readonly records = new StripedMap<EndedRecord>();
+  readonly records = new ItemTable<EndedRecord>();
   recordCount = 0;
   oldestRecord: EndedRecord | undefined = undefined;
   newestRecord: EndedRecord | undefined = undefined;

@@ -2,7 +2,7 @@
 
 import type { EndedRecord, Item, LastErrorRecord } from "./item.ts";
 import { ITEM_RECORD_BYTES } from "./limits.ts";
-import { jsonLength } from "./sizes.ts";
+import { jsonLength, payloadLength } from "./sizes.ts";
 import { maxAttemptsOf, type ShardState, sequenceOfItemId } from "./state.ts";
 
 /** How much of an item a reply shows: `full`, `withoutBody`, or only its `state` (no payload, no reasons). */
@@ -78,7 +78,7 @@ export function endedRecord(record: EndedRecord): object {
 /** Bytes of `itemRecord`, rounded up. */
 export function itemRecordLength(item: Item, depth: ViewDepth): number {
   if (depth === "state") return ITEM_RECORD_BYTES;
-  const payload = item.payloadBytes - (depth === "full" ? 0 : item.bodyBytes) + 6 * (item.requestId?.length ?? 0);
+  const payload = payloadLength(item, depth === "full" ? item.bodyBytes : 0) + 6 * (item.requestId?.length ?? 0);
   const reasons = item.lastError === undefined ? 0 : 2 * (ITEM_RECORD_BYTES + jsonLength(item.lastError.reason));
   return ITEM_RECORD_BYTES + payload + reasons;
 }

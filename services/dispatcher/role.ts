@@ -4,7 +4,7 @@ import type { NatsConnection } from "@nats-io/transport-node";
 import type { Database } from "better-sqlite3";
 import { OperatingError } from "../../contracts/errors.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
-import type { Clock, Closable, Ids, Reporter, RequestOutcome } from "../../contracts/ports.ts";
+import type { Clock, Closable, Ids, Reporter, RequestOutcome, TimerHandle } from "../../contracts/ports.ts";
 import { CHECKPOINT_BUCKET, pingSubject, REGISTRY_BUCKET } from "../../contracts/subjects.ts";
 import type { Halt } from "../core/log-reader.ts";
 import type { ShardState } from "../core/state.ts";
@@ -66,6 +66,8 @@ const STOP_MS = 5_000;
 const WORD_MS = 500;
 /** How long the last answers may take to reach the server. ms. */
 const FLUSH_MS = 500;
+/** How long pieces of a snapshot that is given up may take to be removed; the next start removes them otherwise. ms. */
+const SHARED_CLOSE_MS = 1_000;
 /** How long the answer of another process with our peer id is waited for. ms. */
 const PEER_PING_MS = 1_000;
 const STORE_FILE = "dispatcher.sqlite";
@@ -208,7 +210,7 @@ class Dispatcher implements DispatcherRole {
     for (const log of this.#logs) log.close();
     await this.#dumps?.settled();
     await this.#snapshots?.local?.close();
-    await this.#snapshots?.shared.close();
+    if (this.#snapshots !== undefined) await this.#atMost(SHARED_CLOSE_MS, this.#snapshots.shared.close());
     await Promise.all(this.#connections.map((connection) => this.#close(connection)));
     this.#store?.close();
     this.#lock?.close();
@@ -218,10 +220,10 @@ class Dispatcher implements DispatcherRole {
   ready(): Readiness {
     if (!this.#isStarted) return { ready: false, detail: "starting" };
     if (this.#nets.some((net) => !net.isConnected())) return { ready: false, detail: "NATS cannot be reached" };
-    const problems = this.#nodes.flatMap((node) => problemsOf(node.status()));
-    return problems.length === 0
-      ? { ready: true, detail: "every shard is led or followed" }
-      : { ready: false, detail: problems.join("; ") };
+    const reports = this.shardReports();
+    const problems = reports.flatMap(problemsOf);
+    if (problems.length > 0) return { ready: false, detail: problems.join("; ") };
+    return { ready: true, detail: ["every shard is led or followed", ...reports.flatMap(noticesOf)].join("; ") };
   }
 
   shardReports(): readonly ShardReport[] {
@@ -270,7 +272,6 @@ class Dispatcher implements DispatcherRole {
             options: { ...SHARD_OPTIONS_DEFAULT, ...definedOptions(shardOptions) },
             newLogId: () => this.#ids.id("log"),
             writer: peerId,
-            at: this.#clock.wallMs(),
           })
         : await verifyShard(connection, { region, shard });
       for (const difference of found.differences) this.#reporter.warn("shard_differs", { shard, ...difference });
@@ -297,15 +298,21 @@ class Dispatcher implements DispatcherRole {
   /** Closes a connection behind the last answers that were written to it. */
   async #close(connection: NatsConnection): Promise<void> {
     if (connection.isClosed()) return;
-    await new Promise<void>((resolve) => {
-      const timer = this.#clock.setTimer(FLUSH_MS, resolve);
-      const done = (): void => {
-        this.#clock.clearTimer(timer);
-        resolve();
-      };
-      connection.flush().then(done, done);
-    });
+    await this.#atMost(
+      FLUSH_MS,
+      connection.flush().catch(() => {}),
+    );
     await connection.close();
+  }
+
+  /** Waits for something that may be left undone. */
+  async #atMost(ms: number, done: Promise<void>): Promise<void> {
+    let timer: TimerHandle | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = this.#clock.setTimer(ms, resolve);
+    });
+    await Promise.race([done, late]);
+    if (timer !== undefined) this.#clock.clearTimer(timer);
   }
 
   #stopNode(node: ShardNode): Promise<void> {
@@ -331,6 +338,11 @@ function problemsOf({ shard, mode, halt, alarms }: NodeStatus): string[] {
   if (halt !== undefined) problems.unshift(`${halt.code}: ${halt.message}`);
   else if (mode !== "leading" && mode !== "following") problems.unshift(mode);
   return problems.map((problem) => `${shard}: ${problem}`);
+}
+
+/** What an operator should know of a shard that is served. */
+function noticesOf({ shard, alarms }: NodeStatus): string[] {
+  return alarms.filter(({ isServing }) => isServing).map(({ code, message }) => `${shard}: ${code}: ${message}`);
 }
 
 /** Leading, or standing by for a leader that the log names. */

@@ -16,6 +16,7 @@ const PING_INTERVAL_MS = 2_000;
 const PINGS_OUT_MAX = 2;
 const RECONNECT_WAIT_MS = 100;
 const RECONNECT_JITTER_MS = 100;
+const NATS_PORT_DEFAULT = "4222";
 /** How long one server may take to greet us. ms. */
 const DIAL_TIMEOUT_MS = 5_000;
 
@@ -47,10 +48,18 @@ export async function connectNats(options: NatsOptions): Promise<NatsConnection>
     const connection = await connect(connectionOptions(servers, options));
     // The watch must hear everything from the start on.
     watchOf(connection);
+    keepAll(connection, servers);
     return connection;
   } catch (error) {
     throw asConnectError(error, servers);
   }
+}
+
+/** nats.js forgets every server that did not answer before the first one did: it may be the one that is left when that one goes. */
+function keepAll(connection: NatsConnection, servers: readonly string[]): void {
+  const known = connection.getServers().map(({ listen }) => listen);
+  const forgotten = servers.map(withoutLogin).filter((server) => !known.includes(addressOf(server)));
+  if (forgotten.length > 0) connection.setServers([...known, ...forgotten]);
 }
 
 function connectionOptions(servers: readonly string[], options: NatsOptions): ConnectionOptions {
@@ -107,6 +116,12 @@ function credsUnreadable(path: string, cause: unknown): OperatingError {
 function parseUrl(server: string): URL | undefined {
   const text = server.includes("://") ? server : `nats://${server}`;
   return URL.canParse(text) ? new URL(text) : undefined;
+}
+
+/** Host and port as nats.js keeps them. */
+function addressOf(server: string): string {
+  const url = parseUrl(server);
+  return url === undefined ? server : `${url.hostname}:${url.port === "" ? NATS_PORT_DEFAULT : url.port}`;
 }
 
 /** A server's URL without user, password and token, fit for messages. */

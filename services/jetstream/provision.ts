@@ -23,8 +23,9 @@ import { Inbox } from "./inbox.ts";
 import { findOrigin, identityError, type LogOrigin, type StreamState, streamState } from "./log-origin.ts";
 import { ensureBucket, NatsKv } from "./nats-kv.ts";
 import { patiently } from "./patience.ts";
-import { type RegistryEntry, readEntry, writeEntry } from "./registry.ts";
+import { type RegistryEntry, readEntry } from "./registry.ts";
 import type { Finding } from "./server-check.ts";
+import { registerHome, requireHome } from "./shard-home.ts";
 import { type Difference, streamConfig, streamDifferences, streamFindings } from "./stream-config.ts";
 
 export interface ProvisionRequest {
@@ -72,7 +73,7 @@ export interface ShardLog {
  * Makes sure that the shard has its log, and says which one it is.
  *
  * Result: the log, `created` if this call began it; an existing one is returned as it is.
- * Throws: `invalid_options`; `log_identity` (the registry knows a log that the stream is not); `registry_entry`; and, indefinite or not,
+ * Throws: `invalid_options`; `shard_home_taken` (another region's); `log_identity` (the registry knows a log that the stream is not); `registry_entry`; and, indefinite or not,
  * what JetStream answers after `patienceMs`. Calling again is always safe.
  */
 export async function provisionShard(connection: NatsConnection, request: ProvisionRequest): Promise<ShardLog> {
@@ -88,10 +89,11 @@ export async function provisionShard(connection: NatsConnection, request: Provis
       description: "OmniRelay checkpoints: how far each follower of a shard's log has come",
       replicas: request.replicas,
     });
+    const place = await requireHome(inbox, kv, request.region, request.shard);
     const known = (await readEntry(kv, request.region, request.shard))?.entry;
     if (known === undefined) await createStream(inbox, request);
     const { origin, state } = await beginLog(inbox, request, known, first);
-    const entry = known ?? (await register(kv, request, origin));
+    const entry = known ?? (await register(inbox, kv, request, origin, place));
     return provisionOf({ request, origin, state, entry, created: first.isStoredAs(origin.chain) });
   });
 }
@@ -103,6 +105,7 @@ export async function provisionShard(connection: NatsConnection, request: Provis
 export async function verifyShard(connection: NatsConnection, request: VerifyRequest): Promise<ShardLog> {
   const { region, shard } = request;
   return withServices(connection, request.patienceMs, async (inbox, kv) => {
+    await requireHome(inbox, kv, region, shard);
     const entry = await readEntryIfAny(kv, region, shard);
     const state = await streamState(inbox, region, shard);
     const origin = state === undefined ? undefined : await findOrigin(inbox, region, shard, state.info);
@@ -183,10 +186,18 @@ async function appendFirst(
   throw apiFailure(outcome, `writing the first frame of ${logStream(region, shard)}`, false);
 }
 
-async function register(kv: Kv, request: ProvisionRequest, origin: LogOrigin): Promise<RegistryEntry> {
+/** `place`: where the entries of all regions stood before the log was begun. */
+async function register(
+  inbox: Inbox,
+  kv: Kv,
+  request: ProvisionRequest,
+  origin: LogOrigin,
+  place: number,
+): Promise<RegistryEntry> {
   const { region, shard } = request;
   const entry: RegistryEntry = { logId: origin.logId, region, shard, createdAt: origin.at };
-  if (await writeEntry(kv, entry, 0)) return entry;
+  if (await registerHome(inbox, entry, place)) return entry;
+  await requireHome(inbox, kv, region, shard);
   const other = (await readEntry(kv, region, shard))?.entry;
   if (other === undefined)
     throw new OperatingError("jetstream_timeout", `the registry entry of ${registryKey(region, shard)} came and went`, {

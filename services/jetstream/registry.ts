@@ -25,7 +25,7 @@ export interface RegistryRecord {
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-function encodeEntry(entry: RegistryEntry): Uint8Array {
+export function encodeEntry(entry: RegistryEntry): Uint8Array {
   return encoder.encode(JSON.stringify(entry));
 }
 

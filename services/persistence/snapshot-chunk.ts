@@ -20,6 +20,10 @@ const CHUNK_LENGTH = 1024 * 1024;
 const CHUNK_TEXT_BYTES_MAX = 3 * CHUNK_LENGTH;
 /** gzip adds 5 bytes per block of what it cannot compress; anything above this was not written by us. */
 export const CHUNK_DATA_BYTES_MAX = CHUNK_TEXT_BYTES_MAX + 64 * 1024;
+/** Room behind the expected text, so that zlib sees its end without asking for more; it takes no less either. Bytes. */
+export const UNPACKED_SPARE = 64;
+/** Chunks are cut between characters, and what was written was well-formed. */
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 /** The fastest level. Node's zstd would be four times as fast, but is still experimental in Node 24. */
 const GZIP = { level: 1 };
 
@@ -85,27 +89,48 @@ export function checkChunk(label: SnapshotLabel, index: number, chunk: EncodedCh
     throw damaged(label, `chunk ${index + 1} is not what was written`);
 }
 
-/** The text of a checked chunk. gzip's own checksum is over the text, so this also proves the packing. Throws: `snapshot_damaged` (definite). */
-export function decodeChunk(label: SnapshotLabel, index: number, chunk: EncodedChunk): string {
+/**
+ * The text of a checked chunk as UTF-8, in memory of its own. gzip's own checksum is over the text, so this also proves the packing.
+ * Throws: `snapshot_damaged` (definite).
+ */
+export function unpackChunk(label: SnapshotLabel, index: number, chunk: EncodedChunk): Buffer {
   try {
-    return textOf(gunzipSync(chunk.data, { maxOutputLength: CHUNK_TEXT_BYTES_MAX }), chunk);
+    return whole(gunzipSync(chunk.data, unpacking(chunk)), chunk);
   } catch (error) {
     throw unpackable(label, index, error);
   }
+}
+
+/** The same as text. */
+export function decodeChunk(label: SnapshotLabel, index: number, chunk: EncodedChunk): string {
+  return textOf(unpackChunk(label, index, chunk));
 }
 
 /** The same with the work in Node's thread pool. */
 export async function decodeChunkAsync(label: SnapshotLabel, index: number, chunk: EncodedChunk): Promise<string> {
   try {
-    return textOf(await gunzipAsync(chunk.data, { maxOutputLength: CHUNK_TEXT_BYTES_MAX }), chunk);
+    return textOf(whole(await gunzipAsync(chunk.data, unpacking(chunk)), chunk));
   } catch (error) {
     throw unpackable(label, index, error);
   }
 }
 
-function textOf(bytes: Buffer, chunk: EncodedChunk): string {
+/** All of the text in one piece of memory: by default it would come in pieces of 16 KiB that are put together afterwards. */
+function unpacking({ textBytes }: EncodedChunk): { maxOutputLength: number; chunkSize: number } {
+  return {
+    maxOutputLength: CHUNK_TEXT_BYTES_MAX,
+    chunkSize: Math.min(textBytes, CHUNK_TEXT_BYTES_MAX) + UNPACKED_SPARE,
+  };
+}
+
+function whole(bytes: Buffer, chunk: EncodedChunk): Buffer {
   if (bytes.length !== chunk.textBytes) throw new RangeError(`${bytes.length} bytes of text, not ${chunk.textBytes}`);
-  return bytes.toString("utf8");
+  return bytes;
+}
+
+/** The text of an unpacked chunk. */
+export function textOf(bytes: Uint8Array): string {
+  return decoder.decode(bytes);
 }
 
 function unpackable(label: SnapshotLabel, index: number, cause: unknown): OperatingError {

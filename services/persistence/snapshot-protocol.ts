@@ -5,7 +5,8 @@ import type { ChunkSum, EncodedChunk, SnapshotInfo, SnapshotLabel } from "./snap
 /** What a worker answers, by the name of the question. */
 export interface Calls {
   list: { ask: { region: string; shard: string }; answer: SnapshotInfo[] };
-  text: { ask: { info: SnapshotInfo; index: number }; answer: ChunkSum & { text: string } };
+  /** As UTF-8: bytes move to the other thread as they are, a string would be copied twice. */
+  text: { ask: { info: SnapshotInfo; index: number }; answer: ChunkSum & { utf8: Uint8Array<ArrayBuffer> } };
   chunk: { ask: { info: SnapshotInfo; index: number }; answer: EncodedChunk };
   verify: { ask: { info: SnapshotInfo }; answer: undefined };
   remove: { ask: { info: SnapshotInfo }; answer: undefined };

@@ -1,8 +1,15 @@
 /** The worker's side of a snapshot thread: packs, hashes and writes what comes, in the order in which it comes. */
 import assert from "node:assert/strict";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
-import { decodeChunk } from "./snapshot-chunk.ts";
-import { type Call, type FromWorker, type PlainError, plainError, type ToWorker } from "./snapshot-protocol.ts";
+import { UNPACKED_SPARE, unpackChunk } from "./snapshot-chunk.ts";
+import {
+  type Call,
+  type Calls,
+  type FromWorker,
+  type PlainError,
+  plainError,
+  type ToWorker,
+} from "./snapshot-protocol.ts";
 import { SqliteSnapshotStore, type SqliteSnapshotWriter } from "./snapshot-sqlite.ts";
 
 /** How it is started. */
@@ -66,8 +73,9 @@ class SnapshotService {
       case "list":
         return store.list(ask.region, ask.shard);
       case "text": {
-        const { textBytes, sha256, ...chunk } = store.chunk(ask.info, ask.index);
-        return { textBytes, sha256, text: decodeChunk(ask.info.label, ask.index, { ...chunk, textBytes, sha256 }) };
+        const chunk = store.chunk(ask.info, ask.index);
+        const { textBytes, sha256 } = chunk;
+        return { textBytes, sha256, utf8: unpackChunk(ask.info.label, ask.index, chunk) };
       }
       case "chunk":
         return store.chunk(ask.info, ask.index);
@@ -106,12 +114,16 @@ class SnapshotService {
   }
 }
 
-/** Rows of SQLite come in memory of their own, which can move to the other thread as it is. */
-function transferable(call: Call, value: unknown): ArrayBuffer[] {
-  if (call.name !== "chunk") return [];
-  const { data } = value as { readonly data: Uint8Array };
-  const isWhole = data.buffer instanceof ArrayBuffer && data.byteLength === data.buffer.byteLength;
-  return isWhole ? [data.buffer as ArrayBuffer] : [];
+/** Rows of SQLite and what zlib unpacks come in memory of their own, which can move to the other thread as it is. */
+function transferable({ name }: Call, value: unknown): ArrayBuffer[] {
+  if (name === "chunk") return buffersOf((value as Calls["chunk"]["answer"]).data, 0);
+  if (name === "text") return buffersOf((value as Calls["text"]["answer"]).utf8, UNPACKED_SPARE);
+  return [];
+}
+
+/** The memory of some bytes, unless much more than they lives there. */
+function buffersOf({ buffer, byteLength }: Uint8Array, spareMax: number): ArrayBuffer[] {
+  return buffer instanceof ArrayBuffer && buffer.byteLength - byteLength <= spareMax ? [buffer] : [];
 }
 
 function start(port: MessagePort, { folder }: ThreadStart): void {

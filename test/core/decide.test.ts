@@ -76,17 +76,17 @@ describe("heartbeat", () => {
   if (lease === undefined) throw new Error("the item is leased");
 
   test("a beat before a third of the lease has run changes nothing", () => {
-    expect(decideRenewal(state, "3", lease, 10_999, undefined)).toBeUndefined();
+    expect(decideRenewal(state, "3", lease, { at: 10_999 }, undefined)).toBeUndefined();
   });
 
   test("a beat after a third of the lease has run renews the length of the grant", () => {
     const renewal = { itemId: "3", token: TOKEN, durationMs: 30_000, expiresAt: 41_000 };
-    expect(decideRenewal(state, "3", lease, 11_000, undefined)).toEqual(renewal);
+    expect(decideRenewal(state, "3", lease, { at: 11_000 }, undefined)).toEqual(renewal);
   });
 
   test("an extension is always written, also a shorter one", () => {
     const renewal = { itemId: "3", token: TOKEN, durationMs: 500, expiresAt: 1_600 };
-    expect(decideRenewal(state, "3", lease, 1_100, 500)).toEqual(renewal);
+    expect(decideRenewal(state, "3", lease, { at: 1_100 }, 500)).toEqual(renewal);
   });
 
   test("a beat without an extension never ends a lease earlier", () => {
@@ -97,8 +97,8 @@ describe("heartbeat", () => {
     });
     const long = extended.items.get("3")?.lease;
     if (long === undefined) throw new Error("the item is leased");
-    expect(decideRenewal(extended, "3", long, 1_300_000, undefined)).toBeUndefined();
-    expect(decideRenewal(extended, "3", long, 3_590_000, undefined)).toMatchObject({ expiresAt: 3_620_000 });
+    expect(decideRenewal(extended, "3", long, { at: 1_300_000 }, undefined)).toBeUndefined();
+    expect(decideRenewal(extended, "3", long, { at: 3_590_000 }, undefined)).toMatchObject({ expiresAt: 3_620_000 });
   });
 });
 

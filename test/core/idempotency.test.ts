@@ -196,7 +196,9 @@ describe("lease", () => {
     expect(world.frames).toHaveLength(length);
     world.send("complete", { leases: [named(first[0])] });
     expect(world.send("lease", request)["leases"]).toEqual([first[1]]);
-    expect(world.last?.validity).toEqual([{ token: first[1].token, target: expect.objectContaining({ validMs: 0 }) }]);
+    expect(world.last?.validity).toEqual([
+      { token: first[1].token, target: expect.objectContaining({ validMs: 0 }), lastsMs: 30_000 },
+    ]);
   });
 
   test("how long it waits is no part of the request", () => {

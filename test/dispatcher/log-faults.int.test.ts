@@ -1,5 +1,6 @@
 /** What the mesh does when a shard's log is not what it must be: purged, deleted, created anew, written by strangers, forked. */
-import { readdirSync } from "node:fs";
+import { cpSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Frame } from "../../contracts/frame.ts";
 import { decodeFrame, encodeFrame } from "../../services/runtime/frame-codec.ts";
@@ -15,9 +16,9 @@ const SHARDS = ["purged", "deleted", "recreated", "strangers", "forked"];
 const disposers: (() => Promise<void>)[] = [];
 const cleanup: Cleanup = (dispose) => void disposers.unshift(dispose);
 let mesh: TestMesh;
-/** Leads every shard, and stands by for none. */
-let leader: DispatcherHost;
-let standby: RunningProcess;
+/** Two dispatchers that share the shards; the first tells its readiness. */
+let host: DispatcherHost;
+let other: RunningProcess;
 
 afterAll(failOnLeakedSuiteServers);
 afterAll(async () => {
@@ -27,8 +28,8 @@ beforeAll(async () => {
   if (!(await natsAvailability()).available) return;
   mesh = await testMesh(cleanup, { scope: "suite" });
   const args = ["--shards", SHARDS.join(","), "--snapshot-events", "20", "--snapshot-ms", "0"];
-  leader = await dispatcherHost(mesh, "a", args, cleanup);
-  standby = await mesh.dispatcher("b", args);
+  host = await dispatcherHost(mesh, "a", args, cleanup);
+  other = await mesh.dispatcher("b", args);
 });
 
 const ITEMS = Array.from({ length: 10 }, (_, index) => ({ resourceType: "t", resourceId: `r-${index}` }));
@@ -61,11 +62,11 @@ describe.concurrent("a log that", () => {
     onTestFinished,
   }) => {
     const { witness, client, hand } = await shardUnder("purged", onTestFinished);
-    await lineOf(leader, "snapshot_published", "purged");
+    await lineOf(host, "snapshot_published", "purged");
     for (let count = 0; count < 5; count += 1) await client.stats({ consistent: true });
     await hand.purge();
-    await lineOf(leader, "log_incomplete", "purged");
-    await leader.untilReadiness((reasons) => !reasons.some((reason) => reason.includes("log_incomplete")));
+    await lineOf(host, "log_incomplete", "purged");
+    await host.untilReadiness((reasons) => !reasons.some((reason) => reason.includes("log_incomplete")));
     const fresh = newcomer("purged");
     await fresh.line('"msg":"ready"');
     await client.handover({ to: "new-purged" });
@@ -105,8 +106,8 @@ describe.concurrent("a log that", () => {
     expect(stats.pending).toBe(20 + 500);
     expect(stats.stateHash).toBe(await witness.hashAt(stats.sequence));
     expect(witness.voids).toBe(1_000);
-    expect(await leader.detail()).toContain("strangers: void_messages: 1000 messages");
-    expect((await leader.readiness()).reasons.filter((reason) => reason.includes("strangers"))).toEqual([]);
+    expect(await host.detail()).toContain("strangers: void_messages: 1000 messages");
+    expect((await host.readiness()).reasons.filter((reason) => reason.includes("strangers"))).toEqual([]);
   });
 
   test("forked halts every node with its state kept, and log verify names the place", async ({ onTestFinished }) => {
@@ -114,7 +115,7 @@ describe.concurrent("a log that", () => {
     const { last } = await hand.bounds();
     await hand.publish(forgedAfter(await hand.read(last)), true);
     await expectHalted("forked", "log_fork", hand, "the log forked");
-    for (const folder of [leader.dataDir, mesh.dataDir("b")])
+    for (const folder of [host.dataDir, mesh.dataDir("b")])
       expect(readdirSync(`${folder}/dumps`).filter((name) => name.includes(".forked."))).toEqual([
         expect.stringMatching(/\.log_fork\.jsonl$/),
       ]);
@@ -123,13 +124,42 @@ describe.concurrent("a log that", () => {
     expect(out + notes).toContain(`stream sequence ${last + 1}`);
     expect(code).toBe(1);
   });
+
+  test("lost its tail is led by nobody, neither by a dispatcher that lived on nor by one that was killed and started again", async ({
+    onTestFinished,
+  }) => {
+    const { server, ...own } = await testMesh(onTestFinished, { scope: "suite" });
+    const args = ["--snapshot-events", "20", "--snapshot-ms", "0"];
+    const [a, b] = await Promise.all([own.dispatcher("a", args), own.dispatcher("b", args)]);
+    const client = await own.client("default");
+    await client.enqueueMany(ITEMS);
+    const streams = join(server.storeDir, "jetstream");
+    const older = join(own.folder, "older");
+    await server.stop();
+    cpSync(streams, older, { recursive: true });
+    await server.restart();
+    for (let count = 0; count < 4; count += 1) await client.enqueueMany(ITEMS);
+    await Promise.all([a, b].map((process) => process.line('"msg":"snapshot_published"')));
+    await a.signal("SIGKILL");
+    await server.stop();
+    rmSync(streams, { recursive: true });
+    cpSync(older, streams, { recursive: true });
+    await server.restart();
+    const again = own.start("a", args);
+    expect(await again.line("omnirelay dispatcher:")).toMatch(
+      /shard default: .* acknowledged frames are lost; restore/,
+    );
+    expect(await again.ended).toBe(1);
+    expect(await lineOf(b, "halted", "default")).toMatchObject({ code: "log_tail_lost" });
+    await expect(client.stats({ timeoutMs: 500 })).rejects.toMatchObject({ code: "unavailable" });
+  });
 });
 
 /** Leader and standby halt and say why, the readiness too, and a newcomer does not make another log. */
 async function expectHalted(shard: string, code: string, hand: LogHand, advice: string): Promise<void> {
-  const reasons = await leader.untilReadiness((all) => all.some((reason) => reason.includes(`${shard}: ${code}`)));
+  const reasons = await host.untilReadiness((all) => all.some((reason) => reason.includes(`${shard}: ${code}`)));
   expect(reasons.find((reason) => reason.includes(code))).toContain(advice);
-  for (const process of [leader, standby]) expect(await lineOf(process, "halted", shard)).toMatchObject({ code });
+  for (const process of [host, other]) expect(await lineOf(process, "halted", shard)).toMatchObject({ code });
   const before = await hand.bounds().catch(String);
   const fresh = newcomer(shard);
   expect(await fresh.line("omnirelay dispatcher:")).toContain(`shard ${shard}`);

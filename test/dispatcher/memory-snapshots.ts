@@ -1,4 +1,6 @@
 /** Snapshots in memory, for nodes on a virtual clock. */
+
+import type { OperatingError } from "../../contracts/errors.ts";
 import type { LogPlace } from "../../services/core/log-fold.ts";
 import type { ChainTip } from "../../services/core/log-reader.ts";
 import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
@@ -13,6 +15,8 @@ interface Published {
 export class MemorySnapshots implements Snapshots {
   readonly published: Published[] = [];
   loads = 0;
+  /** What publishing fails with. */
+  failure: OperatingError | undefined;
 
   begin() {
     const texts: string[] = [];
@@ -24,7 +28,8 @@ export class MemorySnapshots implements Snapshots {
         texts.push(text);
         return true;
       },
-      publish: (place: SnapshotPlace, callback: (error: undefined) => void) => {
+      publish: (place: SnapshotPlace, callback: (error: OperatingError | undefined) => void) => {
+        if (this.failure !== undefined) return callback(this.failure);
         this.published.push({ place, text: texts.join("") });
         callback(undefined);
       },

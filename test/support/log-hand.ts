@@ -8,7 +8,7 @@ import { streamConfig } from "../../services/jetstream/stream-config.ts";
 import { chainOf } from "../../services/runtime/frame-codec.ts";
 import type { Cleanup } from "./process.ts";
 
-export interface LogBounds {
+interface LogBounds {
   readonly first: number;
   readonly last: number;
   readonly messages: number;
@@ -20,14 +20,16 @@ export interface LogHand {
   /** Removes what lies below; without a sequence everything. */
   purge(keepFrom?: number): Promise<void>;
   remove(): Promise<void>;
+  /** Changes the stream's byte limit. */
+  limit(maxBytes: number): Promise<void>;
   /** Makes an empty stream of the same name and configuration. */
   create(): Promise<void>;
   /** Stores a message of somebody's; with `chained` as a frame of the chain would be. */
   publish(payload: Uint8Array, chained?: boolean): Promise<void>;
   /** The payload of a stored message. */
   read(streamSequence: number): Promise<Uint8Array>;
-  /** Deletes a key, or writes its value, in a KV bucket. */
-  put(bucket: string, key: string, value: string): Promise<void>;
+  /** Writes a message for a key of a KV bucket. */
+  put(bucket: string, key: string, value: string, headers?: Readonly<Record<string, string>>): Promise<void>;
 }
 
 export async function logHand(
@@ -48,9 +50,9 @@ export async function logHand(
     if (outcome.kind !== "ok") throw new Error(`${subject}: ${JSON.stringify(outcome)}`);
     return outcome.value;
   };
-  const publish = async (subject: string, payload: Uint8Array, chain?: string): Promise<void> => {
-    const headers = headerBlock(chain === undefined ? [] : [{ name: CHAIN_HEADER, value: chain }]);
-    const outcome = await publishAsync(inbox, subject, payload, headers);
+  const publish = async (subject: string, payload: Uint8Array, headers: Readonly<Record<string, string>>) => {
+    const block = headerBlock(Object.entries(headers).map(([name, value]) => ({ name, value })));
+    const outcome = await publishAsync(inbox, subject, payload, block);
     if (outcome.kind !== "ok") throw new Error(`publish: ${JSON.stringify(outcome)}`);
   };
   return {
@@ -60,15 +62,19 @@ export async function logHand(
       return { first, last, messages, bytes };
     },
     purge: async (keepFrom) => void (await ask("STREAM.PURGE", keepFrom === undefined ? {} : { seq: keepFrom })),
+    limit: async (maxBytes) => {
+      const { config } = (await ask("STREAM.INFO")) as { config: object };
+      await ask("STREAM.UPDATE", { ...config, max_bytes: maxBytes });
+    },
     remove: async () => void (await ask("STREAM.DELETE")),
     create: async () =>
       void (await ask("STREAM.CREATE", streamConfig({ region, shard, replicas: 1, maxBytes: -1 }) as object)),
     publish: (payload, chained = false) =>
-      publish(logSubject(region, shard), payload, chained ? chainOf(payload) : undefined),
+      publish(logSubject(region, shard), payload, chained ? { [CHAIN_HEADER]: chainOf(payload) } : {}),
     read: async (streamSequence) => {
       const { message } = (await ask("STREAM.MSG.GET", { seq: streamSequence })) as { message: { data: string } };
       return Buffer.from(message.data, "base64");
     },
-    put: (bucket, key, value) => publish(`$KV.${bucket}.${key}`, Buffer.from(value)),
+    put: (bucket, key, value, headers = {}) => publish(`$KV.${bucket}.${key}`, Buffer.from(value), headers),
   };
 }

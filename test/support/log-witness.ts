@@ -49,6 +49,7 @@ export async function witnessLog(
     },
     failed: (error) => {
       problem ??= error.message;
+      for (const look of waiting) look();
     },
   });
   cleanup(async () => {
@@ -57,7 +58,10 @@ export async function witnessLog(
   });
   const hashAt = (sequence: number): Promise<string> =>
     new Promise((resolve, reject) => {
-      const timer = setTimeout(() => end(new Error(`the log has not reached ${sequence}`)), PATIENCE_MS);
+      const timer = setTimeout(
+        () => end(new Error(`the log is at ${state.sequence}, not at ${sequence}`)),
+        PATIENCE_MS,
+      );
       const end = (outcome: string | Error): void => {
         clearTimeout(timer);
         waiting.delete(look);

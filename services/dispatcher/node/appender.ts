@@ -10,6 +10,7 @@ import type {
   TimerHandle,
 } from "../../../contracts/ports.ts";
 import type { Halt, LogReader } from "../../core/log-reader.ts";
+import { isToldAt } from "./alarms.ts";
 
 /**
  * `stored`: our bytes stand at `streamSequence`, seen by the ack or by reading it.
@@ -109,8 +110,8 @@ export class Appender {
     }
     if (attempt.tries === 1) this.counts.ambiguous += 1;
     if (outcome.kind === "wrong_last") this.counts.wrongLast += 1;
-    // Told at the first try, the second, the fourth and so on: an outage is one story, not a line per try.
-    if (Number.isInteger(Math.log2(attempt.tries)))
+    // An outage is one story, not a line per try.
+    if (isToldAt(attempt.tries))
       this.#options.reporter.warn("append_unclear", { ...outcome, expected, tries: attempt.tries });
     this.#options.log.read(expected + 1, this.#options.ackTimeoutMs, (read) => {
       if (this.#attempt === attempt) this.#readBack(attempt, read);
@@ -130,7 +131,12 @@ export class Appender {
     const verdict = this.#options.reader.classify(message);
     if (verdict.kind === "void") {
       this.counts.voids += 1;
-      this.#options.reporter.error("void_message", { streamSequence: message.streamSequence, reason: verdict.reason });
+      if (isToldAt(this.counts.voids))
+        this.#options.reporter.error("void_message", {
+          streamSequence: message.streamSequence,
+          reason: verdict.reason,
+          count: this.counts.voids,
+        });
       this.#lastSequence = message.streamSequence;
       attempt.suspectMs = -1;
       this.#send(attempt);
@@ -143,6 +149,9 @@ export class Appender {
     this.#options.log.info(this.#options.ackTimeoutMs, (outcome) => {
       if (this.#attempt !== attempt) return;
       if (outcome.kind === "failed") return this.#again(attempt);
+      // What stood there has been trimmed, so others have led since; ours is not what the log goes on with.
+      if (outcome.kind === "info" && isAbsent && outcome.info.firstSequence > this.#lastSequence + 1)
+        return this.#finish(attempt, { kind: "deposed" });
       const halt = this.#problemOf(outcome.kind === "missing" ? undefined : outcome.info.lastSequence, isAbsent);
       if (halt === undefined) attempt.suspectMs = -1;
       else if (attempt.suspectMs < 0) attempt.suspectMs = this.#options.clock.monotonicMs();

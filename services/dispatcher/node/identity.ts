@@ -15,7 +15,7 @@ export class Identity {
   readonly #store: Store;
   readonly #key: string;
   #shown = 0;
-  /** What beats have claimed. Not remembered on disk: a wrong beat must not outlive a restart. */
+  /** What beats and snapshots have claimed. Not remembered on disk: a wrong beat must not outlive a restart. */
   #heard = 0;
   #saved = 0;
   #savedMs = 0;
@@ -54,14 +54,18 @@ export class Identity {
     return undefined;
   }
 
-  /** A leader's beat says that the stream has reached this sequence. */
+  /** A leader's beat, or a snapshot, says that the stream has reached this sequence. */
   heard(streamSequence: number): void {
     if (streamSequence > this.#heard) this.#heard = streamSequence;
   }
 
   /** Remembers how far the stream reaches, not more often than `everyMs`. */
   save(streamSequence: number, nowMs: number, everyMs: number): void {
-    if (streamSequence > this.#shown) this.#shown = streamSequence;
+    if (streamSequence > this.#shown) {
+      this.#shown = streamSequence;
+      // A stream that goes on where it was said to have ended had not ended there: somebody answered who did not know the newest.
+      this.#suspectMs = -1;
+    }
     if (this.#shown === this.#saved || nowMs - this.#savedMs < everyMs) return;
     this.#savedMs = nowMs;
     try {
@@ -78,12 +82,16 @@ export class Identity {
     return lastSequence >= this.shownSequence;
   }
 
-  /** What is wrong with the stream, once it has been seen twice, `confirmMs` apart; one sighting may be a server that starts. */
-  problemOf(outcome: Exclude<InfoOutcome, { kind: "failed" }>, nowMs: number, confirmMs: number): Halt | undefined {
-    const halt = this.#doubt(outcome);
+  /**
+   * What is wrong with the stream, once it has been seen twice, `confirmMs` apart; one sighting may be a server that starts.
+   * `shown`: how far it had been seen when it was asked for.
+   */
+  problemOf(outcome: InfoOutcome, nowMs: number, shown = this.shownSequence): Halt | undefined {
+    if (outcome.kind === "failed") return undefined;
+    const halt = this.#doubt(outcome, shown);
     if (halt === undefined) this.#suspectMs = -1;
     else if (this.#suspectMs < 0) this.#suspectMs = nowMs;
-    return halt !== undefined && nowMs - this.#suspectMs >= confirmMs ? halt : undefined;
+    return halt !== undefined && nowMs - this.#suspectMs >= this.#config.confirmMs ? halt : undefined;
   }
 
   /** Writes who leads into the registry. Advisory: losing the race, or the bucket, costs nothing but a hint. */
@@ -104,16 +112,16 @@ export class Identity {
     });
   }
 
-  #doubt(outcome: Exclude<InfoOutcome, { kind: "failed" }>): Halt | undefined {
+  #doubt(outcome: Exclude<InfoOutcome, { kind: "failed" }>, shown: number): Halt | undefined {
     if (outcome.kind === "missing")
       return {
         code: "log_missing",
         message: `the stream of shard ${this.#config.shard} is gone: restore it from a backup or a mirror, or remove the shard from the registry`,
       };
-    if (outcome.info.lastSequence >= this.shownSequence) return undefined;
+    if (outcome.info.lastSequence >= shown) return undefined;
     return {
       code: "log_tail_lost",
-      message: `the stream of shard ${this.#config.shard} ends at ${outcome.info.lastSequence}, but it has been seen up to ${this.shownSequence}: acknowledged frames are lost; restore the stream before anybody leads`,
+      message: `the stream of shard ${this.#config.shard} ends at ${outcome.info.lastSequence}, but it has been seen up to ${shown}: acknowledged frames are lost; restore the stream before anybody leads`,
     };
   }
 

@@ -62,7 +62,6 @@ export class LeaderTerm {
   #isStopping = false;
   #isOver = false;
   #appendCount = 0;
-  #lastAckMs: number;
   /** Where and when the state's hash was last written. */
   #hashed: { readonly sequence: number; readonly ms: number };
   readonly #incarnation: string;
@@ -70,8 +69,7 @@ export class LeaderTerm {
   constructor(options: LeaderTermOptions) {
     this.#options = options;
     this.#leases = new LeaseWatch(options.state, options.clock, options.config.tickMs, options.proof);
-    this.#lastAckMs = options.clock.monotonicMs();
-    this.#hashed = { sequence: options.state.sequence, ms: this.#lastAckMs };
+    this.#hashed = { sequence: options.state.sequence, ms: options.clock.monotonicMs() };
     this.#incarnation = options.ids.id("term");
     options.state.ready.shown = new Set();
   }
@@ -105,6 +103,13 @@ export class LeaderTerm {
   confirm(): void {
     this.#openFrame();
     this.#isOpenForced = true;
+    this.#scheduleDrain();
+  }
+
+  /** Writes the state's hash alone, so that a snapshot that is asked for has a sequence of its own. */
+  mark(): void {
+    if (this.#isStopping || this.#flight !== undefined) return;
+    this.#writeHash(this.#openFrame());
     this.#scheduleDrain();
   }
 
@@ -174,7 +179,7 @@ export class LeaderTerm {
 
   #decide(request: PendingRequest, mayWait: boolean): void {
     if (request.answered || (mayWait && this.polls.join(request))) return;
-    const { state, clock } = this.#options;
+    const { state } = this.#options;
     const open = this.#openFrame();
     const before = open.events.length;
     const { command } = request;
@@ -187,8 +192,7 @@ export class LeaderTerm {
     }
     const { consistent, minSequence } = command.request;
     if (command.verb === "resume") for (const type of this.polls.types()) state.ready.shown?.add(type);
-    // How long a lease is valid is never answered from memory by a leader that has not been confirmed lately.
-    const isDoubtful = outcome.validity.length > 0 && clock.monotonicMs() - this.#lastAckMs > STALL_MS;
+    const isDoubtful = this.#leases.isDoubtful(outcome.validity);
     if (outcome.confirm || consistent === true || (minSequence ?? 0) > state.sequence || isDoubtful)
       this.#isOpenForced = true;
     this.#answerAfter({ request, outcome, hasEffect });
@@ -199,6 +203,7 @@ export class LeaderTerm {
     const { at } = open.head;
     const context = {
       at,
+      now: this.#options.logTime.now(),
       frameBytesLeft: open.bytesLeft,
       principal,
       peerId,
@@ -232,16 +237,14 @@ export class LeaderTerm {
       return;
     }
     const { minSequence } = request.command.request;
-    const { state, clock } = this.#options;
+    const { state } = this.#options;
     if (minSequence !== undefined && minSequence > state.sequence) {
       answer(request, refusal("unavailable", `the shard is at sequence ${state.sequence}, not yet at ${minSequence}`));
       return;
     }
     // A repeat counts from its own sending, so each answer tells the time that its own request has waited.
     for (const each of [...request.joined, request]) {
-      const waitedMs = clock.monotonicMs() - each.arrivedMs;
-      for (const { target, token } of outcome.validity)
-        target.validMs = Math.floor(waitedMs + this.#leases.remaining(token));
+      this.#leases.tell(outcome.validity, each.arrivedMs);
       answer(each, { reply: outcome.reply });
     }
   }
@@ -336,12 +339,12 @@ export class LeaderTerm {
       this.#end({ ...result, dirty: true }, "unknown_outcome", flight);
       return;
     }
-    const { state, reader, clock, upkeep } = this.#options;
+    const { state, reader, upkeep } = this.#options;
     reader.advance(flight.sealed.frame, flight.sealed.chain);
     upkeep.snapshooter?.stored(flight.sealed.chain, this.#options.appender.lastSequence);
     upkeep.pressure.appended(flight.sealed.payload.byteLength);
     state.at = Math.max(state.at, flight.sealed.frame.at);
-    this.#lastAckMs = clock.monotonicMs();
+    this.#leases.proven(flight.sentMs);
     this.#options.proof.acknowledged();
     this.#leases.acknowledged(flight.sealed.frame);
     for (const waiting of flight.answers) this.#send(waiting);

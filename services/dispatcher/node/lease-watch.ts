@@ -4,6 +4,7 @@ import type { Frame } from "../../../contracts/frame.ts";
 import { tokenOf } from "../../../contracts/ids.ts";
 import type { Clock } from "../../../contracts/ports.ts";
 import { Deadlines } from "../../core/deadlines.ts";
+import type { Validity } from "../../core/outcome.ts";
 import { expiryReasonOf, type ShardState } from "../../core/state.ts";
 import { expire } from "../../core/term.ts";
 import { LeaseClock } from "./lease-clock.ts";
@@ -13,6 +14,9 @@ import type { RequestQueue } from "./request-queue.ts";
 
 /** Expiries decided in one tick: the rest waits for the next one, so that heartbeats are not kept waiting. */
 const EXPIRIES_PER_TICK = 1_000;
+/** How long, and which part of a lease, may pass unconfirmed before its validity is told. ms. */
+const DOUBT_MS = 1_000;
+const DOUBT_SHARE = 0.1;
 /** Room that a frame must have for one more expiry. Bytes. */
 const EXPIRY_BYTES = 2_048;
 
@@ -23,6 +27,7 @@ export class LeaseWatch {
   readonly #deadlines = new Deadlines();
   readonly #proof: Proof;
   readonly #now: () => number;
+  #provenMs = Number.NEGATIVE_INFINITY;
   /** Since when some lease is due, and how many requests had come when it was proven that all before had. */
   #dueMs: number | undefined;
   #dueMark: number | undefined;
@@ -66,9 +71,32 @@ export class LeaseWatch {
     return true;
   }
 
-  /** What is left of a lease. ms; 0 when it is unknown. */
-  remaining(token: number): number {
-    return this.#deadlines.remaining(token, this.#clock.upperBound());
+  /** A frame that was sent then is acknowledged: nobody had taken over before. ms, monotonic. */
+  proven(sentMs: number): void {
+    this.#provenMs = sentMs;
+  }
+
+  /** Whether another leader may have begun to count these leases anew for too long to tell from memory how long they are valid. */
+  isDoubtful(validity: readonly Validity[]): boolean {
+    if (validity.length === 0) return false;
+    const shortestMs = validity.reduce(
+      (shortest, { lastsMs }) => Math.min(shortest, lastsMs),
+      Number.POSITIVE_INFINITY,
+    );
+    return this.#now() - this.#provenMs > Math.min(DOUBT_MS, shortestMs * DOUBT_SHARE);
+  }
+
+  /**
+   * Fills in how long leases are valid, counted from when the request was sent: the time that it has waited here, and what is left.
+   * Nothing is left of a lease that a leader who took over right behind our last frame could have let run out.
+   */
+  tell(validity: readonly Validity[], arrivedMs: number): void {
+    const nowMs = this.#now();
+    const countedMs = this.#clock.upperBound();
+    for (const { target, token, lastsMs } of validity) {
+      const leftMs = Math.min(this.#deadlines.remaining(token, countedMs), lastsMs - (nowMs - this.#provenMs));
+      target.validMs = leftMs > 0 ? Math.floor(nowMs - arrivedMs + leftMs) : 0;
+    }
   }
 
   /** Takes what an acknowledged frame did to leases. */

@@ -1,8 +1,12 @@
 /** Looks at the stream now and then: messages that vanish behind a node's back are told before a restart needs them. */
-import type { Alarm, Clock, Log, LogInfo, Reporter } from "../../../contracts/ports.ts";
+import type { Alarm, Clock, InfoOutcome, Log, LogInfo, Reporter } from "../../../contracts/ports.ts";
 import type { Snapshots } from "./snapshooter.ts";
 
 const LOOK_MS = 10_000;
+
+export type Look = Exclude<InfoOutcome, { kind: "failed" }>;
+/** Called when the server is asked for the stream; what it returns gets the answer. */
+export type OnLook = () => (look: Look) => void;
 
 export interface LogWatchOptions {
   readonly clock: Clock;
@@ -10,8 +14,7 @@ export interface LogWatchOptions {
   readonly reporter: Reporter;
   readonly timeoutMs: number;
   readonly snapshots: Snapshots | undefined;
-  /** Gets every look: a leader's log time follows the server's clock. */
-  readonly onInfo: (info: LogInfo) => void;
+  readonly onLook: OnLook;
   /** Messages are missing that no snapshot stands for: one taken now would mend that. */
   readonly onIncomplete: () => void;
 }
@@ -35,17 +38,19 @@ export class LogWatch {
   }
 
   tick(): void {
-    const { clock, log, timeoutMs } = this.#options;
+    const { clock, log, timeoutMs, onLook } = this.#options;
     if (clock.monotonicMs() - this.#lookedMs < LOOK_MS) return;
     this.#lookedMs = clock.monotonicMs();
+    const answered = onLook();
     log.info(timeoutMs, (outcome) => {
+      if (outcome.kind === "failed") return;
+      answered(outcome);
       if (outcome.kind === "info") this.#looked(outcome.info);
     });
   }
 
   #looked(info: LogInfo): void {
     const { firstSequence, lastSequence, messages } = info;
-    this.#options.onInfo(info);
     if (lastSequence === 0) return;
     const { snapshots } = this.#options;
     if (messages !== lastSequence - firstSequence + 1 || (firstSequence > 1 && snapshots === undefined))

@@ -8,6 +8,7 @@ import type { LogPlace } from "../../core/log-fold.ts";
 import { type ChainTip, type Halt, type HaltCode, LogReader } from "../../core/log-reader.ts";
 import { createState, type ShardState } from "../../core/state.ts";
 import { chainOf } from "../../runtime/frame-codec.ts";
+import { isToldAt } from "./alarms.ts";
 import type { NodeConfig } from "./node-config.ts";
 import type { SnapshotPlace, Snapshots } from "./snapshooter.ts";
 
@@ -33,6 +34,8 @@ export interface ReplicaOptions {
   readonly onHalt: (halt: Halt) => void;
   /** What comes next has been trimmed: the state must be built again. */
   readonly onTrimmed: () => void;
+  /** A snapshot of this log was taken at a sequence that the stream does not reach. */
+  readonly onShown: (streamSequence: number) => void;
   /** Where states are loaded from; absent: every state is folded from the log's beginning. */
   readonly snapshots?: Snapshots | undefined;
 }
@@ -47,6 +50,8 @@ export class Replica {
   /** Sequence of the last message that was read, frames and void messages alike. */
   streamSequence = 0;
   voids = 0;
+  /** Subscriptions that failed since the last message. */
+  #failures = 0;
   readonly #options: ReplicaOptions;
   #subscription: Closable | undefined;
   #timer: TimerHandle | undefined;
@@ -74,7 +79,13 @@ export class Replica {
     this.#subscription = this.#options.log.follow(this.streamSequence + 1, {
       message: (message) => this.#message(message),
       failed: (error) => {
-        this.#options.reporter.warn("follow_failed", { code: error.code, message: error.message });
+        this.#failures += 1;
+        if (isToldAt(this.#failures))
+          this.#options.reporter.warn("follow_failed", {
+            code: error.code,
+            message: error.message,
+            count: this.#failures,
+          });
         this.#reopenLater(REOPEN_MS);
       },
     });
@@ -103,7 +114,7 @@ export class Replica {
 
   /** A snapshot of a log with the same id but another past must never be followed on. */
   #isOfLog({ streamSequence, chain }: SnapshotPlace, callback: (isOfLog: boolean) => void): void {
-    const { log, config, reporter } = this.#options;
+    const { log, config, reporter, onShown } = this.#options;
     const answer = (isOfLog: boolean, outcome: string): void => {
       if (!isOfLog) reporter.error("snapshot_off_the_log", { streamSequence, outcome });
       callback(isOfLog);
@@ -113,9 +124,10 @@ export class Replica {
       else if (outcome.kind === "failed") answer(false, outcome.error.code);
       // Its own message is trimmed: then the log must go on right behind it, and the chain of what comes decides.
       else
-        log.info(config.ackTimeoutMs, (after) =>
-          answer(after.kind === "info" && after.info.firstSequence === streamSequence + 1, "absent"),
-        );
+        log.info(config.ackTimeoutMs, (after) => {
+          if (after.kind === "info" && after.info.lastSequence < streamSequence) onShown(streamSequence);
+          answer(after.kind === "info" && after.info.firstSequence === streamSequence + 1, "absent");
+        });
     });
   }
 
@@ -168,6 +180,7 @@ export class Replica {
       return;
     }
     this.#holeMs = undefined;
+    this.#failures = 0;
     const verdict = this.reader.classify(message);
     if (verdict.kind === "halt") {
       this.#halt(verdict);
@@ -175,7 +188,12 @@ export class Replica {
     }
     if (verdict.kind === "void") {
       this.voids += 1;
-      this.#options.reporter.error("void_message", { streamSequence: message.streamSequence, reason: verdict.reason });
+      if (isToldAt(this.voids))
+        this.#options.reporter.error("void_message", {
+          streamSequence: message.streamSequence,
+          reason: verdict.reason,
+          count: this.voids,
+        });
       this.streamSequence = message.streamSequence;
       return;
     }

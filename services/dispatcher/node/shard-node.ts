@@ -6,6 +6,7 @@ import type { Alarm, Closable, LogInfo, Net, TimerHandle } from "../../../contra
 import { beatSubject, registryKey } from "../../../contracts/subjects.ts";
 import { applyFrame } from "../../core/apply.ts";
 import type { Halt } from "../../core/log-reader.ts";
+import { AlarmLines, VoidAlarm } from "./alarms.ts";
 import { Appender, type AppendResult } from "./appender.ts";
 import { type BeatView, decodeBeat, encodeBeat } from "./beats.ts";
 import { Handovers } from "./handover.ts";
@@ -13,6 +14,7 @@ import { Identity } from "./identity.ts";
 import { LeaderTerm } from "./leader-term.ts";
 import type { TermEnd } from "./leader-term-options.ts";
 import { LogTime } from "./log-time.ts";
+import type { Look } from "./log-watch.ts";
 import type { NodeConfig } from "./node-config.ts";
 import type { NodeMode, NodePorts, NodeStatus } from "./node-ports.ts";
 import { campaignFrame, type SealedFrame } from "./open-frame.ts";
@@ -37,6 +39,8 @@ export class ShardNode {
   readonly #identity: Identity;
   readonly #patience: Patience;
   readonly #upkeep: Upkeep;
+  readonly #voidAlarm = new VoidAlarm();
+  readonly #alarmLines: AlarmLines;
   #mode: NodeMode = "starting";
   #term: LeaderTerm | undefined;
   #appender: Appender | undefined;
@@ -55,31 +59,26 @@ export class ShardNode {
     this.#config = config;
     this.#ports = ports;
     this.#incarnation = ports.ids.id("node");
-    const { clock, log, reporter, snapshots, checkpoints } = ports;
-    const onServerTime = (ms: number): void => this.#logTime?.observe(ms);
-    this.#upkeep = new Upkeep({ config, clock, log, reporter, snapshots, checkpoints, onServerTime });
+    const { clock, ids, log, reporter, snapshots, checkpoints } = ports;
+    const onLook = (): ((look: Look) => void) => {
+      const shown = this.#identity.shownSequence;
+      return (look) => this.#looked(look, shown);
+    };
+    this.#upkeep = new Upkeep({ config, clock, log, reporter, snapshots, checkpoints, onLook });
+    this.#alarmLines = new AlarmLines(reporter);
     this.#identity = new Identity(config, ports.store);
     this.#patience = new Patience({ config, ...ports });
     this.#replica = new Replica({
-      config,
-      log: ports.log,
-      clock: ports.clock,
-      reporter: ports.reporter,
+      ...{ config, log, clock, reporter, snapshots },
       onFrame: (frame) => this.#followed(frame),
       onHalt: (halt) => this.#haltWith(halt),
+      onShown: (streamSequence) => this.#identity.heard(streamSequence),
       onTrimmed: () => {
         this.#upkeep.snapshooter?.cancel();
         this.#replica.rebuild(() => {});
       },
-      snapshots,
     });
-    this.endpoint = new RpcEndpoint({
-      config,
-      clock: ports.clock,
-      ids: ports.ids,
-      net: ports.rpc,
-      reporter: ports.reporter,
-    });
+    this.endpoint = new RpcEndpoint({ config, clock, ids, net: ports.rpc, reporter });
   }
 
   start(): void {
@@ -125,17 +124,13 @@ export class ShardNode {
 
   status(): NodeStatus {
     const { state, reader } = this.#replica;
+    const { region, shard, logId } = this.#config;
+    const { term, leader, sequence } = state;
     return {
-      mode: this.#mode,
-      region: this.#config.region,
-      shard: this.#config.shard,
-      logId: this.#config.logId,
-      term: state.term,
-      leader: state.leader,
-      sequence: state.sequence,
+      ...{ mode: this.#mode, region, shard, logId, term, leader, sequence },
       streamSequence: this.#appender?.lastSequence ?? this.#replica.streamSequence,
       chain: reader.tip.chain,
-      voids: this.#replica.voids + (this.#appender?.counts.voids ?? 0),
+      voids: this.#voidCount(),
       unackedMs: this.#term?.unackedMs() ?? 0,
       halt: this.#halt,
       alarms: this.#alarms(),
@@ -147,8 +142,7 @@ export class ShardNode {
     this.#ports.log.info(this.#config.ackTimeoutMs, (outcome) => {
       if (this.#mode !== "starting") return;
       const last = outcome.kind === "info" ? outcome.info.lastSequence : Number.POSITIVE_INFINITY;
-      const halt =
-        outcome.kind === "failed" ? undefined : this.#identity.problemOf(outcome, this.#now(), this.#config.confirmMs);
+      const halt = this.#identity.problemOf(outcome, this.#now());
       if (halt !== undefined) return this.#haltWith(halt);
       if (last >= this.#identity.shownSequence && this.#replica.streamSequence >= last) this.#caughtUp();
       else this.#after(this.#config.tickMs, () => this.#catchUp());
@@ -173,6 +167,19 @@ export class ShardNode {
     if (last?.type === "termReleased") {
       if (this.#patience.released(last)) this.#campaign();
     } else if (frame.writer !== this.#config.peerId) this.#patience.renew();
+  }
+
+  /** A log that is gone, shorter than it was, or written by others is noticed also by a node that has nothing to append or to read. */
+  #looked(look: Look, shown: number): void {
+    if (look.kind === "info") this.#logTime?.observe(look.info.serverTimeMs);
+    if (this.#mode === "leading") {
+      const isAsKnown = look.kind === "info" && look.info.lastSequence === this.#appender?.lastSequence;
+      // Whatever it is, the next append finds it out.
+      if (!isAsKnown) this.#term?.confirm();
+    } else if (this.#mode === "following") {
+      const halt = this.#identity.problemOf(look, this.#now(), shown);
+      if (halt !== undefined) this.#haltWith(halt);
+    }
   }
 
   #heard(beat: BeatView): void {
@@ -210,8 +217,7 @@ export class ShardNode {
   #campaign(): void {
     this.#ports.log.info(this.#config.ackTimeoutMs, (outcome) => {
       if (this.#mode !== "following") return;
-      const halt =
-        outcome.kind === "failed" ? undefined : this.#identity.problemOf(outcome, this.#now(), this.#config.confirmMs);
+      const halt = this.#identity.problemOf(outcome, this.#now());
       if (halt !== undefined) return this.#haltWith(halt);
       const isCurrent = outcome.kind === "info" && outcome.info.lastSequence === this.#replica.streamSequence;
       // A log that is shorter than it has been seen is not led, also before that is certain.
@@ -228,13 +234,8 @@ export class ShardNode {
     this.#replica.close();
     this.#logTime = new LogTime(clock, state.at, info.serverTimeMs);
     this.#appender = new Appender({
-      log,
-      clock,
-      reporter,
-      reader,
-      lastSequence: streamSequence,
-      ackTimeoutMs: this.#config.ackTimeoutMs,
-      confirmMs: this.#config.confirmMs,
+      ...{ log, clock, reporter, reader, lastSequence: streamSequence },
+      ...{ ackTimeoutMs: this.#config.ackTimeoutMs, confirmMs: this.#config.confirmMs },
       shownSequence: () => this.#identity.shownSequence,
     });
     const sealed = campaignFrame(this.#config, this.#replica, ids.id("append"), this.#logTime.now());
@@ -258,15 +259,8 @@ export class ShardNode {
     reader.advance(sealed.frame, sealed.chain);
     this.#mode = "leading";
     this.#term = new LeaderTerm({
-      config: this.#config,
-      clock,
-      ids,
-      reporter,
-      state,
-      reader,
-      appender: this.#appender,
-      logTime: this.#logTime,
-      upkeep: this.#upkeep,
+      ...{ config: this.#config, clock, ids, reporter, state, reader },
+      ...{ appender: this.#appender, logTime: this.#logTime, upkeep: this.#upkeep },
       proof: new Proof({ config: this.#config, clock, log, rpc }),
       onEnd: (end) => this.#termEnded(end),
     });
@@ -337,7 +331,12 @@ export class ShardNode {
   }
 
   #alarms(): readonly Alarm[] {
-    return [...wedgeAlarms(this.#term?.unackedMs() ?? 0), ...this.#upkeep.alarms, ...this.#identity.alarms];
+    const own = [...wedgeAlarms(this.#term?.unackedMs() ?? 0), ...this.#voidAlarm.alarms(this.#now())];
+    return [...own, ...this.#upkeep.alarms, ...this.#identity.alarms];
+  }
+
+  #voidCount(): number {
+    return this.#replica.voids + (this.#appender?.counts.voids ?? 0);
   }
 
   #tickLater(): void {
@@ -351,8 +350,10 @@ export class ShardNode {
     const nowMs = this.#now();
     this.#identity.save(this.#appender?.lastSequence ?? this.#replica.streamSequence, nowMs, SHOWN_SAVE_MS);
     this.#upkeep.tick(this.#replica.state, this.#mode === "leading");
+    this.#voidAlarm.look(this.#voidCount(), nowMs);
+    this.#alarmLines.look(this.#alarms());
     if (this.#mode === "leading") {
-      if (this.#upkeep.snapshooter?.isWaiting === true) this.#term?.confirm();
+      if (this.#upkeep.snapshooter?.isWaiting === true) this.#term?.mark();
       this.#term?.tick();
       if (nowMs - this.#lastBeatMs >= this.#config.beatMs) this.#beat();
     } else if (this.#mode === "following" && this.#patience.isOver(this.#replica.state.leader)) this.#campaign();
@@ -360,7 +361,7 @@ export class ShardNode {
 
   #haltWith(halt: Halt): void {
     this.#halt = { code: halt.code, message: halt.message };
-    this.#ports.dump?.(this.#halt, this.#replica.state);
+    if (this.#replica.state.sequence > 0) this.#ports.dump?.(this.#halt, this.#replica.state);
     this.#ports.reporter.error("halted", { code: halt.code, message: halt.message });
     this.#mode = "halted";
     this.#release();

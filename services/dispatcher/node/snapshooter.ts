@@ -1,6 +1,6 @@
 /** Takes snapshots of a shard's state while it goes on changing: cuts at a frame boundary, writes in slices, publishes after the frame's ack. */
 import type { OperatingError } from "../../../contracts/errors.ts";
-import type { Clock, Reporter } from "../../../contracts/ports.ts";
+import type { Alarm, Clock, Reporter } from "../../../contracts/ports.ts";
 import { stateHash } from "../../core/hash.ts";
 import type { LogPlace } from "../../core/log-fold.ts";
 import type { ChainTip } from "../../core/log-reader.ts";
@@ -71,12 +71,15 @@ interface Running {
 export class Snapshooter {
   readonly #options: SnapshooterOptions;
   #running: Running | undefined;
-  /** Sequence of the last snapshot that was begun or loaded. */
+  /** Sequences of the last two snapshots that were begun or loaded. */
   #lastSequence = 0;
+  #previousSequence = 0;
   #lastMs = Number.NEGATIVE_INFINITY;
   #isPublishing = false;
   /** A snapshot is wanted before its events have come together. */
   #isRequested = false;
+  /** Why the last snapshot could not be kept; undefined when it was. */
+  #problem: string | undefined;
 
   constructor(options: SnapshooterOptions) {
     this.#options = options;
@@ -85,6 +88,18 @@ export class Snapshooter {
   /** A state that was loaded needs no snapshot soon. */
   loaded(sequence: number): void {
     this.#lastSequence = sequence;
+  }
+
+  /** What needs an operator; empty when nothing does. */
+  get alarms(): readonly Alarm[] {
+    if (this.#problem === undefined) return [];
+    const message = `the last snapshot could not be kept (${this.#problem}): until one is, a start takes longer and the log is not trimmed further`;
+    return [{ code: "snapshot_failed", message, isServing: true }];
+  }
+
+  /** Whether a snapshot here would let the log be trimmed further: not where the two newest have nothing but a state hash between them. */
+  isUseful(sequence: number): boolean {
+    return sequence > this.#lastSequence || this.#lastSequence - this.#previousSequence > 1;
   }
 
   /** Wants a snapshot at the next frame, though not more often than every few seconds. */
@@ -108,8 +123,10 @@ export class Snapshooter {
     const { everyEvents, everyMs, clock } = this.#options;
     if (this.#running !== undefined || this.#isPublishing) return;
     const isDue = state.sequence - this.#lastSequence >= everyEvents && this.#sinceLastMs() >= everyMs;
-    if (!isDue && !this.isWaiting) return;
+    // One snapshot has the name of this sequence already, or tried to.
+    if ((!isDue && !this.isWaiting) || state.sequence === this.#lastSequence) return;
     this.#isRequested = false;
+    this.#previousSequence = this.#lastSequence;
     this.#lastSequence = state.sequence;
     this.#lastMs = clock.monotonicMs();
     const { chain, term, first, at } = tip;
@@ -162,6 +179,7 @@ export class Snapshooter {
     const { sequence, hash } = running.place;
     running.sink.publish({ ...running.place, streamSequence: running.streamSequence }, (error) => {
       this.#isPublishing = false;
+      this.#problem = error?.message;
       if (error === undefined) reporter.info("snapshot_published", { sequence, hash });
       else reporter.error("snapshot_failed", { sequence, code: error.code, message: error.message });
     });

@@ -11,7 +11,7 @@ import { searchPlace } from "./trim-search.ts";
 /** Time between two looks whether there is something to trim, and while the byte limit is near. ms. */
 const LOOK_MS = 10_000;
 const LOOK_MS_URGENT = 1_000;
-/** Snapshots that must lie behind what is trimmed: a damaged newest one leaves the older one and its tail. */
+/** Snapshots that lie behind what is trimmed, unless the log is full: a damaged newest one leaves the older one and its tail. */
 const SNAPSHOTS_BEHIND = 2;
 /** Part of the log's byte limit that is kept for a follower at most: one dead sink never stops the mesh. */
 const FOLLOWER_SHARE_MAX = 0.5;
@@ -34,7 +34,7 @@ interface Position {
   readonly at: number;
 }
 
-/** A wrong picture of followers or snapshots trims less, never more; what is trimmed is always below two durable snapshots. */
+/** A wrong picture of followers or snapshots trims less, never more; what is trimmed is always below a durable snapshot. */
 export class Trimmer {
   readonly #options: TrimmerOptions;
   #lookedMs = Number.NEGATIVE_INFINITY;
@@ -63,7 +63,8 @@ export class Trimmer {
     this.#lookedMs = clock.monotonicMs();
     this.#isBusy = true;
     snapshots.durable((places) => {
-      const behind = places.at(-SNAPSHOTS_BEHIND);
+      // A full log takes no frame behind which another one could be cut.
+      const behind = places.at(this.#options.pressure.level === "full" ? -1 : -SNAPSHOTS_BEHIND);
       if (behind === undefined) this.#isBusy = false;
       else this.#withInfo(state, behind);
     });

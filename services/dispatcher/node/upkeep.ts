@@ -1,8 +1,8 @@
 /** What a node does for its log beside leading and following it: watches its bounds, takes snapshots, trims it. */
-import type { Alarm, Clock, Kv, Log, LogInfo, Reporter } from "../../../contracts/ports.ts";
+import type { Alarm, Clock, Kv, Log, Reporter } from "../../../contracts/ports.ts";
 import type { ShardState } from "../../core/state.ts";
 import { LogPressure } from "./log-pressure.ts";
-import { LogWatch } from "./log-watch.ts";
+import { LogWatch, type OnLook } from "./log-watch.ts";
 import type { NodeConfig } from "./node-config.ts";
 import { Snapshooter, type Snapshots } from "./snapshooter.ts";
 import { Trimmer } from "./trimmer.ts";
@@ -14,7 +14,7 @@ export interface UpkeepOptions {
   readonly reporter: Reporter;
   readonly snapshots: Snapshots | undefined;
   readonly checkpoints: Kv | undefined;
-  readonly onServerTime: (serverTimeMs: number) => void;
+  readonly onLook: OnLook;
 }
 
 export class Upkeep {
@@ -23,12 +23,15 @@ export class Upkeep {
   readonly #watch: LogWatch;
   readonly #trimmer: Trimmer | undefined;
 
-  constructor({ config, clock, log, reporter, snapshots, checkpoints, onServerTime }: UpkeepOptions) {
+  constructor({ config, clock, log, reporter, snapshots, checkpoints, onLook }: UpkeepOptions) {
     this.#watch = new LogWatch({
       ...{ clock, log, reporter, snapshots, timeoutMs: config.ackTimeoutMs },
-      onInfo: (info: LogInfo) => {
-        onServerTime(info.serverTimeMs);
-        this.pressure.looked(info);
+      onLook: () => {
+        const answered = onLook();
+        return (look) => {
+          if (look.kind === "info") this.pressure.looked(look.info);
+          answered(look);
+        };
       },
       onIncomplete: () => this.snapshooter?.request(),
     });
@@ -40,14 +43,17 @@ export class Upkeep {
   }
 
   get alarms(): readonly Alarm[] {
-    return [...this.#watch.alarms, ...this.pressure.alarms, ...(this.#trimmer?.alarms ?? [])];
+    const optional = [...(this.snapshooter?.alarms ?? []), ...(this.#trimmer?.alarms ?? [])];
+    return [...this.#watch.alarms, ...this.pressure.alarms, ...optional];
   }
 
   /** The periodic part. `isLeading`: only who leads trims, and takes snapshots because the log is nearly full. */
   tick(state: ShardState, isLeading: boolean): void {
     this.#watch.tick();
     if (!isLeading) return;
-    if (this.pressure.isTrimUrgent) this.snapshooter?.request();
+    const isTrimmed = state.options.logTrim !== "off";
+    if (isTrimmed && this.pressure.isTrimUrgent && this.snapshooter?.isUseful(state.sequence) === true)
+      this.snapshooter.request();
     this.#trimmer?.tick(state);
   }
 }

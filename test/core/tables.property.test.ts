@@ -1,0 +1,175 @@
+/** The tables that a replay goes through for each event, against plain maps and sorted lists. */
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { TOKEN_EPOCH_STEP } from "../../contracts/limits.ts";
+import { Hasher } from "../../services/core/hasher.ts";
+import { ItemTable, isItemId } from "../../services/core/item-table.ts";
+import { RankQueue } from "../../services/core/rank-queue.ts";
+import { RequestIndex } from "../../services/core/request-index.ts";
+import { jsonLength } from "../../services/core/sizes.ts";
+
+describe("a table of items", () => {
+  const sequence = fc.oneof(fc.nat({ max: 200 }), fc.integer({ min: 1, max: TOKEN_EPOCH_STEP - 1 }));
+
+  test("is a map by id, at any distance of the sequences", () => {
+    const step = fc.record({ sequence, add: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 200, size: "max" }), (steps) => {
+        const table = new ItemTable<{ itemId: string }>();
+        const model = new Map<string, { itemId: string }>();
+        for (const { sequence: place, add } of steps) {
+          const itemId = place.toString(36);
+          expect(table.get(itemId)).toBe(model.get(itemId));
+          if (add) {
+            const entry = { itemId };
+            table.set(itemId, entry);
+            model.set(itemId, entry);
+          } else expect(table.delete(itemId)).toBe(model.delete(itemId));
+          expect(table.get(itemId)).toBe(model.get(itemId));
+          expect(table.size).toBe(model.size);
+        }
+        expect(new Set(table.values())).toEqual(new Set(model.values()));
+      }),
+    );
+  });
+
+  test("tells ids of the same sequence apart", () => {
+    const table = new ItemTable<{ itemId: string }>();
+    const itemId = (3 * TOKEN_EPOCH_STEP + 77).toString(36);
+    const entry = { itemId };
+    table.set(itemId, entry);
+    expect(table.get(itemId)).toBe(entry);
+    for (const other of [(77).toString(36), (TOKEN_EPOCH_STEP + 77).toString(36), `0${itemId}`]) {
+      expect(table.get(other)).toBeUndefined();
+      expect(table.delete(other)).toBe(false);
+    }
+    expect(table.size).toBe(1);
+  });
+
+  test("takes no text for an id that is none", () => {
+    for (const text of ["", "-1", "A", "é", "1 ", "__proto__", "zzzzzzzzzzz", "zzzzzzzzzzzz"]) {
+      expect(isItemId(text), text).toBe(false);
+      expect(new ItemTable<{ itemId: string }>().get(text)).toBeUndefined();
+    }
+    for (const text of ["0", "3", "lflu", Number.MAX_SAFE_INTEGER.toString(36)]) expect(isItemId(text)).toBe(true);
+  });
+});
+
+test("a rank queue gives its entries by rank, in whatever order they come and go", () => {
+  interface Entry {
+    rank: number;
+    slot: number;
+  }
+  // Runs, so that the line grows long enough to be moved up; ranks rise with few exceptions, as they do in a lane.
+  const run = fc.record({
+    action: fc.constantFrom("push", "push", "pop", "remove"),
+    count: fc.integer({ min: 1, max: 900 }),
+    place: fc.nat(),
+    late: fc.nat({ max: 30 }),
+  });
+  fc.assert(
+    fc.property(fc.array(run, { maxLength: 12 }), (runs) => {
+      const queue = new RankQueue<Entry>();
+      const model: Entry[] = [];
+      let rank = 0;
+      for (const { action, count, place, late } of runs)
+        for (let index = 0; index < count; index += 1) {
+          if (action === "push") {
+            rank += 1;
+            const entry = { rank: index % 31 === late ? Math.max(0, rank - late * 20) : rank, slot: -1 };
+            queue.push(entry);
+            model.push(entry);
+            model.sort((left, right) => left.rank - right.rank);
+          } else if (model.length > 0) {
+            const entry = action === "pop" ? queue.top() : model[(place + index * 7) % model.length];
+            if (entry === undefined) throw new Error("there are entries");
+            expect(entry.rank).toBeGreaterThanOrEqual(model[0]?.rank ?? 0);
+            queue.remove(entry);
+            model.splice(model.indexOf(entry), 1);
+            expect(entry.slot).toBe(-1);
+          }
+          expect(queue.top()?.rank).toBe(model[0]?.rank);
+        }
+      expect(queue.size).toBe(model.length);
+      expect(new Set(queue.values())).toEqual(new Set(model));
+    }),
+    { numRuns: 30 },
+  );
+});
+
+describe("a request index", () => {
+  interface Entry {
+    principal: string;
+    requestId: string;
+    sameId: Entry | undefined;
+  }
+
+  test("is a map by principal and id, whether ids end in a number or not", () => {
+    const ids = [
+      "a",
+      "a/",
+      "a/0",
+      "a/1",
+      "a/2",
+      "a/3",
+      "a/7",
+      "a/07",
+      "a/999",
+      "a/1000",
+      "a/.0",
+      "a/.1",
+      "b/0",
+      "b1",
+      "/1",
+    ];
+    const step = fc.record({
+      principal: fc.constantFrom("p", "q"),
+      requestId: fc.constantFrom(...ids),
+      replace: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 80, size: "max" }), (steps) => {
+        const index = new RequestIndex<Entry>();
+        const model = new Map<string, Entry>();
+        for (const { principal, requestId, replace } of steps) {
+          const key = `${principal} ${requestId}`;
+          const known = model.get(key);
+          const fresh: Entry = { principal, requestId, sameId: undefined };
+          if (known === undefined) index.add(fresh);
+          else if (replace) index.replace(known, fresh);
+          else index.remove(known);
+          if (known === undefined || replace) model.set(key, fresh);
+          else model.delete(key);
+          for (const one of ["p", "q"])
+            for (const id of ids) expect(index.find(one, id), id).toBe(model.get(`${one} ${id}`));
+          expect(index.size).toBe(model.size);
+          expect(new Set(index.values())).toEqual(new Set(model.values()));
+        }
+      }),
+    );
+  });
+
+  test("refuses a second entry of one principal and id, and is as it was", () => {
+    const index = new RequestIndex<Entry>();
+    const first = { principal: "p", requestId: "a/0", sameId: undefined };
+    index.add(first);
+    const second = { principal: "p", requestId: "a/0", sameId: undefined };
+    expect(index.addNew(second)).toBe(false);
+    expect(() => index.add(second)).toThrow("one effect");
+    expect([...index.values()]).toEqual([first]);
+  });
+});
+
+test("a text that is measured has the hash of the text, and its length as JSON", () => {
+  const text = fc.oneof(
+    fc.string({ unit: "binary" }),
+    fc.string({ unit: fc.constantFrom("\n", "\u0000", '"', "\\", "a", "é", "€", "😀", "\u007f", "\u2028") }),
+  );
+  fc.assert(
+    fc.property(text, (one) => {
+      const measured = new Hasher();
+      expect(measured.begin().measured(one)).toBe(jsonLength(one));
+      expect(measured.hex()).toBe(new Hasher().begin().text(one).hex());
+    }),
+  );
+});
