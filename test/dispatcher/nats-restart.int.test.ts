@@ -94,7 +94,7 @@ describe.concurrent("dispatchers, clients and workers go on by themselves when",
     await hand.purge(keepFrom);
     proxy.heal();
     const healedMs = performance.now();
-    while ((await enqueue().then(() => client.stats())).leader !== "a")
+    while ((await enqueue().then(() => client.stats({ consistent: true }))).leader !== "a")
       await client.handover({ to: "a", timeoutMs: 1_000 }).catch((error: unknown) => {
         if (performance.now() - healedMs > FOLLOWS_MS) throw error;
       });
