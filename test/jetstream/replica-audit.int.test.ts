@@ -165,9 +165,7 @@ test(
       () => expect(auditor.alarms.map(({ message }) => message).join()).toContain("the first at 300"),
       PATIENCE,
     );
-    expect(auditor.alarms[0]?.message).toContain(
-      `the copy of ${STREAM} on ${victim.serverName} lacks 1 message`,
-    );
+    expect(auditor.alarms[0]?.message).toContain(`the copy of ${STREAM} on ${victim.serverName} lacks 1 message`);
     await publish(100);
 
     await damaged(victim, () => wipe(victim, STREAM));
