@@ -9,6 +9,7 @@ import {
   damaged,
   END_KINDS,
   END_OUTCOMES,
+  ID_BASE,
   ROW_ITEM,
   ROW_RECORD,
   SNAPSHOT_FORMAT,
@@ -99,7 +100,7 @@ export class DumpLines {
 
   #itemLine(row: Row): string {
     const lease = rowIn(row, 18);
-    if (lease !== undefined && lease[5] !== 0) this.#addLease(row[1], lease);
+    if (lease !== undefined && lease[5] !== 0) this.#addLease(itemIdIn(row), lease);
     return canonicalLine("item", itemFields(row, lease));
   }
 
@@ -147,7 +148,7 @@ function* headerLines(header: SnapshotHeader): Generator<string> {
 /** In the order of the canonical line. A row of an item that is as it was enqueued ends early. */
 function itemFields(row: Row, lease: Row | undefined): Fields {
   return {
-    itemId: row[1],
+    itemId: itemIdIn(row),
     sequence: row[2],
     enqueuedAt: row[3],
     principal: row[4],
@@ -170,6 +171,8 @@ function itemFields(row: Row, lease: Row | undefined): Fields {
     deadLetter: letterFields(rowIn(row, 21)),
   };
 }
+
+const itemIdIn = (row: Row): string => Number(row[1]).toString(ID_BASE);
 
 function leaseFields(row: Row): Fields {
   const [token, principal, peerId, grantedAt, grantMs, requestId, , renewedAt, durationMs, expiresAt] = row;
@@ -205,9 +208,9 @@ function letterFields(row: Row | undefined): Fields | undefined {
 }
 
 function recordFields(row: Row): Fields {
-  const [, itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence] = row;
+  const [, , principal, requestId, digest, token, settledBy, settleDigest, endedSequence] = row;
   return {
-    itemId,
+    itemId: itemIdIn(row),
     principal,
     requestId: optional(requestId),
     digest: optional(digest),

@@ -94,11 +94,6 @@ export class ItemTable<Entry extends Identified> {
   }
 }
 
-/** Whether a text can be the id of an item. */
-export function isItemId(text: string): boolean {
-  return sequenceOf(text) >= 0;
-}
-
 /** The event sequence in an id; -1 when the text is no id. */
 function sequenceOf(itemId: string): number {
   const { length } = itemId;

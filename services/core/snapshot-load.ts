@@ -12,13 +12,13 @@ import {
   stateHash,
 } from "./hash.ts";
 import { type DeadLetter, EndedRecord, Item, type LastErrorRecord, type LeaseEnd, LeaseRequestRecord } from "./item.ts";
-import { isItemId } from "./item-table.ts";
 import {
   damaged,
   END_FIELDS,
   END_KINDS,
   END_OUTCOMES,
   ERROR_FIELDS,
+  ID_BASE,
   ITEM_FIELDS,
   ITEM_FIELDS_CHANGED,
   LEASE_FIELDS,
@@ -147,7 +147,7 @@ function parseLine(line: string, number: number): unknown {
 function readItem(state: ShardState, row: Row): Item {
   const encoding = row.optionalText(9);
   const fields = {
-    itemId: readItemId(row),
+    itemId: row.count(1).toString(ID_BASE),
     sequence: row.count(2),
     enqueuedAt: row.count(3),
     principal: state.intern(row.text(4)),
@@ -166,12 +166,6 @@ function readItem(state: ShardState, row: Row): Item {
   if (row.length === ITEM_FIELDS_CHANGED) readChanges(state, item, row);
   hashNewItem(item);
   return item;
-}
-
-function readItemId(row: Row): string {
-  const itemId = row.text(1);
-  if (!isItemId(itemId)) throw row.damaged(`${JSON.stringify(itemId)} is no item id`);
-  return itemId;
 }
 
 function readChanges(state: ShardState, item: Item, row: Row): void {
@@ -294,7 +288,7 @@ function insertItem(state: ShardState, item: Item, row: Row): void {
 
 function readRecord(state: ShardState, row: Row): EndedRecord {
   const item = {
-    itemId: readItemId(row),
+    itemId: row.count(1).toString(ID_BASE),
     principal: state.intern(row.text(2)),
     requestId: row.optionalText(3),
     digest: row.optionalText(4),

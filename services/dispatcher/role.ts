@@ -130,10 +130,16 @@ class Dispatcher implements DispatcherRole {
       if (message.reply !== "") gossip.publish(message.reply, new TextEncoder().encode("{}"));
     });
     const neighbours = this.#meetNeighbours(gossip);
-    this.#snapshots = await openSnapshotStores(folder, control, this.#settings.replicas, this.#reporter);
+    const stores = await openSnapshotStores(folder, control, this.#settings.replicas, this.#reporter);
+    this.#snapshots = stores;
     const audit = await this.#connect("audit");
     for (const [shard, { logId }] of provisions)
-      await this.#startNode(shard, logId, audit, { kv, checkpoints, rpc, gossip, store, precedence: neighbours });
+      await this.#startNode(
+        shard,
+        logId,
+        { audit, stores },
+        { kv, checkpoints, rpc, gossip, store, precedence: neighbours },
+      );
     await this.#untilServing();
     // Who is ready can take over from then on, so the others hear it before.
     neighbours.tell();
@@ -158,7 +164,7 @@ class Dispatcher implements DispatcherRole {
   async #startNode(
     shard: string,
     logId: string,
-    connection: NatsConnection,
+    { audit, stores }: { readonly audit: NatsConnection; readonly stores: SnapshotStores },
     shared: Pick<NodePorts, "checkpoints" | "kv" | "rpc" | "gossip" | "store" | "precedence">,
   ): Promise<void> {
     const {
@@ -171,11 +177,11 @@ class Dispatcher implements DispatcherRole {
     this.#logs.push(log);
     if (this.#isStopped) return;
     const reporter = withShard(this.#reporter, shard);
-    const { local, shared: remote } = this.#snapshots ?? {};
     const isLeading = (): boolean => node.status().mode === "leading";
     const clock = this.#clock;
     const dump = (halt: Halt, state: ShardState): void => this.#dumps?.write({ region, shard }, halt, state, reporter);
-    const snapshots = local && new ShardSnapshots({ region, shard, logId, clock, reporter, local, remote, isLeading });
+    const { local, shared: remote } = stores;
+    const snapshots = new ShardSnapshots({ region, shard, logId, clock, reporter, local, remote, isLeading });
     const node: ShardNode = new ShardNode(
       { ...NODE_TIMES, snapshotEvents, snapshotMs, region, shard, peerId, logId },
       { ...shared, clock, ids: this.#ids, log, snapshots, dump, reporter },
@@ -183,7 +189,7 @@ class Dispatcher implements DispatcherRole {
     this.#nodes.push(node);
     node.start();
     const lastSequence = (): number => node.status().streamSequence;
-    const auditor = new ReplicaAuditor({ connection, region, shard, clock, reporter, isLeading, lastSequence });
+    const auditor = new ReplicaAuditor({ connection: audit, region, shard, clock, reporter, isLeading, lastSequence });
     this.#auditors.set(shard, auditor);
     auditor.start();
   }

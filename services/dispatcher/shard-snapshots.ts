@@ -10,7 +10,7 @@ import {
   type SnapshotLabel,
   type SnapshotStore,
 } from "../persistence/mod.ts";
-import type { SnapshotPlace, SnapshotSink, Snapshots } from "./node/snapshooter.ts";
+import type { SnapshotPlace, SnapshotSink, Snapshots, Standing } from "./node/snapshooter.ts";
 
 /** Good snapshots kept in each store: the newest, and one to fall back on. */
 const KEPT = 2;
@@ -21,9 +21,10 @@ export interface ShardSnapshotsOptions {
   readonly logId: string;
   readonly clock: Clock;
   readonly reporter: Reporter;
-  readonly local: SnapshotStore;
-  /** Shared by all dispatchers; undefined while it cannot be had. */
-  readonly remote: SnapshotStore | undefined;
+  /** In the data folder; undefined where its file cannot be used. Then the leader writes straight into the shared one. */
+  readonly local: SnapshotStore | undefined;
+  /** Shared by all dispatchers. */
+  readonly remote: SnapshotStore;
   /** Whether this dispatcher leads the shard: one copy in the shared store is enough. */
   readonly isLeading: () => boolean;
 }
@@ -36,7 +37,7 @@ export class ShardSnapshots implements Snapshots {
   }
 
   begin(): SnapshotSink {
-    const writer = this.#options.local.begin();
+    const writer = (this.#options.local ?? this.#options.remote).begin();
     let isFull = false;
     let failure: OperatingError | undefined;
     return {
@@ -66,17 +67,18 @@ export class ShardSnapshots implements Snapshots {
   }
 
   load(
-    isOfLog: (place: SnapshotPlace, callback: (isOfLog: boolean) => void) => void,
-    callback: (restored: LogPlace | undefined) => void,
+    judge: (place: SnapshotPlace, callback: (standing: Standing) => void) => void,
+    callback: (restored: LogPlace | undefined, beyond: number) => void,
   ): void {
     // A crash here would be a bug: every operating error is told and means "no snapshot".
-    void this.#newest((place) => new Promise((resolve) => isOfLog(place, resolve))).then(callback);
+    void this.#newest((place) => new Promise((resolve) => judge(place, resolve))).then(({ restored, beyond }) =>
+      callback(restored, beyond),
+    );
   }
 
   durable(callback: (places: readonly SnapshotPlace[]) => void): void {
     const { remote, logId } = this.#options;
-    const listed = remote === undefined ? Promise.resolve([]) : this.#listed(remote);
-    void listed.then((infos) => {
+    void this.#listed(remote).then((infos) => {
       const places = infos.filter(({ label, problem }) => problem === undefined && label.logId === logId);
       callback(places.map(({ label }) => label).reverse());
     });
@@ -85,11 +87,11 @@ export class ShardSnapshots implements Snapshots {
   #publish(published: Promise<SnapshotInfo>, callback: (error: OperatingError | undefined) => void): void {
     published
       .then(async (info) => {
-        const { region, shard, logId, local, remote, isLeading } = this.#options;
-        await local.prune(region, shard, KEPT, logId);
-        if (remote === undefined || !isLeading()) return;
-        await copySnapshot(local, info, remote);
-        await remote.prune(region, shard, KEPT, logId);
+        const { local, remote, isLeading } = this.#options;
+        await local?.prune(info.label, KEPT);
+        if (!isLeading()) return;
+        if (local !== undefined) await copySnapshot(local, info, remote);
+        await remote.prune(info.label, KEPT);
       })
       .then(
         () => callback(undefined),
@@ -98,23 +100,33 @@ export class ShardSnapshots implements Snapshots {
   }
 
   /** The newest that is good, of whichever store: a local one is as good as its copy, and nearer. */
-  async #newest(isOfLog: (place: SnapshotPlace) => Promise<boolean>): Promise<LogPlace | undefined> {
+  async #newest(
+    judge: (place: SnapshotPlace) => Promise<Standing>,
+  ): Promise<{ readonly restored: LogPlace | undefined; readonly beyond: number }> {
     const { local, remote, logId, reporter } = this.#options;
-    const stores = remote === undefined ? [local] : [local, remote];
+    const stores = local === undefined ? [remote] : [local, remote];
     const listed = await Promise.all(
       stores.map(async (store) => (await this.#listed(store)).map((info) => ({ store, info }))),
     );
     const candidates = listed.flat().sort((left, right) => right.info.label.sequence - left.info.label.sequence);
+    let beyond = 0;
     for (const { store, info } of candidates) {
-      if (info.problem === undefined && info.label.logId === logId && !(await isOfLog(info.label))) continue;
+      const isOurs = info.problem === undefined && info.label.logId === logId;
+      const standing = isOurs ? await judge(info.label) : "of_log";
+      if (standing === "foreign") continue;
       try {
-        return await this.#load(store, info);
+        const restored = await this.#load(store, info);
+        if (standing === "of_log") return { restored, beyond };
+        // Only one that is whole may say that the log was longer once.
+        const { sequence, streamSequence } = info.label;
+        reporter.error("snapshot_beyond_log", { where: info.where, sequence, streamSequence });
+        beyond = Math.max(beyond, streamSequence);
       } catch (error) {
         const { code, message } = asOperatingError(error);
         reporter.error("snapshot_unusable", { where: info.where, sequence: info.label.sequence, code, message });
       }
     }
-    return undefined;
+    return { restored: undefined, beyond };
   }
 
   async #listed(store: SnapshotStore): Promise<readonly SnapshotInfo[]> {

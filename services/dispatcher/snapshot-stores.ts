@@ -9,7 +9,7 @@ import { ObjectSnapshotStore, type SnapshotStore, SnapshotThread } from "../pers
 import { SNAPSHOT_FILE } from "../persistence/snapshot-sqlite.ts";
 
 export interface SnapshotStores {
-  /** Undefined where the folder's file cannot be used: then no snapshots are taken. */
+  /** Undefined where the folder's file cannot be used: then snapshots go straight into the shared store. */
   readonly local: SnapshotStore | undefined;
   readonly shared: SnapshotStore;
 }

@@ -1,5 +1,5 @@
 /** Keeps the state of a shard node that halted, so that `omnirelay state diff` can show what was wrong with it. */
-import { createWriteStream } from "node:fs";
+import { createWriteStream, statSync } from "node:fs";
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -44,11 +44,20 @@ export class StateDumps {
   }
 
   async #write(name: string, prefix: string, state: ShardState): Promise<void> {
-    await mkdir(this.#folder, { recursive: true });
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
     const partial = join(this.#folder, `${name}.partial`);
-    await pipeline(Readable.from(dumpText(state)), createWriteStream(partial, { flush: true }));
+    await pipeline(Readable.from(dumpText(state)), createWriteStream(partial, { flush: true, mode: 0o600 }));
     await rename(partial, join(this.#folder, name));
-    const kept = (await readdir(this.#folder)).filter((file) => file.startsWith(prefix)).sort();
-    for (const old of kept.slice(0, -KEPT)) await rm(join(this.#folder, old), { force: true });
+    await this.#sweep(prefix);
+  }
+
+  /** Keeps the newest; what an earlier process left unfinished goes. */
+  async #sweep(prefix: string): Promise<void> {
+    const names = (await readdir(this.#folder)).filter((name) => name.startsWith(prefix));
+    const files = names.map((name) => ({ path: join(this.#folder, name), isPartial: name.endsWith(".partial") }));
+    const dated = files.map((file) => ({ ...file, writtenMs: statSync(file.path).mtimeMs }));
+    dated.sort((left, right) => Number(left.isPartial) - Number(right.isPartial) || right.writtenMs - left.writtenMs);
+    for (const [index, { path, isPartial }] of dated.entries())
+      if (isPartial || index >= KEPT) await rm(path, { force: true });
   }
 }

@@ -138,8 +138,8 @@ export class ObjectSnapshotStore implements SnapshotStore {
     await this.#bucket.remove(objectOf(info));
   }
 
-  async prune(region: string, shard: string, keep: number, logId?: string): Promise<number> {
-    const gone = surplus(await this.list(region, shard), keep, logId);
+  async prune(newest: SnapshotLabel, keep: number): Promise<number> {
+    const gone = surplus(await this.list(newest.region, newest.shard), keep, newest);
     for (const info of gone) await this.remove(info);
     return gone.length;
   }

@@ -10,7 +10,7 @@ export interface Calls {
   chunk: { ask: { info: SnapshotInfo; index: number }; answer: EncodedChunk };
   verify: { ask: { info: SnapshotInfo }; answer: undefined };
   remove: { ask: { info: SnapshotInfo }; answer: undefined };
-  prune: { ask: { region: string; shard: string; keep: number; logId: string | undefined }; answer: number };
+  prune: { ask: { newest: SnapshotLabel; keep: number }; answer: number };
   publish: { ask: { writer: number; label: SnapshotLabel }; answer: SnapshotInfo };
   close: { ask: object; answer: undefined };
 }

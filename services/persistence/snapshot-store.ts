@@ -112,10 +112,10 @@ export interface SnapshotStore {
   /** Without effect when it is gone. */
   remove(info: SnapshotInfo): Promise<void>;
   /**
-   * Removes all but the `keep` newest; answers how many. With `logId` only that log's count and only they are removed: another log's may
-   * have higher sequences, and would push the new ones out.
+   * Removes all but the `keep` newest of a log up to the one that was published last; answers how many. Another log's, and those that say that
+   * they are of higher sequences, are left alone: they must not push out what is known to be good.
    */
-  prune(region: string, shard: string, keep: number, logId?: string): Promise<number>;
+  prune(newest: SnapshotLabel, keep: number): Promise<number>;
   /** Aborts what is being written. Closing twice is allowed. */
   close(): Promise<void>;
 }
@@ -255,8 +255,10 @@ export async function judgeExisting(
 }
 
 /** Which of a listing `prune` removes. */
-export function surplus(list: readonly SnapshotInfo[], keep: number, logId: string | undefined): SnapshotInfo[] {
+export function surplus(list: readonly SnapshotInfo[], keep: number, newest: SnapshotLabel): SnapshotInfo[] {
   assert(Number.isSafeInteger(keep) && keep >= 1, `at least one snapshot is kept, not ${keep}`);
-  const counted = list.filter((info) => info.problem === undefined && (logId ?? info.label.logId) === info.label.logId);
+  const counted = list.filter(
+    ({ problem, label }) => problem === undefined && label.logId === newest.logId && label.sequence <= newest.sequence,
+  );
   return counted.slice(keep);
 }

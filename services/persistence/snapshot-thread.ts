@@ -113,8 +113,8 @@ export class SnapshotThread implements SnapshotStore {
     return this.#call("remove", { info });
   }
 
-  prune(region: string, shard: string, keep: number, logId?: string): Promise<number> {
-    return this.#call("prune", { region, shard, keep, logId });
+  prune(newest: SnapshotLabel, keep: number): Promise<number> {
+    return this.#call("prune", { newest, keep });
   }
 
   /** Lets the worker finish what it has at hand, at most for `CLOSE_TIMEOUT_MS`; what is not published is aborted. */

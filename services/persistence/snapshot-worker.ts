@@ -84,7 +84,7 @@ class SnapshotService {
       case "remove":
         return store.remove(ask.info);
       case "prune":
-        return store.prune(ask.region, ask.shard, ask.keep, ask.logId);
+        return store.prune(ask.newest, ask.keep);
       case "publish": {
         const { writer } = this.#begun(ask.writer);
         this.#forget(ask.writer);

@@ -49,7 +49,7 @@ async function fold(clock: Clock): Promise<Folded> {
   const local = dataDir === undefined ? undefined : await SnapshotThread.open(dataDir);
   const isLeading = (): boolean => false;
   const snapshots =
-    local && new ShardSnapshots({ region, shard, logId, clock, reporter, local, remote: undefined, isLeading });
+    local && new ShardSnapshots({ region, shard, logId, clock, reporter, local, remote: local, isLeading });
   let loadMs = 0;
   const startMs = clock.monotonicMs();
   const folded = await new Promise<Pick<Folded, "elapsedMs" | "sequence" | "hash">>((resolve, reject) => {

@@ -4,7 +4,7 @@ import type { OperatingError } from "../../contracts/errors.ts";
 import type { LogPlace } from "../../services/core/log-fold.ts";
 import type { ChainTip } from "../../services/core/log-reader.ts";
 import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
-import type { SnapshotPlace, Snapshots } from "../../services/dispatcher/node/snapshooter.ts";
+import type { SnapshotPlace, Snapshots, Standing } from "../../services/dispatcher/node/snapshooter.ts";
 
 interface Published {
   readonly place: SnapshotPlace;
@@ -38,15 +38,23 @@ export class MemorySnapshots implements Snapshots {
   }
 
   load(
-    isOfLog: (place: SnapshotPlace, callback: (isOfLog: boolean) => void) => void,
-    callback: (restored: LogPlace | undefined) => void,
+    judge: (place: SnapshotPlace, callback: (standing: Standing) => void) => void,
+    callback: (restored: LogPlace | undefined, beyond: number) => void,
   ): void {
     this.loads += 1;
     const candidates = [...this.published].reverse();
+    let beyond = 0;
     const next = (): void => {
       const candidate = candidates.shift();
-      if (candidate === undefined) callback(undefined);
-      else isOfLog(candidate.place, (isGood) => (isGood ? callback(restore(candidate)) : next()));
+      if (candidate === undefined) {
+        callback(undefined, beyond);
+        return;
+      }
+      judge(candidate.place, (standing) => {
+        if (standing === "of_log") return callback(restore(candidate), beyond);
+        if (standing === "beyond") beyond = Math.max(beyond, candidate.place.streamSequence);
+        next();
+      });
     };
     next();
   }

@@ -148,7 +148,11 @@ export class Appender {
   #unread(attempt: Attempt, isAbsent: boolean): void {
     this.#options.log.info(this.#options.ackTimeoutMs, (outcome) => {
       if (this.#attempt !== attempt) return;
-      if (outcome.kind === "failed") return this.#again(attempt);
+      if (outcome.kind === "failed") {
+        // Sightings count only in an unbroken row: two that lie far apart may each be of a server that does not know the newest.
+        attempt.suspectMs = -1;
+        return this.#again(attempt);
+      }
       // What stood there has been trimmed, so others have led since; ours is not what the log goes on with.
       if (outcome.kind === "info" && isAbsent && outcome.info.firstSequence > this.#lastSequence + 1)
         return this.#finish(attempt, { kind: "deposed" });

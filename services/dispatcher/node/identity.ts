@@ -87,11 +87,18 @@ export class Identity {
    * `shown`: how far it had been seen when it was asked for.
    */
   problemOf(outcome: InfoOutcome, nowMs: number, shown = this.shownSequence): Halt | undefined {
+    // Sightings count only in an unbroken row: two that lie far apart may each be of a server that does not know the newest.
+    if (outcome.kind === "failed") this.#suspectMs = -1;
     if (outcome.kind === "failed") return undefined;
     const halt = this.#doubt(outcome, shown);
     if (halt === undefined) this.#suspectMs = -1;
     else if (this.#suspectMs < 0) this.#suspectMs = nowMs;
     return halt !== undefined && nowMs - this.#suspectMs >= this.#config.confirmMs ? halt : undefined;
+  }
+
+  /** Whether the last sighting was not as it should be, and another one should come soon. */
+  get isSuspect(): boolean {
+    return this.#suspectMs >= 0;
   }
 
   /** Writes who leads into the registry. Advisory: losing the race, or the bucket, costs nothing but a hint. */

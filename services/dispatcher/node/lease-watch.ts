@@ -31,6 +31,8 @@ export class LeaseWatch {
   /** Since when some lease is due, and how many requests had come when it was proven that all before had. */
   #dueMs: number | undefined;
   #dueMark: number | undefined;
+  /** The lease clock then: what became due later needs an answer of its own. ms. */
+  #dueCountedMs = 0;
 
   /** Every lease gets its whole length from now: nobody's beats were heard before. */
   constructor(state: ShardState, clock: Clock, tickMs: number, proof: Proof) {
@@ -60,6 +62,7 @@ export class LeaseWatch {
     }
     if (this.#dueMs === undefined) {
       this.#dueMs = this.#now();
+      this.#dueCountedMs = this.#clock.elapsed();
       this.#dueMark = undefined;
       this.#proof.renew(true);
       return false;
@@ -114,7 +117,7 @@ export class LeaseWatch {
   expireDue(openFrame: () => OpenFrame, unacked: () => readonly LogEvent[]): void {
     let renewing: ReadonlySet<number> | undefined;
     for (let count = 0; count < EXPIRIES_PER_TICK; count += 1) {
-      const due = this.#deadlines.due(this.#clock.elapsed());
+      const due = this.#deadlines.due(this.#dueCountedMs);
       if (due === undefined) return;
       renewing ??= renewalsOf(unacked());
       const lease = this.#state.items.get(due.itemId)?.lease;

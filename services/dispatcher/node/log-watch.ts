@@ -1,12 +1,13 @@
 /** Looks at the stream now and then: messages that vanish behind a node's back are told before a restart needs them. */
 import type { Alarm, Clock, InfoOutcome, Log, LogInfo, Reporter } from "../../../contracts/ports.ts";
-import type { Snapshots } from "./snapshooter.ts";
+import type { SnapshotPlace, Snapshots } from "./snapshooter.ts";
 
 const LOOK_MS = 10_000;
+/** Time until the next look behind one that was not as it should be. ms. */
+const LOOK_MS_SOON = 1_000;
 
-export type Look = Exclude<InfoOutcome, { kind: "failed" }>;
-/** Called when the server is asked for the stream; what it returns gets the answer. */
-export type OnLook = () => (look: Look) => void;
+/** Called when the server is asked for the stream; what it returns gets the answer, and says whether to look again soon. */
+export type OnLook = () => (look: InfoOutcome) => boolean;
 
 export interface LogWatchOptions {
   readonly clock: Clock;
@@ -43,8 +44,7 @@ export class LogWatch {
     this.#lookedMs = clock.monotonicMs();
     const answered = onLook();
     log.info(timeoutMs, (outcome) => {
-      if (outcome.kind === "failed") return;
-      answered(outcome);
+      if (answered(outcome)) this.#lookedMs = Math.min(this.#lookedMs, clock.monotonicMs() - LOOK_MS + LOOK_MS_SOON);
       if (outcome.kind === "info") this.#looked(outcome.info);
     });
   }
@@ -56,10 +56,7 @@ export class LogWatch {
     if (messages !== lastSequence - firstSequence + 1 || (firstSequence > 1 && snapshots === undefined))
       this.#judge(info, true);
     else if (firstSequence <= 1 || snapshots === undefined) this.#judge(info, false);
-    else
-      snapshots.durable((places) =>
-        this.#judge(info, !places.some(({ streamSequence }) => streamSequence >= firstSequence - 1)),
-      );
+    else snapshots.durable((places) => this.#judge(info, !places.some((place) => covers(place, info))));
   }
 
   #judge({ firstSequence, lastSequence, messages }: LogInfo, isIncomplete: boolean): void {
@@ -69,3 +66,7 @@ export class LogWatch {
     if (isIncomplete) this.#options.onIncomplete();
   }
 }
+
+/** Whether a snapshot stands for all that is gone. One behind the log's end is not of this log, whatever its label says. */
+const covers = ({ streamSequence }: SnapshotPlace, { firstSequence, lastSequence }: LogInfo): boolean =>
+  streamSequence >= firstSequence - 1 && streamSequence <= lastSequence;

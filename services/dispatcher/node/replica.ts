@@ -10,7 +10,7 @@ import { createState, type ShardState } from "../../core/state.ts";
 import { chainOf } from "../../runtime/frame-codec.ts";
 import { isToldAt } from "./alarms.ts";
 import type { NodeConfig } from "./node-config.ts";
-import type { SnapshotPlace, Snapshots } from "./snapshooter.ts";
+import type { SnapshotPlace, Snapshots, Standing } from "./snapshooter.ts";
 
 /** Errors of `apply` that are the log's fault, or an older release's. */
 const HALTS: Readonly<Record<string, HaltCode>> = {
@@ -102,9 +102,10 @@ export class Replica {
     }
     const generation = this.#generation;
     snapshots.load(
-      (place, callback) => this.#isOfLog(place, callback),
-      (restored) => {
+      (place, callback) => this.#judge(place, callback),
+      (restored, beyond) => {
         if (generation !== this.#generation) return;
+        if (beyond > 0) this.#options.onShown(beyond);
         if (restored !== undefined) this.#adopt(restored);
         this.open();
         loaded();
@@ -113,20 +114,25 @@ export class Replica {
   }
 
   /** A snapshot of a log with the same id but another past must never be followed on. */
-  #isOfLog({ streamSequence, chain }: SnapshotPlace, callback: (isOfLog: boolean) => void): void {
-    const { log, config, reporter, onShown } = this.#options;
-    const answer = (isOfLog: boolean, outcome: string): void => {
-      if (!isOfLog) reporter.error("snapshot_off_the_log", { streamSequence, outcome });
-      callback(isOfLog);
+  #judge({ streamSequence, chain }: SnapshotPlace, callback: (standing: Standing) => void): void {
+    const { log, config, reporter } = this.#options;
+    const answer = (standing: Standing, outcome: string): void => {
+      if (standing !== "of_log") reporter.error("snapshot_off_the_log", { streamSequence, standing, outcome });
+      callback(standing);
     };
     log.read(streamSequence, config.ackTimeoutMs, (outcome) => {
-      if (outcome.kind === "found") answer(chainOf(outcome.message.payload) === chain, "other message");
-      else if (outcome.kind === "failed") answer(false, outcome.error.code);
+      if (outcome.kind === "found") {
+        const isOfLog = chainOf(outcome.message.payload) === chain;
+        answer(isOfLog ? "of_log" : "foreign", "other message");
+      } else if (outcome.kind === "failed") answer("foreign", outcome.error.code);
       // Its own message is trimmed: then the log must go on right behind it, and the chain of what comes decides.
       else
         log.info(config.ackTimeoutMs, (after) => {
-          if (after.kind === "info" && after.info.lastSequence < streamSequence) onShown(streamSequence);
-          answer(after.kind === "info" && after.info.firstSequence === streamSequence + 1, "absent");
+          if (after.kind === "info" && after.info.lastSequence < streamSequence) answer("beyond", "absent");
+          else {
+            const isNext = after.kind === "info" && after.info.firstSequence === streamSequence + 1;
+            answer(isNext ? "of_log" : "foreign", "absent");
+          }
         });
     });
   }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { Command } from "../../../contracts/commands.ts";
 import type { Frame } from "../../../contracts/frame.ts";
-import type { Alarm, Closable, LogInfo, Net, TimerHandle } from "../../../contracts/ports.ts";
+import type { Alarm, Closable, InfoOutcome, LogInfo, Net, TimerHandle } from "../../../contracts/ports.ts";
 import { beatSubject, registryKey } from "../../../contracts/subjects.ts";
 import { applyFrame } from "../../core/apply.ts";
 import type { Halt } from "../../core/log-reader.ts";
@@ -14,7 +14,6 @@ import { Identity } from "./identity.ts";
 import { LeaderTerm } from "./leader-term.ts";
 import type { TermEnd } from "./leader-term-options.ts";
 import { LogTime } from "./log-time.ts";
-import type { Look } from "./log-watch.ts";
 import type { NodeConfig } from "./node-config.ts";
 import type { NodeMode, NodePorts, NodeStatus } from "./node-ports.ts";
 import { campaignFrame, type SealedFrame } from "./open-frame.ts";
@@ -60,11 +59,12 @@ export class ShardNode {
     this.#ports = ports;
     this.#incarnation = ports.ids.id("node");
     const { clock, ids, log, reporter, snapshots, checkpoints } = ports;
-    const onLook = (): ((look: Look) => void) => {
+    const onLook = (): ((look: InfoOutcome) => boolean) => {
       const shown = this.#identity.shownSequence;
       return (look) => this.#looked(look, shown);
     };
-    this.#upkeep = new Upkeep({ config, clock, log, reporter, snapshots, checkpoints, onLook });
+    const lastSequence = (): number => this.#appender?.lastSequence ?? 0;
+    this.#upkeep = new Upkeep({ config, clock, log, reporter, snapshots, checkpoints, onLook, lastSequence });
     this.#alarmLines = new AlarmLines(reporter);
     this.#identity = new Identity(config, ports.store);
     this.#patience = new Patience({ config, ...ports });
@@ -170,16 +170,17 @@ export class ShardNode {
   }
 
   /** A log that is gone, shorter than it was, or written by others is noticed also by a node that has nothing to append or to read. */
-  #looked(look: Look, shown: number): void {
+  #looked(look: InfoOutcome, shown: number): boolean {
     if (look.kind === "info") this.#logTime?.observe(look.info.serverTimeMs);
     if (this.#mode === "leading") {
       const isAsKnown = look.kind === "info" && look.info.lastSequence === this.#appender?.lastSequence;
       // Whatever it is, the next append finds it out.
-      if (!isAsKnown) this.#term?.confirm();
+      if (!isAsKnown && look.kind !== "failed") this.#term?.confirm();
     } else if (this.#mode === "following") {
       const halt = this.#identity.problemOf(look, this.#now(), shown);
       if (halt !== undefined) this.#haltWith(halt);
     }
+    return this.#mode === "following" && this.#identity.isSuspect;
   }
 
   #heard(beat: BeatView): void {
@@ -274,6 +275,7 @@ export class ShardNode {
   #termEnded(end: TermEnd): void {
     this.#stopServing();
     this.#term = undefined;
+    this.#upkeep.resigned(end.kind === "deposed");
     if (this.#onStopped !== undefined || this.#mode === "stopped") {
       this.#stopped();
       return;
@@ -284,7 +286,6 @@ export class ShardNode {
     }
     this.#ports.reporter.warn("term_ended", { end: end.kind });
     if (end.kind === "deposed" && end.dirty) {
-      this.#upkeep.snapshooter?.cancel();
       this.#appender = undefined;
       this.#replica.rebuild(() => {});
     }

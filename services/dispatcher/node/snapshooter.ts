@@ -27,12 +27,18 @@ export interface SnapshotSink {
   abort(): void;
 }
 
+/** What a snapshot's label is to a log: a place in it, a place behind its end, or neither. */
+export type Standing = "of_log" | "beyond" | "foreign";
+
 export interface Snapshots {
   begin(): SnapshotSink;
-  /** Loads the newest good snapshot that `isOfLog` accepts by its label; undefined when there is none. Calls back once. */
+  /**
+   * Loads the newest good snapshot that `judge` accepts by its label; undefined when there is none. Calls back once, with the stream
+   * sequence of the newest that is whole but `beyond` the log's end; 0 when there is none.
+   */
   load(
-    isOfLog: (place: SnapshotPlace, callback: (isOfLog: boolean) => void) => void,
-    callback: (restored: LogPlace | undefined) => void,
+    judge: (place: SnapshotPlace, callback: (standing: Standing) => void) => void,
+    callback: (restored: LogPlace | undefined, beyond: number) => void,
   ): void;
   /** The snapshots of this log that every dispatcher can load, in order of their sequences. Calls back once. */
   durable(callback: (places: readonly SnapshotPlace[]) => void): void;
@@ -45,6 +51,10 @@ const WORK_MS = 1;
 const REST_MS = 5;
 /** Time between two snapshots that somebody asked for at least. ms. */
 const REQUESTED_MS = 5_000;
+/** The same at most, while they fail. ms. */
+const RETRY_MS_MAX = 60_000;
+/** Own snapshots that are remembered: trimming wants two behind it. */
+const WRITTEN_KEPT = 2;
 
 export interface SnapshooterOptions {
   readonly clock: Clock;
@@ -71,10 +81,14 @@ interface Running {
 export class Snapshooter {
   readonly #options: SnapshooterOptions;
   #running: Running | undefined;
-  /** Sequences of the last two snapshots that were begun or loaded. */
+  /** Sequences of the last two snapshots that were published or loaded, and of the last that was begun. */
   #lastSequence = 0;
   #previousSequence = 0;
+  #begunSequence = 0;
   #lastMs = Number.NEGATIVE_INFINITY;
+  #written: readonly SnapshotPlace[] = [];
+  /** Snapshots that failed since the last one that did not. */
+  #failures = 0;
   #isPublishing = false;
   /** A snapshot is wanted before its events have come together. */
   #isRequested = false;
@@ -88,6 +102,7 @@ export class Snapshooter {
   /** A state that was loaded needs no snapshot soon. */
   loaded(sequence: number): void {
     this.#lastSequence = sequence;
+    this.#begunSequence = sequence;
   }
 
   /** What needs an operator; empty when nothing does. */
@@ -97,8 +112,14 @@ export class Snapshooter {
     return [{ code: "snapshot_failed", message, isServing: true }];
   }
 
+  /** The newest that this process has published, oldest first: what it has seen read back itself. */
+  get written(): readonly SnapshotPlace[] {
+    return this.#written;
+  }
+
   /** Whether a snapshot here would let the log be trimmed further: not where the two newest have nothing but a state hash between them. */
   isUseful(sequence: number): boolean {
+    if (this.#failures > 0 || this.#written.length < WRITTEN_KEPT) return true;
     return sequence > this.#lastSequence || this.#lastSequence - this.#previousSequence > 1;
   }
 
@@ -110,8 +131,16 @@ export class Snapshooter {
   /** Whether a snapshot would be cut if a frame came now. */
   get isWaiting(): boolean {
     return (
-      this.#isRequested && this.#running === undefined && !this.#isPublishing && this.#sinceLastMs() >= REQUESTED_MS
+      (this.#isRequested || this.#failures > 0) &&
+      this.#running === undefined &&
+      !this.#isPublishing &&
+      this.#sinceLastMs() >= this.#restMs()
     );
+  }
+
+  /** A place that takes no snapshots is not asked for ever at the same pace. */
+  #restMs(): number {
+    return Math.min(REQUESTED_MS * 2 ** this.#failures, RETRY_MS_MAX);
   }
 
   #sinceLastMs(): number {
@@ -122,12 +151,12 @@ export class Snapshooter {
   framed(state: ShardState, tip: ChainTip): void {
     const { everyEvents, everyMs, clock } = this.#options;
     if (this.#running !== undefined || this.#isPublishing) return;
-    const isDue = state.sequence - this.#lastSequence >= everyEvents && this.#sinceLastMs() >= everyMs;
+    const restMs = this.#failures > 0 ? Math.max(everyMs, this.#restMs()) : everyMs;
+    const isDue = state.sequence - this.#lastSequence >= everyEvents && this.#sinceLastMs() >= restMs;
     // One snapshot has the name of this sequence already, or tried to.
-    if ((!isDue && !this.isWaiting) || state.sequence === this.#lastSequence) return;
+    if ((!isDue && !this.isWaiting) || state.sequence === this.#begunSequence) return;
     this.#isRequested = false;
-    this.#previousSequence = this.#lastSequence;
-    this.#lastSequence = state.sequence;
+    this.#begunSequence = state.sequence;
     this.#lastMs = clock.monotonicMs();
     const { chain, term, first, at } = tip;
     const { logId, sequence, logVersion } = state;
@@ -177,11 +206,17 @@ export class Snapshooter {
     this.#isPublishing = true;
     const { reporter } = this.#options;
     const { sequence, hash } = running.place;
-    running.sink.publish({ ...running.place, streamSequence: running.streamSequence }, (error) => {
+    const place: SnapshotPlace = { ...running.place, streamSequence: running.streamSequence };
+    running.sink.publish(place, (error) => {
       this.#isPublishing = false;
       this.#problem = error?.message;
-      if (error === undefined) reporter.info("snapshot_published", { sequence, hash });
-      else reporter.error("snapshot_failed", { sequence, code: error.code, message: error.message });
+      this.#failures = error === undefined ? 0 : this.#failures + 1;
+      if (error === undefined) {
+        this.#previousSequence = this.#lastSequence;
+        this.#lastSequence = sequence;
+        this.#written = [...this.#written, place].slice(-WRITTEN_KEPT);
+        reporter.info("snapshot_published", { sequence, hash });
+      } else reporter.error("snapshot_failed", { sequence, code: error.code, message: error.message });
     });
   }
 }

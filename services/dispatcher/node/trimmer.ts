@@ -22,36 +22,48 @@ export interface TrimmerOptions {
   readonly log: Log;
   readonly reporter: Reporter;
   readonly snapshots: Snapshots;
+  /** The snapshots that this process has written and seen read back: a label alone proves nothing. */
+  readonly written: () => readonly SnapshotPlace[];
   readonly pressure: LogPressure;
   /** Bucket of the followers' checkpoints; absent: registered followers hold the log as if they had never begun. */
   readonly checkpoints: Kv | undefined;
+  /** The state that this node leads with; undefined while it does not lead. */
+  readonly leading: () => ShardState | undefined;
+  /** Stream sequence of the last frame that was acknowledged to this node. */
+  readonly lastSequence: () => number;
 }
 
-/** How far a follower has come: everything behind it is still to be read. */
-interface Position {
-  readonly streamSequence: number;
-  /** Log time of the frame there. ms. */
+/** What one look rests on: trimming is only right as long as this is what the shard wants. */
+interface Round {
+  readonly state: ShardState;
+  readonly followers: ShardState["followers"];
+  readonly snapshot: SnapshotPlace;
+  /** Stream sequences that the followers have reached. */
+  readonly positions: ReadonlyMap<string, number>;
+}
+
+/** Since when a follower has not read all that was there at that time. */
+interface Lag {
+  readonly lastSequence: number;
+  /** Log time. ms. */
   readonly at: number;
 }
 
-/** A wrong picture of followers or snapshots trims less, never more; what is trimmed is always below a durable snapshot. */
+/** A wrong picture of followers or snapshots trims less, never more; what is trimmed is always below two durable snapshots. */
 export class Trimmer {
   readonly #options: TrimmerOptions;
+  readonly #lags = new Map<string, Lag>();
   #lookedMs = Number.NEGATIVE_INFINITY;
   #isBusy = false;
-  /** Names of the followers for which the log is not kept any more. */
-  #detached: ReadonlySet<string> = new Set();
+  /** By follower, what is wrong with it. */
+  #alarms: ReadonlyMap<string, Alarm> = new Map();
 
   constructor(options: TrimmerOptions) {
     this.#options = options;
   }
 
   get alarms(): readonly Alarm[] {
-    return [...this.#detached].map((name) => ({
-      code: "follower_detached",
-      message: `the follower ${name} has fallen further behind than what is kept for it: it must start again from a snapshot, or be removed with configure`,
-      isServing: true,
-    }));
+    return [...this.#alarms.values()];
   }
 
   /** The leader's periodic look. */
@@ -63,64 +75,68 @@ export class Trimmer {
     this.#lookedMs = clock.monotonicMs();
     this.#isBusy = true;
     snapshots.durable((places) => {
-      // A full log takes no frame behind which another one could be cut.
-      const behind = places.at(this.#options.pressure.level === "full" ? -1 : -SNAPSHOTS_BEHIND);
-      if (behind === undefined) this.#isBusy = false;
-      else this.#withInfo(state, behind);
+      const snapshot = this.#behind(places);
+      if (snapshot === undefined) this.#isBusy = false;
+      else this.#withSnapshot(state, snapshot);
     });
   }
 
-  #withInfo(state: ShardState, snapshot: SnapshotPlace): void {
-    this.#options.log.info(this.#options.config.ackTimeoutMs, (outcome) => {
-      if (outcome.kind !== "info" || outcome.info.messages === 0) {
-        this.#isBusy = false;
-        return;
-      }
-      const { info } = outcome;
-      this.#options.pressure.looked(info);
-      if (snapshot.streamSequence <= info.firstSequence) {
-        this.#isBusy = false;
-        return;
-      }
-      this.#positions(state, (positions) => {
-        if (positions === undefined) this.#isBusy = false;
-        else this.#withPositions(state, snapshot, info, positions);
-      });
+  #behind(places: readonly SnapshotPlace[]): SnapshotPlace | undefined {
+    const { written, pressure } = this.#options;
+    const own = new Set(written().map(({ chain }) => chain));
+    const proven = places.filter(({ chain }) => own.has(chain));
+    // A full log takes no frame behind which another one could be cut.
+    return proven.at(pressure.level === "full" ? -1 : -SNAPSHOTS_BEHIND);
+  }
+
+  #withSnapshot(state: ShardState, snapshot: SnapshotPlace): void {
+    const { followers } = state;
+    this.#positions(followers, (positions) => {
+      if (positions === undefined) this.#isBusy = false;
+      // Read behind the checkpoints: none of them can be further than the log is now.
+      else
+        this.#options.log.info(this.#options.config.ackTimeoutMs, (outcome) => {
+          if (outcome.kind !== "info" || outcome.info.messages === 0) this.#isBusy = false;
+          else this.#withInfo({ state, followers, snapshot, positions }, outcome.info);
+        });
     });
   }
 
   /** Asks for all checkpoints; undefined when one could not be read, for then nothing is known. */
-  #positions(state: ShardState, callback: (positions: ReadonlyMap<string, Position> | undefined) => void): void {
+  #positions(
+    followers: ShardState["followers"],
+    callback: (positions: ReadonlyMap<string, number> | undefined) => void,
+  ): void {
     const { checkpoints, config } = this.#options;
-    const names = [...state.followers.keys()];
-    const positions = new Map<string, Position>();
-    if (names.length === 0 || checkpoints === undefined) {
+    const positions = new Map<string, number>();
+    if (followers.size === 0 || checkpoints === undefined) {
       callback(positions);
       return;
     }
-    let missing = names.length;
+    let missing = followers.size;
     let isFailed = false;
-    for (const name of names)
+    for (const name of followers.keys())
       checkpoints.get(checkpointKey(name, config.region, config.shard), (outcome) => {
         if (outcome.kind !== "ok") isFailed = true;
         else if (outcome.value !== undefined) {
           const checkpoint = decode(outcome.value.value);
-          if (checkpoint?.logId === config.logId) positions.set(name, checkpoint);
+          if (checkpoint?.logId === config.logId) positions.set(name, checkpoint.streamSequence);
         }
         missing -= 1;
         if (missing === 0) callback(isFailed ? undefined : positions);
       });
   }
 
-  #withPositions(
-    state: ShardState,
-    snapshot: SnapshotPlace,
-    info: LogInfo,
-    positions: ReadonlyMap<string, Position>,
-  ): void {
-    const held = this.#heldBy(state, info, positions);
-    const { pressure, log, config } = this.#options;
-    const upper = Math.min(snapshot.streamSequence, held);
+  #withInfo(round: Round, info: LogInfo): void {
+    const { pressure, log, config, lastSequence } = this.#options;
+    const { state, snapshot } = round;
+    pressure.looked(info);
+    // One frame of ours may be under way; more than that is a successor's, who decides what is kept.
+    if (info.lastSequence > lastSequence() + 1) {
+      this.#isBusy = false;
+      return;
+    }
+    const upper = Math.min(snapshot.streamSequence, this.#heldBy(round, info), info.lastSequence);
     const { logKeepEvents, logKeepMs } = state.options;
     // The limit of the stream comes before what is kept for readers that nobody knows.
     const limits = pressure.isTrimUrgent
@@ -130,41 +146,44 @@ export class Trimmer {
     else
       searchPlace(log, config.ackTimeoutMs, { lower: info.firstSequence, upper, ...limits }, (keepFrom) => {
         if (keepFrom === undefined || keepFrom <= info.firstSequence) this.#isBusy = false;
-        else this.#trim(keepFrom);
+        else this.#trim(round, keepFrom);
       });
   }
 
   /** The stream sequence that the slowest follower has reached, of those for which the log is still kept. */
-  #heldBy(state: ShardState, info: LogInfo, positions: ReadonlyMap<string, Position>): number {
+  #heldBy({ state, followers, positions }: Round, info: LogInfo): number {
     let held = Number.POSITIVE_INFINITY;
-    const detached = new Set<string>();
-    for (const [name, follower] of state.followers) {
-      // One that has never reported stands before the oldest message, as long as that is not older than what is kept for it.
-      const position = positions.get(name) ?? {
-        streamSequence: info.firstSequence - 1,
-        at: this.#firstSeen(name, state),
-      };
-      if (isTooFar(follower, position, info, state.at)) detached.add(name);
-      else held = Math.min(held, Math.max(position.streamSequence, info.firstSequence));
+    const alarms = new Map<string, Alarm>();
+    for (const [name, follower] of followers) {
+      const known = positions.get(name);
+      const isWrong = known !== undefined && known > info.lastSequence;
+      // One that has never reported, or reports what cannot be, stands before the oldest message.
+      const position = known === undefined || isWrong ? info.firstSequence - 1 : known;
+      if (isWrong) alarms.set(name, wrongAlarm(name, known, info));
+      if (isTooFar(follower, position, info, this.#lagMs(name, position, info, state.at)))
+        alarms.set(name, detachedAlarm(name));
+      else held = Math.min(held, Math.max(position, info.firstSequence));
     }
-    for (const name of detached)
-      if (!this.#detached.has(name)) this.#options.reporter.error("follower_detached", { follower: name });
-    this.#detached = detached;
-    for (const name of this.#seen.keys()) if (!state.followers.has(name)) this.#seen.delete(name);
+    this.#alarms = alarms;
+    for (const name of this.#lags.keys()) if (!followers.has(name)) this.#lags.delete(name);
     return held;
   }
 
-  readonly #seen = new Map<string, number>();
-
-  /** Log time at which this leader first looked at a follower without a checkpoint. ms. */
-  #firstSeen(name: string, state: ShardState): number {
-    const seen = this.#seen.get(name) ?? state.at;
-    this.#seen.set(name, seen);
-    return seen;
+  /** How long a follower has not read all that was there: what it read last may be old because nothing has happened since. ms. */
+  #lagMs(name: string, position: number, info: LogInfo, at: number): number {
+    const lag = this.#lags.get(name);
+    if (lag !== undefined && position < lag.lastSequence) return at - lag.at;
+    this.#lags.set(name, { lastSequence: info.lastSequence, at });
+    return 0;
   }
 
-  #trim(keepFrom: number): void {
-    const { log, config, reporter } = this.#options;
+  #trim({ state, followers }: Round, keepFrom: number): void {
+    const { log, config, reporter, leading } = this.#options;
+    // What the shard wants may have changed while the questions were under way.
+    if (leading() !== state || state.followers !== followers || state.options.logTrim === "off") {
+      this.#isBusy = false;
+      return;
+    }
     log.trim(keepFrom, config.ackTimeoutMs, (outcome) => {
       this.#isBusy = false;
       if (outcome.kind === "failed") {
@@ -180,14 +199,26 @@ export class Trimmer {
 }
 
 /** Whether more lies behind a follower than is kept for it. Bytes are estimated from the mean of the stored messages. */
-function isTooFar(follower: Follower, position: Position, info: LogInfo, nowMs: number): boolean {
-  const behind = info.lastSequence - position.streamSequence;
+function isTooFar(follower: Follower, position: number, info: LogInfo, lagMs: number): boolean {
+  const behind = info.lastSequence - position;
   if (behind <= 0) return false;
   const bytes = (info.bytes / info.messages) * behind;
   const limit =
     info.bytesMax > 0 ? Math.min(follower.keepBytes, info.bytesMax * FOLLOWER_SHARE_MAX) : follower.keepBytes;
-  return position.streamSequence < info.firstSequence - 1 || bytes > limit || nowMs - position.at > follower.keepMs;
+  return position < info.firstSequence - 1 || bytes > limit || lagMs > follower.keepMs;
 }
+
+const detachedAlarm = (name: string): Alarm => ({
+  code: "follower_detached",
+  message: `the follower ${name} has fallen further behind than what is kept for it: it must start again from a snapshot, or be removed with configure`,
+  isServing: true,
+});
+
+const wrongAlarm = (name: string, position: number, { lastSequence }: LogInfo): Alarm => ({
+  code: "checkpoint_wrong",
+  message: `the checkpoint of the follower ${name} says ${position}, but the log ends at ${lastSequence}: it is of another log or was changed by hand; the log is kept for it as if it had read nothing`,
+  isServing: true,
+});
 
 function decode(value: Uint8Array): Checkpoint | undefined {
   try {

@@ -15,6 +15,8 @@ export interface UpkeepOptions {
   readonly snapshots: Snapshots | undefined;
   readonly checkpoints: Kv | undefined;
   readonly onLook: OnLook;
+  /** Stream sequence of the last frame that was acknowledged to this node. */
+  readonly lastSequence: () => number;
 }
 
 export class Upkeep {
@@ -22,15 +24,17 @@ export class Upkeep {
   readonly snapshooter: Snapshooter | undefined;
   readonly #watch: LogWatch;
   readonly #trimmer: Trimmer | undefined;
+  /** The state that the node leads with. */
+  #leading: ShardState | undefined;
 
-  constructor({ config, clock, log, reporter, snapshots, checkpoints, onLook }: UpkeepOptions) {
+  constructor({ config, clock, log, reporter, snapshots, checkpoints, onLook, lastSequence }: UpkeepOptions) {
     this.#watch = new LogWatch({
       ...{ clock, log, reporter, snapshots, timeoutMs: config.ackTimeoutMs },
       onLook: () => {
         const answered = onLook();
         return (look) => {
           if (look.kind === "info") this.pressure.looked(look.info);
-          answered(look);
+          return answered(look);
         };
       },
       onIncomplete: () => this.snapshooter?.request(),
@@ -39,7 +43,10 @@ export class Upkeep {
     const { snapshotEvents: everyEvents, snapshotMs: everyMs } = config;
     this.snapshooter = new Snapshooter({ clock, reporter, snapshots, everyEvents, everyMs });
     const { pressure } = this;
-    this.#trimmer = new Trimmer({ config, clock, log, reporter, snapshots, pressure, checkpoints });
+    const written = () => this.snapshooter?.written ?? [];
+    const leading = () => this.#leading;
+    const bounds = { pressure, checkpoints, written, leading, lastSequence };
+    this.#trimmer = new Trimmer({ config, clock, log, reporter, snapshots, ...bounds });
   }
 
   get alarms(): readonly Alarm[] {
@@ -47,8 +54,15 @@ export class Upkeep {
     return [...this.#watch.alarms, ...this.pressure.alarms, ...optional];
   }
 
+  /** The node leads no more; `isDeposed`: the frame of a snapshot that is under way may never stand in the log. */
+  resigned(isDeposed: boolean): void {
+    this.#leading = undefined;
+    if (isDeposed) this.snapshooter?.cancel();
+  }
+
   /** The periodic part. `isLeading`: only who leads trims, and takes snapshots because the log is nearly full. */
   tick(state: ShardState, isLeading: boolean): void {
+    this.#leading = isLeading ? state : undefined;
     this.#watch.tick();
     if (!isLeading) return;
     const isTrimmed = state.options.logTrim !== "off";
