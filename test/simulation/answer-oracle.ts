@@ -1,0 +1,239 @@
+/** Judges each answer that a client hears against the log: acknowledged means stored, refused means true, consistent means current. */
+import type { LogOracle } from "./log-oracle.ts";
+import { statusAt } from "./naive-model.ts";
+import type { Attempt, Operation } from "./sim-client.ts";
+
+export interface Entry {
+  readonly error?: { readonly code: string; readonly definite: boolean; readonly details?: Record<string, unknown> };
+  readonly [field: string]: unknown;
+}
+
+export interface Answer {
+  readonly term: number;
+  readonly sequence: number;
+  readonly error?: Entry["error"] & { readonly retryable: boolean; readonly retryAfterMs?: number };
+  readonly results?: readonly Entry[];
+  readonly leases?: readonly Entry[];
+  readonly [field: string]: unknown;
+}
+
+interface LeaseRef {
+  readonly itemId: string;
+  readonly token: number;
+}
+
+/** Sequences that were in the log at a moment of true time. */
+function sequenceAt({ committedMs }: LogOracle, timeMs: number): number {
+  let low = 0;
+  let high = committedMs.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if ((committedMs[middle] as number) <= timeMs) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+/** Invariant: holds nothing but the highest sequence that any answer has shown. */
+export class AnswerOracle {
+  readonly #log: LogOracle;
+  readonly #fail: (invariant: string, message: string) => void;
+  readonly #nowMs: () => number;
+  #shown = 0;
+
+  constructor(log: LogOracle, fail: (invariant: string, message: string) => void, nowMs: () => number) {
+    this.#log = log;
+    this.#fail = fail;
+    this.#nowMs = nowMs;
+  }
+
+  /** Highest sequence that a client has been shown: what a consistent read that is sent now must not be older than. */
+  get shown(): number {
+    return this.#shown;
+  }
+
+  heard(operation: Operation, attempt: Attempt, answer: Answer): void {
+    const must = (isRight: boolean, invariant: string, message: string): void => {
+      if (!isRight) this.#fail(invariant, `${operation.verb} ${operation.id}: ${message}: ${JSON.stringify(answer)}`);
+    };
+    if (answer.error !== undefined) {
+      this.#refused(operation, attempt, answer.error, must);
+      return;
+    }
+    const { term, sequence } = answer;
+    must(sequence <= this.#log.sequence, "L7", `cites ${sequence}, the log ends at ${this.#log.sequence}`);
+    must(this.#log.terms[sequence] === term, "F7", `cites term ${term}, which is ${this.#log.terms[sequence]}`);
+    const { consistent, minSequence } = operation.body as { consistent?: boolean; minSequence?: number };
+    must(sequence >= (minSequence ?? 0), "S6", `older than minSequence ${minSequence}`);
+    if (consistent === true)
+      must(sequence >= attempt.shownSequence, "F7", `older than ${attempt.shownSequence}, which was shown before`);
+    this.#shown = Math.max(this.#shown, sequence);
+    this.#content(operation, attempt, answer, must);
+  }
+
+  #content(operation: Operation, attempt: Attempt, answer: Answer, must: Must): void {
+    switch (operation.verb) {
+      case "enqueue":
+        this.#enqueued(operation, attempt, answer, must);
+        return;
+      case "lease":
+        this.#leased(operation, attempt, answer, must);
+        return;
+      case "heartbeat":
+      case "complete":
+      case "fail":
+      case "release":
+        this.#settled(operation, attempt, answer, must);
+        return;
+      case "stats":
+        for (const name of ["pending", "active", "deadLettered"] as const)
+          must(answer[name] === this.#log[name][answer.sequence], "O1", `${name} is not that of its sequence`);
+        return;
+      case "get":
+        for (const entry of answer.results ?? []) if (entry.error === undefined) this.#shownItem(entry, answer, must);
+        return;
+      case "list":
+        for (const entry of (answer["items"] ?? []) as Entry[]) this.#shownItem(entry, answer, must);
+        return;
+      case "configure":
+      case "handover":
+      case "pause":
+      case "resume":
+        return;
+    }
+  }
+
+  #enqueued({ id, principal, body }: Operation, attempt: Attempt, answer: Answer, must: Must): void {
+    for (const [index, entry] of (answer.results ?? []).entries()) {
+      if (entry.error !== undefined) {
+        this.#refusedEntry(entry.error, undefined, attempt, must);
+        continue;
+      }
+      const item = this.#log.model.byId.get(entry["itemId"] as string);
+      must(item !== undefined, "L7", `item ${entry["itemId"] as string} is not in the log`);
+      const requestId = (body as { requestId?: string }).requestId === undefined ? undefined : `${id}/${index}`;
+      must(item?.requestId === requestId && item?.principal === principal, "L7", "another request's item");
+      must(item?.sequence === entry["sequence"], "L7", `item of sequence ${item?.sequence}`);
+    }
+  }
+
+  #leased({ principal, id, body }: Operation, attempt: Attempt, answer: Answer, must: Must): void {
+    const told = new Set(answer.leases?.map(({ token }) => token));
+    if ("requestId" in body)
+      for (const { lease, itemId } of this.#log.model.items)
+        if (lease?.requestId === id && lease.principal === principal && lease.token <= answer.sequence)
+          must(told.has(lease.token), "R2", `lease ${lease.token} of ${itemId} was granted to it and is not told`);
+    for (const entry of answer.leases ?? []) {
+      const token = entry["token"] as number;
+      const item = this.#log.model.itemOfToken.get(token);
+      must(item?.itemId === entry["itemId"], "L7", `lease ${token} is not in the log`);
+      const holder = item?.lease?.token === token ? item.lease.principal : this.#log.model.ends.get(token)?.principal;
+      must(holder === principal, "F2", `lease ${token} is of ${holder}`);
+      this.#promise(token, entry, attempt, answer.sequence);
+    }
+  }
+
+  #settled({ verb, principal, body }: Operation, attempt: Attempt, answer: Answer, must: Must): void {
+    const refs = (body as { leases: readonly LeaseRef[] }).leases;
+    const { model } = this.#log;
+    for (const [index, entry] of (answer.results ?? []).entries()) {
+      const { itemId, token } = refs[index] as LeaseRef;
+      if (entry.error !== undefined) {
+        this.#refusedEntry(entry.error, { itemId, token }, attempt, must);
+        continue;
+      }
+      const end = model.ends.get(token);
+      if (verb === "heartbeat") {
+        const lived = end === undefined || end.sequence > sequenceAt(this.#log, attempt.sentMs);
+        const holder = end?.principal ?? model.byId.get(itemId)?.lease?.principal;
+        must(lived && holder === principal, "F2", `lease ${token} was not ${principal}'s while it was asked`);
+        this.#promise(token, entry, attempt, answer.sequence);
+        this.#log.beaten(token, attempt.routedMs, answer.sequence);
+        continue;
+      }
+      const type = verb === "complete" ? "completed" : verb === "fail" ? "failed" : "released";
+      must(end?.type === type && end.principal === principal, "L7", `lease ${token} ended as ${end?.type}`);
+      if (verb === "fail") must(end?.outcome === entry["outcome"], "L7", `lease ${token}: ${end?.outcome}`);
+    }
+  }
+
+  #promise(token: number, entry: Entry, { sentMs }: Attempt, sequence: number): void {
+    this.#log.promised(token, sentMs + (entry["validMs"] as number) / 1.0105, sequence);
+  }
+
+  #shownItem(entry: Entry, { sequence }: Answer, must: Must): void {
+    const item = this.#log.model.byId.get(entry["itemId"] as string);
+    const status = item === undefined ? undefined : statusAt(item, sequence);
+    must(status === entry["status"], "F7", `item ${entry["itemId"] as string} is ${status} at ${sequence}`);
+  }
+
+  /** A refusal of one entry that claims to be definite must have been true while the request was under way. */
+  #refusedEntry(error: NonNullable<Entry["error"]>, ref: LeaseRef | undefined, attempt: Attempt, must: Must): void {
+    const { model } = this.#log;
+    if (ref === undefined) {
+      if (error.code === "backpressure") this.#mustHaveBeenFull(error, attempt, must);
+      return;
+    }
+    const { itemId, token } = ref;
+    const item = model.byId.get(itemId);
+    const lives = item?.lease?.token === token;
+    switch (error.code) {
+      case "stale_token":
+        must(!lives && item !== undefined, "F7", `lease ${token} lives, and is called stale`);
+        // Beats that have reached the server are decided before expiries.
+        if (model.ends.get(token)?.type === "expired")
+          must(
+            attempt.routedMs > (this.#log.dueMs(token) ?? 0),
+            "F6",
+            `lease ${token} ran out before the beat was heard`,
+          );
+        return;
+      case "item_not_found":
+        must(item === undefined || item.status === "completed", "F7", `item ${itemId} is ${item?.status}`);
+        return;
+      case "conflict":
+        must(model.ends.has(token), "F7", `lease ${token} was not settled`);
+        return;
+      case "permission_denied": {
+        const holder = lives ? item?.lease?.principal : model.ends.get(token)?.principal;
+        must(holder !== undefined && holder !== attempt.principal, "F7", `lease ${token} is of ${holder}`);
+        return;
+      }
+      default:
+        must(!error.definite, "F7", `${error.code} for ${itemId}`);
+    }
+  }
+
+  #refused(operation: Operation, attempt: Attempt, error: NonNullable<Answer["error"]>, must: Must): void {
+    switch (error.code) {
+      case "not_leader":
+      case "shutting_down":
+      case "unavailable":
+      case "unknown_outcome":
+        must(!error.definite, "F7", "a definite refusal of who does not lead");
+        return;
+      case "backpressure":
+        this.#mustHaveBeenFull(error, attempt, must);
+        return;
+      case "resource_exhausted":
+        must(operation.verb === "lease", "F7", "only leases are bounded");
+        return;
+      case "invalid_argument":
+        must(operation.mayBeInvalid, "F7", "a good request is called invalid");
+        return;
+      default:
+        must(false, "F7", "an unexpected refusal");
+    }
+  }
+
+  #mustHaveBeenFull(error: NonNullable<Entry["error"]>, { sentMs }: Attempt, must: Must): void {
+    if (error.details?.["reason"] === "log_bytes") return;
+    const { pending, pendingHigh, sequence: last } = this.#log;
+    let isFull = false;
+    for (let sequence = sequenceAt(this.#log, sentMs); sequence <= last; sequence += 1)
+      isFull ||= (pending[sequence] ?? 0) >= (pendingHigh[sequence] ?? 0);
+    must(isFull, "F7", `the shard was not full until ${this.#nowMs()}`);
+  }
+}
+
+type Must = (isRight: boolean, invariant: string, message: string) => void;

@@ -1,0 +1,329 @@
+/** The queue rules of the architecture's section 8, written again without any index: slow, and by another road than the production code. */
+import type { Actor, LogEvent } from "../../contracts/events.ts";
+import type { Frame } from "../../contracts/frame.ts";
+import type { ShardOptions } from "../../contracts/options.ts";
+
+export type NaiveStatus = "pending" | "leased" | "deadLettered" | "completed";
+
+interface NaiveLease {
+  readonly token: number;
+  readonly principal: string;
+  readonly peerId: string;
+  readonly grantedAt: number;
+  readonly grantMs: number;
+  /** Of the lease request, if it had one. */
+  readonly requestId: string | undefined;
+  expiresAt: number;
+}
+
+export interface NaiveItem {
+  readonly itemId: string;
+  readonly sequence: number;
+  readonly principal: string;
+  readonly requestId: string | undefined;
+  readonly exclusivity: "none" | "resource" | "partition";
+  readonly resourceType: string;
+  /** What excludes others: the same for two items exactly when they exclude each other; empty for none. */
+  readonly key: string;
+  readonly maxAttempts: number | undefined;
+  status: NaiveStatus;
+  attempt: number;
+  charged: number;
+  /** A dead letter that stops its partition. */
+  halts: boolean;
+  lease: NaiveLease | undefined;
+  /** Each status with the sequence from which on it holds. */
+  readonly history: { readonly sequence: number; readonly status: NaiveStatus }[];
+}
+
+/** What a lease request asked for, as its client sent it. */
+export interface LeaseWish {
+  readonly peerId: string;
+  readonly maxItems: number;
+  readonly leaseDurationMs: number | undefined;
+  readonly resourceTypes: readonly string[] | undefined;
+}
+
+export interface NaiveWorld {
+  readonly fail: (invariant: string, message: string) => void;
+  readonly wishOf: (principal: string, requestId: string) => LeaseWish | undefined;
+  /** Whether somebody asked that the failure of this lease be final. */
+  readonly isDiscarded: (token: number) => boolean;
+  /** Whether an enqueue tells from when its id is, so that it is refused rather than done twice. */
+  readonly isDated: (principal: string, requestId: string) => boolean;
+}
+
+const TOKEN_STEP = 2 ** 40;
+
+/** How a lease ended: verb, who, and with which digest. */
+export interface NaiveEnd {
+  readonly type: "completed" | "failed" | "released" | "expired";
+  readonly itemId: string;
+  readonly principal: string;
+  readonly outcome: string;
+  readonly sequence: number;
+}
+
+/** Invariant: `items` holds every item that was ever enqueued, in order. */
+export class NaiveModel {
+  readonly items: NaiveItem[] = [];
+  readonly byId = new Map<string, NaiveItem>();
+  readonly ends = new Map<number, NaiveEnd>();
+  readonly itemOfToken = new Map<number, NaiveItem>();
+  options: ShardOptions | undefined;
+  isPaused = false;
+  term = 0;
+  leader = "";
+  tokenEpoch = 0;
+  sequence = 0;
+  readonly #world: NaiveWorld;
+  readonly #requests = new Map<string, NaiveItem>();
+  /** Completed items whose outcome the shard must remember, oldest first. */
+  readonly #remembered: NaiveItem[] = [];
+  #lastToken = 0;
+
+  constructor(world: NaiveWorld) {
+    this.#world = world;
+  }
+
+  count(status: NaiveStatus): number {
+    let count = 0;
+    for (const item of this.items) if (item.status === status) count += 1;
+    return count;
+  }
+
+  /** Whether somebody could be granted this item now. */
+  isEligible(item: NaiveItem): boolean {
+    if (item.status !== "pending") return false;
+    if (item.exclusivity === "none") return true;
+    for (const other of this.items) {
+      if (other === item || other.key !== item.key) continue;
+      if (other.status === "leased") return false;
+      if (item.exclusivity !== "partition") continue;
+      if (other.halts) return false;
+      if (other.status === "pending" && other.sequence < item.sequence) return false;
+    }
+    return true;
+  }
+
+  take(frame: Frame): void {
+    for (const event of frame.events) {
+      this.sequence += 1;
+      this.#event(event, frame, "actor" in event ? frame.actors[event.actor] : undefined);
+    }
+    this.#must(frame.pending === this.count("pending"), "Q1", `pending ${frame.pending}, not ${this.count("pending")}`);
+    this.#must(frame.active === this.count("leased"), "Q1", `active ${frame.active}, not ${this.count("leased")}`);
+    this.#must(frame.term === this.term, "L6", `frame of term ${frame.term} in term ${this.term}`);
+  }
+
+  #must(isRight: boolean, invariant: string, message: string): void {
+    if (!isRight) this.#world.fail(invariant, `sequence ${this.sequence}: ${message}`);
+  }
+
+  #event(event: LogEvent, frame: Frame, actor: Actor | undefined): void {
+    switch (event.type) {
+      case "logCreated":
+        this.options = event.options;
+        this.tokenEpoch = event.tokenEpoch;
+        return;
+      case "termStarted":
+        this.#must(event.term === this.term + 1, "L6", `term ${event.term} after ${this.term}`);
+        this.#must(event.tokenEpoch >= this.tokenEpoch, "F1", `token epoch ${event.tokenEpoch}`);
+        this.#must(frame.writer === event.leader, "L6", `${frame.writer} starts a term of ${event.leader}`);
+        this.term = event.term;
+        this.leader = event.leader;
+        this.tokenEpoch = event.tokenEpoch;
+        return;
+      case "termReleased":
+        this.#must(event.leader === this.leader && event.term === this.term, "L6", "a foreign term is released");
+        this.leader = "";
+        return;
+      case "stateHash":
+        return;
+      case "completed":
+      case "configured":
+      case "enqueued":
+      case "expired":
+      case "failed":
+      case "leased":
+      case "paused":
+      case "released":
+      case "renewed":
+      case "resumed":
+        this.#must(frame.writer === this.leader, "L6", `${event.type} by ${frame.writer}, led by ${this.leader}`);
+        this.#queueEvent(event, frame.at, actor);
+    }
+  }
+
+  #queueEvent(
+    event: Exclude<LogEvent, { type: "logCreated" | "termStarted" | "termReleased" | "stateHash" }>,
+    at: number,
+    actor: Actor | undefined,
+  ): void {
+    switch (event.type) {
+      case "configured":
+        this.options = { ...(this.options as ShardOptions), ...(event.options as Partial<ShardOptions>) };
+        this.#forget();
+        return;
+      case "paused":
+      case "resumed":
+        this.#must(this.isPaused !== (event.type === "paused"), "Q7", `${event.type} twice`);
+        this.isPaused = event.type === "paused";
+        return;
+      case "enqueued":
+        this.#enqueued(event, actor as Actor);
+        return;
+      case "leased":
+        this.#leased(event, at, actor as Actor);
+        return;
+      case "renewed":
+        for (const renewal of event.leases) this.#renewed(renewal, at, actor as Actor);
+        return;
+      case "completed":
+      case "failed":
+      case "released":
+      case "expired":
+        this.#ended(event, actor);
+        return;
+    }
+  }
+
+  #enqueued({ itemId, item, requestId }: Extract<LogEvent, { type: "enqueued" }>, { principal }: Actor): void {
+    const options = this.options as ShardOptions;
+    this.#must(!this.byId.has(itemId), "Q2", `item ${itemId} twice`);
+    this.#must(itemId === (this.tokenEpoch * TOKEN_STEP + this.sequence).toString(36), "Q2", `item id ${itemId}`);
+    this.#must(this.count("pending") < options.pendingHigh, "Q7", "enqueued above the high watermark");
+    if (requestId !== undefined) this.#once(principal, requestId);
+    const exclusivity = item.exclusivity ?? options.exclusivity;
+    const resource = JSON.stringify([item.resourceType, item.resourceId]);
+    const partition = item.partitionKey === undefined ? `r${resource}` : `p${item.partitionKey}`;
+    const entry: NaiveItem = {
+      ...{ itemId, sequence: this.sequence, principal, requestId, exclusivity, resourceType: item.resourceType },
+      key: exclusivity === "none" ? "" : `${exclusivity} ${exclusivity === "resource" ? resource : partition}`,
+      maxAttempts: item.maxAttempts,
+      ...{ status: "pending", attempt: 0, charged: 0, halts: false, lease: undefined, history: [] },
+    };
+    this.items.push(entry);
+    this.byId.set(itemId, entry);
+    if (requestId !== undefined) this.#requests.set(`${principal} ${requestId}`, entry);
+    this.#become(entry, "pending");
+  }
+
+  /** R1: one effect per request, unless the shard may have forgotten the earlier one. */
+  #once(principal: string, requestId: string): void {
+    const known = this.#requests.get(`${principal} ${requestId}`);
+    if (known === undefined) return;
+    const isDated = this.#world.isDated(principal, requestId);
+    const isForgotten = !isDated && known.status === "completed" && !this.#remembered.includes(known);
+    this.#must(isForgotten, "R1", `request ${principal} ${requestId} had an effect before: ${known.itemId}`);
+  }
+
+  #forget(): void {
+    while (this.#remembered.length > (this.options as ShardOptions).recordsMax) this.#remembered.shift();
+  }
+
+  #leased(event: Extract<LogEvent, { type: "leased" }>, at: number, actor: Actor): void {
+    const { itemId, attempt, durationMs, expiresAt } = event;
+    const options = this.options as ShardOptions;
+    const token = this.tokenEpoch * TOKEN_STEP + this.sequence;
+    this.#must(token > this.#lastToken, "F1", `token ${token} after ${this.#lastToken}`);
+    this.#lastToken = token;
+    const item = this.byId.get(itemId);
+    if (item === undefined) {
+      this.#must(false, "Q2", `unknown item ${itemId} leased`);
+      return;
+    }
+    this.#must(!this.isPaused, "Q5", "granted while paused");
+    this.#must(item.status === "pending", "F3", `item ${itemId} granted while ${item.status}`);
+    this.#must(this.isEligible(item), "Q5", `item ${itemId} granted although its key holds it back`);
+    this.#must(attempt === item.attempt + 1, "Q6", `attempt ${attempt} after ${item.attempt}`);
+    const wish = actor.requestId === undefined ? undefined : this.#world.wishOf(actor.principal, actor.requestId);
+    if (actor.requestId !== undefined) this.#must(wish !== undefined, "R5", `nobody asked for ${actor.requestId}`);
+    const types = actor.requestId === undefined ? [item.resourceType] : wish?.resourceTypes;
+    const first = this.items.find(
+      (other) => (types === undefined || types.includes(other.resourceType)) && this.isEligible(other),
+    );
+    this.#must(first === item, "Q5", `item ${itemId} granted before ${first?.itemId}`);
+    const held = this.items.filter(({ lease }) => lease?.peerId === actor.peerId).length;
+    this.#must(held < options.leasesPerPeerMax, "Q7", `peer ${actor.peerId} holds ${held} leases`);
+    if (wish !== undefined)
+      this.#must(durationMs === (wish.leaseDurationMs ?? options.leaseDurationMsDefault), "F6", `lasts ${durationMs}`);
+    this.#must(expiresAt === at + Math.min(durationMs, options.leaseAgeMsMax), "F6", `ends at ${expiresAt}`);
+    item.attempt = attempt;
+    const { principal, peerId } = actor;
+    item.lease = {
+      token,
+      principal,
+      peerId,
+      grantedAt: at,
+      grantMs: durationMs,
+      requestId: actor.requestId,
+      expiresAt,
+    };
+    this.itemOfToken.set(token, item);
+    this.#become(item, "leased");
+  }
+
+  #renewed(
+    { itemId, token, durationMs, expiresAt }: Extract<LogEvent, { type: "renewed" }>["leases"][number],
+    at: number,
+    actor: Actor,
+  ): void {
+    const lease = this.byId.get(itemId)?.lease;
+    if (lease?.token !== token) {
+      this.#must(false, "F2", `lease ${token} of ${itemId} renewed, it does not live`);
+      return;
+    }
+    this.#must(lease.principal === actor.principal, "F2", `${actor.principal} renews a lease of ${lease.principal}`);
+    const latest = lease.grantedAt + (this.options as ShardOptions).leaseAgeMsMax;
+    this.#must(expiresAt <= latest, "F6", `lease ${token} renewed beyond its age`);
+    this.#must(durationMs === Math.max(1, expiresAt - at), "F6", `lasts ${durationMs}, ends at ${expiresAt}`);
+    lease.expiresAt = expiresAt;
+  }
+
+  #ended(
+    event: Extract<LogEvent, { type: "completed" | "failed" | "released" | "expired" }>,
+    actor: Actor | undefined,
+  ): void {
+    const { itemId, token, type } = event;
+    const item = this.byId.get(itemId);
+    const lease = item?.lease;
+    if (item === undefined || lease?.token !== token) {
+      this.#must(false, "F2", `${type} of lease ${token} of ${itemId}, which does not live`);
+      return;
+    }
+    if (type !== "expired")
+      this.#must(lease.principal === actor?.principal, "F2", `${actor?.principal} ends a lease of ${lease.principal}`);
+    item.lease = undefined;
+    const outcome = "outcome" in event ? event.outcome : type;
+    this.ends.set(token, { type, itemId, principal: lease.principal, outcome, sequence: this.sequence });
+    if (type === "completed") {
+      this.#remembered.push(item);
+      this.#forget();
+    }
+    if (type === "failed" || type === "expired") this.#charge(item, type, outcome, token);
+    else this.#become(item, type === "completed" ? "completed" : "pending");
+  }
+
+  #charge(item: NaiveItem, type: "failed" | "expired", outcome: string, token: number): void {
+    const options = this.options as ShardOptions;
+    item.charged += 1;
+    const isLast = item.charged >= (item.maxAttempts ?? options.maxAttempts);
+    const isDead = isLast || (type === "failed" && outcome === "deadLettered" && this.#world.isDiscarded(token));
+    this.#must(outcome === (isDead ? "deadLettered" : "requeued"), "Q6", `${type} ${item.itemId}: ${outcome}`);
+    item.halts = isDead && item.exclusivity === "partition" && options.onDeadLetter === "halt";
+    this.#become(item, isDead ? "deadLettered" : "pending");
+  }
+
+  #become(item: NaiveItem, status: NaiveStatus): void {
+    item.status = status;
+    item.history.push({ sequence: this.sequence, status });
+  }
+}
+
+/** The status of an item at a sequence; undefined before it was enqueued. */
+export function statusAt(item: NaiveItem, sequence: number): NaiveStatus | undefined {
+  let status: NaiveStatus | undefined;
+  for (const change of item.history) if (change.sequence <= sequence) status = change.status;
+  return status;
+}

@@ -1,0 +1,103 @@
+/** What one seed does: sizes, options, and which classes of faults are on; every fault class can be taken away by itself. */
+import type { ShardOptionsPatch } from "../../contracts/options.ts";
+import type { NodeConfig } from "../../services/dispatcher/node/node-config.ts";
+import type { Choices } from "./choices.ts";
+
+export type Profile = "small" | "big";
+
+const FAULT_CLASSES = [
+  "kill",
+  "stop",
+  "wipe",
+  "pause",
+  "wall_jump",
+  "cut",
+  "half_open",
+  "slow_net",
+  "isolate",
+  "election",
+  "quorum",
+  "wedge",
+  "replica_lag",
+  "replica_gap",
+  "redeliver",
+  "fail_followers",
+  "stray",
+  "copy",
+  "crash_point",
+  "shelf_down",
+  "bucket_down",
+  "disk_broken",
+  "client_pause",
+  "client_cut",
+] as const;
+export type FaultClass = (typeof FAULT_CLASSES)[number];
+
+export interface Plan {
+  readonly profile: Profile;
+  readonly faultMs: number;
+  readonly dispatchers: number;
+  readonly shards: number;
+  readonly callers: number;
+  readonly workers: number;
+  /** Time between two operations of a caller, in the middle. ms. */
+  readonly callEveryMs: number;
+  readonly faults: readonly FaultClass[];
+  /** Chance of a fault in each slot of the nemesis. */
+  readonly faultRate: number;
+  /** Chance that one append goes wrong; 0 for never. */
+  readonly appendFaults: number;
+  readonly hasDrift: boolean;
+  readonly isStrict: boolean;
+  readonly bytesMax: number;
+  readonly shardOptions: ShardOptionsPatch;
+  readonly times: Partial<NodeConfig>;
+  readonly leaseMs: number;
+  /** Added to each way between clients and dispatchers. ms. */
+  readonly slowMs: number;
+}
+
+export const SLOT_MS = 200;
+
+export function drawPlan(choices: Choices, profile: Profile): Plan {
+  const draws = choices.draws("plan");
+  const isBig = profile === "big";
+  const leaseMs = draws.pick([500, 1_000, 1_500, 3_000, 8_000]);
+  const bytesMax = draws.chance(0.2) ? Math.floor(draws.between(80_000, 250_000)) : -1;
+  const isTrimming = bytesMax !== -1 || draws.chance(0.4);
+  return {
+    profile,
+    faultMs: isBig ? draws.between(60_000, 150_000) : draws.between(6_000, 16_000),
+    dispatchers: draws.pick([1, 2, 2, 3, 3, 3, ...(isBig ? [4] : [])]),
+    shards: draws.chance(isBig ? 0.4 : 0.15) ? 2 : 1,
+    callers: 1 + draws.below(isBig ? 4 : 2),
+    workers: draws.below(isBig ? 7 : 4) + 1,
+    callEveryMs: draws.pick([100, 200, 400]),
+    // The chances are drawn even where a class is off, and off by an override as well.
+    faults: FAULT_CLASSES.filter((name) => choices.switch(`switch.${name}`, 0.4)),
+    faultRate: draws.pick([0.02, 0.06, 0.15]),
+    appendFaults: choices.switch("switch.append", 0.6) ? draws.pick([0.01, 0.05, 0.15]) : 0,
+    hasDrift: choices.switch("switch.drift", 0.5),
+    isStrict: draws.chance(0.2),
+    bytesMax,
+    leaseMs,
+    shardOptions: {
+      leaseDurationMsDefault: leaseMs,
+      ...(draws.chance(0.2) ? { leaseDurationMsMax: 60_000, leaseAgeMsMax: 60_000 } : {}),
+      maxAttempts: draws.pick([2, 3, 5, 20]),
+      ...(draws.chance(0.2) ? { pendingHigh: 5 + draws.below(30) } : {}),
+      ...(draws.chance(0.2) ? { leasesPerPeerMax: 1 + draws.below(5) } : {}),
+      ...(draws.chance(0.25) ? { recordsMax: draws.pick([0, 1, 5, 20]) } : {}),
+      exclusivity: draws.pick(["none", "resource", "partition"] as const),
+      onDeadLetter: draws.pick(["halt", "continue"] as const),
+      ...(isTrimming ? { logKeepEvents: draws.pick([0, 10, 50]), logKeepMs: draws.pick([0, 1_000, 5_000]) } : {}),
+    },
+    times: {
+      snapshotEvents: draws.pick([10, 40, 150]),
+      snapshotMs: draws.pick([200, 1_000, 4_000]),
+      stateHashEvents: draws.pick([4, 12, 40]),
+      stateHashMs: 5_000,
+    },
+    slowMs: draws.chance(0.25) ? draws.between(20, 250) : 0,
+  };
+}

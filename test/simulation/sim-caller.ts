@@ -1,0 +1,146 @@
+/** A caller of the simulation: enqueues, reads, pauses, configures, hands over, and tries leases that are not its own. */
+import { SimClient } from "./sim-client.ts";
+import type { SimShard } from "./sim-shard.ts";
+import type { World } from "./world.ts";
+
+const TIMEOUT_MS = 700;
+
+export class SimCaller {
+  readonly client: SimClient;
+  readonly #world: World;
+  #slot = 0;
+
+  constructor(principal: string, world: World) {
+    this.client = new SimClient(principal, world);
+    this.#world = world;
+  }
+
+  start(): void {
+    this.#later();
+  }
+
+  #later(): void {
+    const { callEveryMs } = this.#world.plan;
+    this.client.process.setTimer(callEveryMs * (0.2 + 1.6 * this.client.draws.next()), () => {
+      if (this.#world.isHealed) return;
+      // The sink lives beside the first caller, and lags.
+      if (this.#slot % 4 === 0 && this.#world.callers[0] === this)
+        for (const shard of this.#world.shards) shard.report("sink-a", this.client.draws.below(80));
+      this.#slot += 1;
+      const drawn = this.#world.choices.event(`op.${this.client.principal}`, this.#slot, 0.95);
+      if (drawn !== undefined && this.client.open.size < 20) this.#call(drawn);
+      this.#later();
+    });
+  }
+
+  #call(drawn: number): void {
+    const { draws } = this.client;
+    const shard = draws.pick(this.#world.shards);
+    if (drawn < 0.55) this.#enqueue(shard);
+    else if (drawn < 0.7) this.#read(shard);
+    else if (drawn < 0.8) this.#meddle(shard);
+    else if (drawn < 0.84) this.#pause(shard);
+    else if (drawn < 0.9) this.#configure(shard);
+    else if (drawn < 0.94)
+      this.client.issue(shard, "handover", { timeoutMs: TIMEOUT_MS, after: shard.answers.shown }, undefined);
+    else this.#enqueue(shard);
+  }
+
+  #enqueue(shard: SimShard): void {
+    const { draws } = this.client;
+    const count = 1 + draws.below(4);
+    const items = Array.from({ length: count }, () => ({
+      resourceType: draws.pick(["a", "b", "c"]),
+      resourceId: `r${draws.below(5)}`,
+      ...(draws.chance(0.6) ? { partitionKey: `p${draws.below(3)}` } : {}),
+      ...(draws.chance(0.3) ? { exclusivity: draws.pick(["none", "resource", "partition"]) } : {}),
+      ...(draws.chance(0.2) ? { maxAttempts: 1 + draws.below(4) } : {}),
+      ...(draws.chance(0.1) ? { body: "x".repeat(draws.below(3_000)) } : {}),
+    }));
+    this.client.issue(
+      shard,
+      "enqueue",
+      { items, timeoutMs: TIMEOUT_MS, ...(draws.chance(0.8) ? { after: shard.answers.shown } : {}) },
+      (answer) => {
+        const entries = answer?.results ?? [];
+        if (entries.some(({ error }) => error?.code === "request_expired")) this.#world.cover("request_expired");
+        if (entries.some((entry) => entry["duplicate"] === true))
+          this.#repeated(shard, entries[0]?.["sequence"] as number);
+        for (const { error } of entries)
+          if (error?.code === "backpressure")
+            this.#world.cover(error.details?.["reason"] === "log_bytes" ? "log_pressure_refusal" : "backpressure");
+      },
+      { hasId: draws.chance(0.95) },
+    );
+  }
+
+  #repeated(shard: SimShard, sequence: number): void {
+    this.#world.cover("duplicate_recognised");
+    if ((shard.log.terms[sequence] ?? 0) < shard.log.model.term) this.#world.cover("duplicate_across_leaders");
+  }
+
+  #read(shard: SimShard): void {
+    const { draws } = this.client;
+    const consistent = draws.chance(0.6);
+    const fields = {
+      consistent,
+      timeoutMs: TIMEOUT_MS,
+      ...(draws.chance(0.2) ? { minSequence: shard.answers.shown } : {}),
+    };
+    const { items } = shard.log.model;
+    const itemIds = Array.from({ length: 3 }, () => items[draws.below(items.length)]?.itemId ?? "nothing");
+    const verb = draws.pick(["stats", "get", "list"] as const);
+    if (consistent) this.#world.cover("consistent_read");
+    this.client.issue(shard, verb, verb === "get" ? { ...fields, itemIds } : fields, undefined, { hasId: false });
+  }
+
+  /** Tries a lease that belongs to somebody else. */
+  #meddle(shard: SimShard): void {
+    const { draws } = this.client;
+    const holding = this.#world.someHolding(shard, draws.next());
+    if (holding === undefined) return;
+    const leases = [{ itemId: holding.itemId, token: holding.token }];
+    const verb = draws.pick(["heartbeat", "complete", "release"] as const);
+    this.client.issue(
+      shard,
+      verb,
+      { leases, timeoutMs: TIMEOUT_MS },
+      (answer) => {
+        for (const { error } of answer?.results ?? [])
+          if (error !== undefined) this.#world.cover(`meddler_${error.code}`);
+      },
+      { hasId: false },
+    );
+  }
+
+  #pause(shard: SimShard): void {
+    const { draws } = this.client;
+    this.client.issue(shard, "pause", { timeoutMs: TIMEOUT_MS }, () =>
+      this.client.process.setTimer(draws.between(10, 2_000), () => this.resume(shard)),
+    );
+  }
+
+  resume(shard: SimShard): void {
+    this.client.issue(shard, "resume", { timeoutMs: TIMEOUT_MS });
+  }
+
+  #configure(shard: SimShard): void {
+    const { draws } = this.client;
+    const options = draws.pick([
+      { maxAttempts: 2 + draws.below(5) },
+      { pendingHigh: 10 + draws.below(60) },
+      { leaseDurationMsDefault: Math.floor(this.#world.plan.leaseMs * draws.between(0.5, 2)) },
+      { recordsMax: draws.below(30) },
+      { onDeadLetter: draws.pick(["halt", "continue"]) },
+    ]);
+    const keep = {
+      kind: "sink",
+      keepBytes: draws.pick([1_000, 20_000, 1_000_000]),
+      keepMs: draws.pick([500, 5_000, 60_000]),
+    };
+    const followers = draws.chance(0.5) ? { followers: { "sink-a": draws.chance(0.3) ? null : keep } } : {};
+    this.client.issue(shard, "configure", { options, ...followers, timeoutMs: TIMEOUT_MS }, undefined, {
+      mayBeInvalid: true,
+    });
+  }
+}
