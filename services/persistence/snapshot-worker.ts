@@ -1,5 +1,7 @@
 /** The worker's side of a snapshot thread: packs, hashes and writes what comes, in the order in which it comes. */
+
 import assert from "node:assert/strict";
+import { constants, setPriority } from "node:os";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { UNPACKED_SPARE, unpackChunk } from "./snapshot-chunk.ts";
 import {
@@ -11,6 +13,9 @@ import {
   type ToWorker,
 } from "./snapshot-protocol.ts";
 import { SqliteSnapshotStore, type SqliteSnapshotWriter } from "./snapshot-sqlite.ts";
+
+// On Linux this is the priority of the calling thread alone: requests come before compression where cores are few.
+if (process.platform === "linux") setPriority(constants.priority.PRIORITY_LOW);
 
 /** How it is started. */
 export interface ThreadStart {

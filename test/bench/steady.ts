@@ -25,6 +25,7 @@ interface Sample {
   readonly latencyMs: number;
 }
 interface Window {
+  readonly kind: "snapshot" | "trim";
   readonly fromMs: number;
   toMs: number;
 }
@@ -40,19 +41,19 @@ class Witness {
   heard(line: string): void {
     const nowMs = performance.now();
     if (line.includes('"msg":"snapshot_begun"')) {
-      this.#open = { fromMs: nowMs, toMs: Number.POSITIVE_INFINITY };
+      this.#open = { kind: "snapshot", fromMs: nowMs, toMs: Number.POSITIVE_INFINITY };
       this.windows.push(this.#open);
     } else if (line.includes('"msg":"snapshot_published"')) {
       this.snapshots += 1;
       if (this.#open !== undefined) this.#open.toMs = nowMs;
     } else if (line.includes('"msg":"log_trimmed"')) {
       this.trims += 1;
-      this.windows.push({ fromMs: nowMs - TRIM_WINDOW_MS, toMs: nowMs + TRIM_WINDOW_MS });
+      this.windows.push({ kind: "trim", fromMs: nowMs - TRIM_WINDOW_MS, toMs: nowMs + TRIM_WINDOW_MS });
     } else if (line.includes('"level":"error"') || line.includes('"level":50')) process.stderr.write(`${line}\n`);
   }
 
-  isBusy(atMs: number): boolean {
-    return this.windows.some(({ fromMs, toMs }) => atMs >= fromMs && atMs <= toMs);
+  isBusy(atMs: number, only?: Window["kind"]): boolean {
+    return this.windows.some(({ kind, fromMs, toMs }) => (only ?? kind) === kind && atMs >= fromMs && atMs <= toMs);
   }
 }
 
@@ -218,6 +219,8 @@ function report(isJson: boolean, run: object, samples: readonly Sample[], witnes
     trims: witness.trims,
     calm: { samples: calm.length, ...calmMs },
     busy: { samples: busy.length, ...busyMs },
+    snapshot: percentiles(samples.filter(({ atMs }) => witness.isBusy(atMs, "snapshot"))),
+    trim: percentiles(samples.filter(({ atMs }) => witness.isBusy(atMs, "trim"))),
     p99Ratio: Math.round((busyMs.p99 / calmMs.p99) * 100) / 100,
     rssMibByQuarter: quarters,
   };
