@@ -42,7 +42,8 @@ export function applyLeased(state: ShardState, event: EventOf<"leased">, meta: E
   const request = requestOf(state, actor.principal, actor.requestId, actor.digest);
   const lease: LiveLease = {
     token: tokenOf(state.tokenEpoch, state.sequence),
-    principal: state.intern(actor.principal),
+    // A process that has given itself no name goes by its principal.
+    principal: actor.principal === actor.peerId ? peerId : state.intern(actor.principal),
     peerId,
     grantedAt: meta.at,
     grantMs: event.durationMs,

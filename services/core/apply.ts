@@ -29,8 +29,8 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
   // Messages are put together when they are needed: a million events make a million of each.
   if (meta.at < state.at) assert.fail(`log time went back: ${meta.at} after ${state.at}`);
   // Both throw, so they come before anything changes.
-  if (event.type === "stateHash") checkHash(state, event.hash);
-  if (event.type === "logCreated") checkVersion(event);
+  const type: string = event.type;
+  if (type === "stateHash" || type === "logCreated") checkEvent(state, event);
   state.sequence += 1;
   state.at = meta.at;
   switch (event.type) {
@@ -84,12 +84,22 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
 /** Applies all events of a frame. An empty frame moves only the time. Throws: see `apply`. */
 export function applyFrame(state: ShardState, frame: Frame): void {
   assert(frame.first === state.sequence + 1, `frame begins at ${frame.first}, the state is at ${state.sequence}`);
+  let index: number | undefined;
+  let meta: EventMeta = { at: frame.at, actor: undefined };
   for (const event of frame.events) {
-    const actor = "actor" in event ? frame.actors[event.actor] : undefined;
-    apply(state, event, { at: frame.at, actor });
+    // Not every event has one. Most events of a frame come in runs of one actor.
+    const { actor } = event as { readonly actor?: number };
+    if (actor !== index) meta = { at: frame.at, actor: actor === undefined ? undefined : frame.actors[actor] };
+    index = actor;
+    apply(state, event, meta);
   }
   assert(frame.at >= state.at, `log time went back: ${frame.at} after ${state.at}`);
   state.at = frame.at;
+}
+
+function checkEvent(state: ShardState, event: LogEvent): void {
+  if (event.type === "stateHash") checkHash(state, event.hash);
+  if (event.type === "logCreated") checkVersion(event);
 }
 
 function checkHash(state: ShardState, expected: string): void {

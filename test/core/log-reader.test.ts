@@ -88,6 +88,12 @@ describe("steps over", () => {
   );
 });
 
+/** An event behind two that are good. */
+function behindGood(event: object): Partial<Frame> {
+  const paused = { type: "paused", actor: 0 } as const;
+  return { count: 3, actors: [{ principal: "op", peerId: "op" }], events: [paused, paused, event as never] };
+}
+
 describe("halts at", () => {
   const rows: Record<string, [HaltCode, Partial<Frame>]> = {
     "a frame above the tip that does not continue the chain": ["log_fork", { prev: "1".repeat(64) }],
@@ -101,6 +107,14 @@ describe("halts at", () => {
     "a newer frame schema": ["log_version_unknown", { schema: 2 as never }],
     "an unknown event": ["log_version_unknown", { count: 1, events: [{ type: "teleported" } as never] }],
     "an event that points at no actor": ["log_frame_invalid", { count: 1, events: [{ type: "paused", actor: 0 }] }],
+    "an event that is nothing": ["log_frame_invalid", { count: 1, events: [null as never] }],
+    "an event without a type": ["log_frame_invalid", { count: 1, events: [{} as never] }],
+    "an event of an empty type": ["log_version_unknown", { count: 1, events: [{ type: "" } as never] }],
+    "an event whose type is no text": ["log_frame_invalid", { count: 1, events: [{ type: null } as never] }],
+    "an unknown event behind known ones": ["log_version_unknown", behindGood({ type: "teleported" })],
+    "an event without a type behind known ones": ["log_frame_invalid", behindGood({})],
+    "an event behind others that points at no actor": ["log_frame_invalid", behindGood({ type: "paused", actor: 1 })],
+    "an event whose actor is no number": ["log_frame_invalid", behindGood({ type: "paused", actor: "0" })],
   };
   test.each(Object.keys(rows))("%s", (name) => {
     const { reader: it, next } = reader();

@@ -39,8 +39,8 @@ export const PLANTS: readonly Plant[] = [
   plant(
     "frame_applied_twice",
     `${CORE}/apply.ts`,
-    "    apply(state, event, { at: frame.at, actor });",
-    '    apply(state, event, { at: frame.at, actor });\n    if (event.type === "renewed") apply(state, event, { at: frame.at, actor });',
+    "    apply(state, event, meta);",
+    '    apply(state, event, meta);\n    if (event.type === "renewed") apply(state, event, meta);',
     "crash",
   ),
   plant(
