@@ -10,10 +10,13 @@ import {
   type SnapshotLabel,
   type SnapshotStore,
 } from "../persistence/mod.ts";
-import type { SnapshotPlace, SnapshotSink, Snapshots, Standing } from "./node/snapshooter.ts";
-
-/** Good snapshots kept in each store: the newest, and one to fall back on. */
-const KEPT = 2;
+import {
+  SNAPSHOTS_KEPT,
+  type SnapshotPlace,
+  type SnapshotSink,
+  type Snapshots,
+  type Standing,
+} from "./node/snapshooter.ts";
 
 export interface ShardSnapshotsOptions {
   readonly region: string;
@@ -88,10 +91,10 @@ export class ShardSnapshots implements Snapshots {
     published
       .then(async (info) => {
         const { local, remote, isLeading } = this.#options;
-        await local?.prune(info.label, KEPT);
+        await local?.prune(info.label, SNAPSHOTS_KEPT);
         if (!isLeading()) return;
         if (local !== undefined) await copySnapshot(local, info, remote);
-        await remote.prune(info.label, KEPT);
+        await remote.prune(info.label, SNAPSHOTS_KEPT);
       })
       .then(
         () => callback(undefined),

@@ -59,16 +59,6 @@ export async function readEntry(kv: Kv, region: string, shard: string): Promise<
   return { entry: decodeEntry(found.value.value, key), revision: found.value.revision };
 }
 
-/** Writes an entry over the given revision (0: there must be none). Answers whether it did: false means that another one was first. */
-export async function writeEntry(kv: Kv, entry: RegistryEntry, revision: number): Promise<boolean> {
-  const key = registryKey(entry.region, entry.shard);
-  const written = await settled((done: (outcome: KvOutcome<number>) => void) =>
-    kv.put(key, encodeEntry(entry), revision, done),
-  );
-  if (written.kind === "failed") throw written.error;
-  return written.kind === "ok";
-}
-
 function settled<Outcome>(start: (done: (outcome: Outcome) => void) => void): Promise<Outcome> {
   return new Promise((resolve) => start(resolve));
 }

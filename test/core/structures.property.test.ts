@@ -3,7 +3,6 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Deadlines } from "../../services/core/deadlines.ts";
 import { type HeapEntry, IndexedHeap } from "../../services/core/indexed-heap.ts";
-import { RequestIndex } from "../../services/core/request-index.ts";
 import { SequenceIndex } from "../../services/core/sequence-index.ts";
 import { jsonLength } from "../../services/core/sizes.ts";
 import { StripedMap } from "../../services/core/striped-map.ts";
@@ -64,39 +63,6 @@ test("a sequence index is a sorted list, at any length", () => {
       expect(index.chunkCount).toBeLessThanOrEqual(2 + model.size / 64);
     }),
     { numRuns: 60 },
-  );
-});
-
-test("a request index keeps principals with the same id apart", () => {
-  const step = fc.record({
-    principal: fc.constantFrom("a", "b", "c"),
-    requestId: fc.constantFrom("1", "2"),
-    replace: fc.boolean(),
-  });
-  interface Entry {
-    principal: string;
-    requestId: string;
-    sameId: Entry | undefined;
-  }
-  fc.assert(
-    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-      const index = new RequestIndex<Entry>();
-      const model = new Map<string, Entry>();
-      for (const { principal, requestId, replace } of steps) {
-        const key = `${principal} ${requestId}`;
-        const known = model.get(key);
-        const fresh: Entry = { principal, requestId, sameId: undefined };
-        if (known === undefined) index.add(fresh);
-        else if (replace) index.replace(known, fresh);
-        else index.remove(known);
-        if (known === undefined || replace) model.set(key, fresh);
-        else model.delete(key);
-        for (const one of ["a", "b", "c"])
-          for (const id of ["1", "2"]) expect(index.find(one, id)).toBe(model.get(`${one} ${id}`));
-        expect(index.size).toBe(model.size);
-        expect(new Set(index.values())).toEqual(new Set(model.values()));
-      }
-    }),
   );
 });
 

@@ -2,13 +2,14 @@
 import type { NatsConnection } from "@nats-io/transport-node";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { OperatingError } from "../../contracts/errors.ts";
+import type { KvOutcome } from "../../contracts/ports.ts";
 import { logStream, logSubject, REGISTRY_BUCKET, registryKey } from "../../contracts/subjects.ts";
 import type { NatsServer } from "../../infra/nats-server/embedded.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { Inbox } from "../../services/jetstream/inbox.ts";
 import { ensureBucket, NatsKv } from "../../services/jetstream/nats-kv.ts";
 import { type ProvisionRequest, provisionShard, verifyShard } from "../../services/jetstream/provision.ts";
-import { type RegistryEntry, readEntry, writeEntry } from "../../services/jetstream/registry.ts";
+import { encodeEntry, type RegistryEntry, readEntry } from "../../services/jetstream/registry.ts";
 import { decodeFrame } from "../../services/runtime/frame-codec.ts";
 import { failOnLeakedSuiteServers, natsAvailability, natsServer } from "../support/nats.ts";
 import { skipNote } from "./skip-note.ts";
@@ -17,6 +18,12 @@ import { api, createStream, freshShard } from "./stream-subject.ts";
 const nats = await natsAvailability();
 const note = skipNote(nats);
 const REGION = "eu";
+
+/** Writes an entry over the given revision, as whoever has the right may. */
+function writeEntry(bucket: NatsKv, entry: RegistryEntry, revision: number): Promise<KvOutcome<number>> {
+  const key = registryKey(entry.region, entry.shard);
+  return new Promise((resolve) => bucket.put(key, encodeEntry(entry), revision, resolve));
+}
 
 let server: NatsServer;
 let connection: NatsConnection;

@@ -45,7 +45,7 @@ state that the log itself leads to at the same sequence: the records in which th
 Exit code 0 when both are equal, 1 when they differ.
 
 Examples:
-  omnirelay state diff ./data/dumps/local-default-4711-state_diverged.jsonl
+  omnirelay state diff ./data/dumps/local.default.00000000000000004711.state_diverged.jsonl
   omnirelay state diff snapshot:newest log --json | jq .counts
   omnirelay state diff log@100 log@200 --limit 10`;
 const DUMP_EXAMPLES = `

@@ -7,6 +7,9 @@ import type { ChainTip } from "../../core/log-reader.ts";
 import { SnapshotCut } from "../../core/snapshot-cut.ts";
 import type { ShardState } from "../../core/state.ts";
 
+/** The newest and one to fall back on: what stores keep, and what must lie behind a trimmed part. */
+export const SNAPSHOTS_KEPT = 2;
+
 /** What a snapshot stands for; the store adds when and where it was written. */
 export interface SnapshotPlace {
   readonly logId: string;
@@ -53,8 +56,6 @@ const REST_MS = 5;
 const REQUESTED_MS = 5_000;
 /** The same at most, while they fail. ms. */
 const RETRY_MS_MAX = 60_000;
-/** Own snapshots that are remembered: trimming wants two behind it. */
-const WRITTEN_KEPT = 2;
 
 export interface SnapshooterOptions {
   readonly clock: Clock;
@@ -119,7 +120,7 @@ export class Snapshooter {
 
   /** Whether a snapshot here would let the log be trimmed further: not where the two newest have nothing but a state hash between them. */
   isUseful(sequence: number): boolean {
-    if (this.#failures > 0 || this.#written.length < WRITTEN_KEPT) return true;
+    if (this.#failures > 0 || this.#written.length < SNAPSHOTS_KEPT) return true;
     return sequence > this.#lastSequence || this.#lastSequence - this.#previousSequence > 1;
   }
 
@@ -214,7 +215,7 @@ export class Snapshooter {
       if (error === undefined) {
         this.#previousSequence = this.#lastSequence;
         this.#lastSequence = sequence;
-        this.#written = [...this.#written, place].slice(-WRITTEN_KEPT);
+        this.#written = [...this.#written, place].slice(-SNAPSHOTS_KEPT);
         reporter.info("snapshot_published", { sequence, hash });
       } else reporter.error("snapshot_failed", { sequence, code: error.code, message: error.message });
     });

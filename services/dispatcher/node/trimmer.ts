@@ -5,14 +5,12 @@ import { checkpointKey } from "../../../contracts/subjects.ts";
 import type { ShardState } from "../../core/state.ts";
 import type { LogPressure } from "./log-pressure.ts";
 import type { NodeConfig } from "./node-config.ts";
-import type { SnapshotPlace, Snapshots } from "./snapshooter.ts";
+import { SNAPSHOTS_KEPT, type SnapshotPlace, type Snapshots } from "./snapshooter.ts";
 import { searchPlace } from "./trim-search.ts";
 
 /** Time between two looks whether there is something to trim, and while the byte limit is near. ms. */
 const LOOK_MS = 10_000;
 const LOOK_MS_URGENT = 1_000;
-/** Snapshots that lie behind what is trimmed, unless the log is full: a damaged newest one leaves the older one and its tail. */
-const SNAPSHOTS_BEHIND = 2;
 /** Part of the log's byte limit that is kept for a follower at most: one dead sink never stops the mesh. */
 const FOLLOWER_SHARE_MAX = 0.5;
 
@@ -86,7 +84,7 @@ export class Trimmer {
     const own = new Set(written().map(({ chain }) => chain));
     const proven = places.filter(({ chain }) => own.has(chain));
     // A full log takes no frame behind which another one could be cut.
-    return proven.at(pressure.level === "full" ? -1 : -SNAPSHOTS_BEHIND);
+    return proven.at(pressure.level === "full" ? -1 : -SNAPSHOTS_KEPT);
   }
 
   #withSnapshot(state: ShardState, snapshot: SnapshotPlace): void {
