@@ -92,6 +92,11 @@ export class SnapshotCut {
     return this.header.hash;
   }
 
+  /** Items and records that are not written yet. */
+  get left(): number {
+    return this.itemsLeft + this.recordsLeft;
+  }
+
   /** The next whole lines: at most `recordsMax` records, fewer when they are long. undefined when everything was written. */
   next(recordsMax: number): string | undefined {
     assert(recordsMax >= 1, `a slice of ${recordsMax} records`);

@@ -1,12 +1,16 @@
 /** Opens the two places that keep snapshots: the data folder, whose file is set aside when it is damaged, and the store that all dispatchers share. */
 import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { OperatingError } from "../../contracts/errors.ts";
 import type { Reporter } from "../../contracts/ports.ts";
 import { SnapshotBucket } from "../jetstream/object-snapshots.ts";
 import { ObjectSnapshotStore, type SnapshotStore, SnapshotThread } from "../persistence/mod.ts";
 import { SNAPSHOT_FILE } from "../persistence/snapshot-sqlite.ts";
+
+/** Requests come first: what the copy of a snapshot waits after each chunk. ms. */
+const COPY_REST_MS = 20;
 
 export interface SnapshotStores {
   /** Undefined where the folder's file cannot be used: then snapshots go straight into the shared store. */
@@ -29,7 +33,7 @@ export async function openSnapshotStores(
   const swept = await SnapshotBucket.open(connection, { replicas }).catch(tell);
   // Not to be had at this moment only: the bucket is looked for again at each use.
   const bucket = swept ?? (await SnapshotBucket.open(connection, { replicas, leftovers: "keep" }));
-  return { local, shared: new ObjectSnapshotStore(bucket) };
+  return { local, shared: new ObjectSnapshotStore(bucket, { rest: () => delay(COPY_REST_MS) }) };
 }
 
 /** A damaged file holds nothing that cannot be had again; it is kept once, for whoever wants to know what happened to the disk. */

@@ -89,17 +89,25 @@ const prefixOf = (region: string, shard: string): string => `${region}/${shard}/
 const nameOf = ({ region, shard, sequence }: SnapshotName): string =>
   prefixOf(region, shard) + String(sequence).padStart(SEQUENCE_DIGITS, "0");
 
+export interface ObjectSnapshotOptions {
+  /** Waited for after each chunk that is written or read back, so that what shares the thread and the disk gets its turn. Absent: no rest. */
+  readonly rest?: () => Promise<void>;
+}
+
 /** Packing runs in Node's thread pool, so it may live in any thread. It owns its bucket. */
 export class ObjectSnapshotStore implements SnapshotStore {
   readonly #bucket: ObjectBucket;
+  readonly #options: ObjectSnapshotOptions;
   readonly #writers = new Set<ObjectWriter>();
 
-  constructor(bucket: ObjectBucket) {
+  constructor(bucket: ObjectBucket, options: ObjectSnapshotOptions = {}) {
     this.#bucket = bucket;
+    this.#options = options;
   }
 
   begin(): SnapshotWriter {
-    const writer = new ObjectWriter(this.#bucket, this, () => this.#writers.delete(writer));
+    const done = (): boolean => this.#writers.delete(writer);
+    const writer = new ObjectWriter(this.#bucket, this, done, this.#options.rest);
     this.#writers.add(writer);
     return writer;
   }
@@ -157,6 +165,7 @@ class ObjectWriter implements SnapshotWriter {
   readonly #upload: BucketUpload;
   readonly #store: ObjectSnapshotStore;
   readonly #done: () => void;
+  readonly #rest: ObjectSnapshotOptions["rest"];
   readonly #cutter = new TextCutter();
   readonly #sum = new SnapshotSum();
   #bytes = 0;
@@ -164,11 +173,12 @@ class ObjectWriter implements SnapshotWriter {
   #ending: Promise<void> | undefined;
   #failure: { readonly error: unknown } | undefined;
 
-  constructor(bucket: ObjectBucket, store: ObjectSnapshotStore, done: () => void) {
+  constructor(bucket: ObjectBucket, store: ObjectSnapshotStore, done: () => void, rest: ObjectSnapshotOptions["rest"]) {
     this.#bucket = bucket;
     this.#upload = bucket.upload();
     this.#store = store;
     this.#done = done;
+    this.#rest = rest;
   }
 
   write(text: string): Promise<void> | void {
@@ -215,6 +225,7 @@ class ObjectWriter implements SnapshotWriter {
     let index = 0;
     for await (const chunk of chunksOf(this.#upload.readBack(), info)) {
       await decodeChunkAsync(label, index, chunk);
+      await this.#rest?.();
       index += 1;
     }
     const existing = (await this.#store.list(label.region, label.shard)).find(
@@ -240,6 +251,7 @@ class ObjectWriter implements SnapshotWriter {
     this.#bytes += HEAD_BYTES + chunk.data.length;
     await this.#upload.write(head);
     await this.#upload.write(chunk.data);
+    await this.#rest?.();
   }
 
   async #alone<T>(step: () => Promise<T>): Promise<T> {

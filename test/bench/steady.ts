@@ -17,8 +17,8 @@ const BATCH = 100;
 const EVENTS_PER_ITEM = 3;
 const BODY = JSON.stringify({ rows: "x".repeat(200) });
 const OPTIONS = "logKeepEvents=0,logKeepMs=0,recordsMax=100000";
-/** Around the moment in which a trim is reported: what the server may have done for it. ms. */
-const TRIM_WINDOW_MS = 500;
+/** Around a trim: what the server may do for it before and after it is told. ms. */
+const TRIM_MARGIN_MS = 100;
 
 interface Sample {
   readonly atMs: number;
@@ -48,7 +48,8 @@ class Witness {
       if (this.#open !== undefined) this.#open.toMs = nowMs;
     } else if (line.includes('"msg":"log_trimmed"')) {
       this.trims += 1;
-      this.windows.push({ kind: "trim", fromMs: nowMs - TRIM_WINDOW_MS, toMs: nowMs + TRIM_WINDOW_MS });
+      const { ms } = JSON.parse(line) as { ms: number };
+      this.windows.push({ kind: "trim", fromMs: nowMs - ms - TRIM_MARGIN_MS, toMs: nowMs + TRIM_MARGIN_MS });
     } else if (line.includes('"level":"error"') || line.includes('"level":50')) process.stderr.write(`${line}\n`);
   }
 

@@ -196,3 +196,24 @@ test("a stranger's messages that look like frames do not shorten what is kept", 
   world.clock.advance(30_000);
   expect(world.stream.firstSequence).toBe(1);
 });
+
+test("a long trim goes in steps, and stops between two of them when a follower registers", () => {
+  const world = new NodeWorld({ ...KEEP_NOTHING, logTrim: "off" });
+  const snapshots = new MemorySnapshots();
+  world.leading(world.addNode("a", { snapshotEvents: 400, snapshotMs: 0 }, undefined, snapshots));
+  fill(world, snapshots, 3);
+  const target = snapshots.published.at(-2)?.place.streamSequence ?? 0;
+  world.ask("configure", { options: { logTrim: "auto" } });
+  world.clock.until(() => world.stream.firstSequence > 1);
+  const first = world.stream.firstSequence;
+  expect(first).toBe(17);
+  world.enqueue(1);
+  world.clock.until(() => world.stream.firstSequence > first);
+  expect(world.stream.firstSequence).toBe(33);
+  world.ask("configure", { followers: { lake: { kind: "sink" } } });
+  world.clock.advance(30_000);
+  expect(world.stream.firstSequence).toBeLessThan(target);
+  world.ask("configure", { followers: { lake: null } });
+  world.clock.advance(30_000);
+  expect(world.stream.firstSequence).toBe(target);
+});

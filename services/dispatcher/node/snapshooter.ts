@@ -48,10 +48,13 @@ export interface Snapshots {
 }
 
 /** Records that are written before the clock is looked at. */
-const RECORDS_PER_SLICE = 50;
-/** What a request may have to wait for a snapshot at most, and how long requests come first then. ms. */
-const WORK_MS = 1;
-const REST_MS = 5;
+const RECORDS_PER_SLICE = 25;
+/** What a request may have to wait for a snapshot at most. ms. */
+const WORK_MS = 0.5;
+/** A snapshot is spread over this time, as the garbage that it leaves is: a small one rests long between slices, a large one hurries. ms. */
+const SPREAD_MS = 4_000;
+const REST_MS_MAX = 10;
+const REST_MS_MIN = 3;
 /** Time between two snapshots that somebody asked for at least. ms. */
 const REQUESTED_MS = 5_000;
 /** The same at most, while they fail. ms. */
@@ -69,6 +72,8 @@ export interface SnapshooterOptions {
 
 interface Running {
   readonly cut: SnapshotCut;
+  readonly records: number;
+  readonly beganMs: number;
   readonly sink: SnapshotSink;
   readonly place: Omit<SnapshotPlace, "streamSequence">;
   /** Known once the frame of the cut is acknowledged; 0 before. */
@@ -135,7 +140,7 @@ export class Snapshooter {
       (this.#isRequested || this.#failures > 0) &&
       this.#running === undefined &&
       !this.#isPublishing &&
-      this.#sinceLastMs() >= this.#restMs()
+      this.#sinceMs(this.#lastMs) >= this.#restMs()
     );
   }
 
@@ -144,8 +149,8 @@ export class Snapshooter {
     return Math.min(REQUESTED_MS * 2 ** this.#failures, RETRY_MS_MAX);
   }
 
-  #sinceLastMs(): number {
-    return this.#options.clock.monotonicMs() - this.#lastMs;
+  #sinceMs(ms: number): number {
+    return this.#options.clock.monotonicMs() - ms;
   }
 
   /** The state stands behind exactly this frame now: the moment to cut. */
@@ -153,7 +158,7 @@ export class Snapshooter {
     const { everyEvents, everyMs, clock } = this.#options;
     if (this.#running !== undefined || this.#isPublishing) return;
     const restMs = this.#failures > 0 ? Math.max(everyMs, this.#restMs()) : everyMs;
-    const isDue = state.sequence - this.#lastSequence >= everyEvents && this.#sinceLastMs() >= restMs;
+    const isDue = state.sequence - this.#lastSequence >= everyEvents && this.#sinceMs(this.#lastMs) >= restMs;
     // One snapshot has the name of this sequence already, or tried to.
     if ((!isDue && !this.isWaiting) || state.sequence === this.#begunSequence) return;
     this.#isRequested = false;
@@ -164,7 +169,10 @@ export class Snapshooter {
     const place = { logId, sequence, chain, term, first, at, hash: stateHash(state), logVersion };
     const sink = this.#options.snapshots.begin();
     this.#options.reporter.info("snapshot_begun", { sequence });
-    this.#running = { cut: new SnapshotCut(state), sink, place, streamSequence: 0, held: undefined, isWritten: false };
+    const cut = new SnapshotCut(state);
+    const records = cut.left;
+    const beganMs = this.#lastMs;
+    this.#running = { cut, records, beganMs, sink, place, streamSequence: 0, held: undefined, isWritten: false };
     this.#later(this.#running);
   }
 
@@ -174,7 +182,8 @@ export class Snapshooter {
   }
 
   #later(running: Running): void {
-    this.#options.clock.setTimer(REST_MS, () => {
+    const isBehind = running.cut.left / running.records > 1 - this.#sinceMs(running.beganMs) / SPREAD_MS;
+    this.#options.clock.setTimer(isBehind ? REST_MS_MIN : REST_MS_MAX, () => {
       if (this.#running === running) this.#work(running);
     });
   }

@@ -13,6 +13,11 @@ const LOOK_MS = 10_000;
 const LOOK_MS_URGENT = 1_000;
 /** Part of the log's byte limit that is kept for a follower at most: one dead sink never stops the mesh. */
 const FOLLOWER_SHARE_MAX = 0.5;
+/** A server takes no append while it purges, so a trim goes in this many steps, each within these sizes, with rests between them. */
+const STEPS = 100;
+const STEP_MESSAGES_MIN = 16;
+const STEP_MESSAGES_MAX = 256;
+const STEP_REST_MS = 50;
 
 export interface TrimmerOptions {
   readonly config: NodeConfig;
@@ -53,6 +58,7 @@ export class Trimmer {
   readonly #lags = new Map<string, Lag>();
   #lookedMs = Number.NEGATIVE_INFINITY;
   #isBusy = false;
+  #beganMs = 0;
   /** By follower, what is wrong with it. */
   #alarms: ReadonlyMap<string, Alarm> = new Map();
 
@@ -144,7 +150,12 @@ export class Trimmer {
     else
       searchPlace(log, config.ackTimeoutMs, { lower: info.firstSequence, upper, ...limits }, (keepFrom) => {
         if (keepFrom === undefined || keepFrom <= info.firstSequence) this.#isBusy = false;
-        else this.#trim(round, keepFrom);
+        else {
+          const messages = Math.ceil((keepFrom - info.firstSequence) / STEPS);
+          const step = Math.min(Math.max(messages, STEP_MESSAGES_MIN), STEP_MESSAGES_MAX);
+          this.#beganMs = this.#options.clock.monotonicMs();
+          this.#trim(round, info.firstSequence, keepFrom, step);
+        }
       });
   }
 
@@ -175,23 +186,31 @@ export class Trimmer {
     return 0;
   }
 
-  #trim({ state, followers }: Round, keepFrom: number): void {
-    const { log, config, reporter, leading } = this.#options;
-    // What the shard wants may have changed while the questions were under way.
+  /** Trims from `first` up to `keepFrom`, step by step; the rest at once when there is no time. */
+  #trim(round: Round, first: number, keepFrom: number, step: number): void {
+    const { log, config, reporter, leading, pressure, clock } = this.#options;
+    const { state, followers } = round;
+    // What the shard wants may have changed while the questions, or the steps before, were under way.
     if (leading() !== state || state.followers !== followers || state.options.logTrim === "off") {
       this.#isBusy = false;
       return;
     }
-    log.trim(keepFrom, config.ackTimeoutMs, (outcome) => {
-      this.#isBusy = false;
+    const next = pressure.isTrimUrgent ? keepFrom : Math.min(keepFrom, first + step);
+    log.trim(next, config.ackTimeoutMs, (outcome) => {
       if (outcome.kind === "failed") {
-        reporter.warn("trim_failed", { keepFrom, code: outcome.error.code, message: outcome.error.message });
-        return;
-      }
-      reporter.info("log_trimmed", { keepFrom });
-      log.info(config.ackTimeoutMs, (after) => {
-        if (after.kind === "info") this.#options.pressure.looked(after.info);
-      });
+        this.#isBusy = false;
+        reporter.warn("trim_failed", { keepFrom: next, code: outcome.error.code, message: outcome.error.message });
+      } else if (next < keepFrom) clock.setTimer(STEP_REST_MS, () => this.#trim(round, next, keepFrom, step));
+      else this.#trimmed(keepFrom);
+    });
+  }
+
+  #trimmed(keepFrom: number): void {
+    const { log, config, reporter, pressure, clock } = this.#options;
+    this.#isBusy = false;
+    reporter.info("log_trimmed", { keepFrom, ms: Math.round(clock.monotonicMs() - this.#beganMs) });
+    log.info(config.ackTimeoutMs, (after) => {
+      if (after.kind === "info") pressure.looked(after.info);
     });
   }
 }
