@@ -54,6 +54,13 @@ const TermReleased = z.strictObject({
   term: z.int().min(1),
   leader: PeerId,
   successor: PeerId.optional(),
+  askedBy: z
+    .int()
+    .min(0)
+    .optional()
+    .describe(
+      "Index into the frame's actors: who asked for the handover; absent when dispatchers stop or spread the shards.",
+    ),
 });
 const Configured = z.strictObject({
   type: z.literal("configured"),

@@ -28,7 +28,8 @@ export function linesOf(message: LogMessage, verdict: Verdict): readonly string[
 }
 
 function eventText(event: LogEvent, frame: Frame): string {
-  const peer = "actor" in event ? frame.actors[event.actor]?.peerId : undefined;
+  const actor = "actor" in event ? event.actor : "askedBy" in event ? event.askedBy : undefined;
+  const peer = actor === undefined ? undefined : frame.actors[actor]?.peerId;
   const by = peer === undefined ? "" : `  by ${safeText(peer)}`;
   return `${event.type}${safeText(detailOf(event))}${by}`;
 }

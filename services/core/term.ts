@@ -39,16 +39,17 @@ export function startTerm(
   write(state, { type: "termStarted", term: number, leader, tokenEpoch }, context.at, sink);
 }
 
-/** Writes the end of the present term, at a planned stop. */
+/** Writes the end of the present term, at a planned stop or handover. `askedBy`: index of its actor in the frame. */
 export function releaseTerm(
   state: ShardState,
-  release: { readonly successor?: string | undefined },
+  release: { readonly successor?: string | undefined; readonly askedBy?: number | undefined },
   context: Moment,
   sink: EventSink,
 ): void {
   const { term, leader } = state;
   const successor = release.successor === undefined ? undefined : { successor: release.successor };
-  write(state, { type: "termReleased", term, leader, ...successor }, context.at, sink);
+  const askedBy = release.askedBy === undefined ? undefined : { askedBy: release.askedBy };
+  write(state, { type: "termReleased", term, leader, ...successor, ...askedBy }, context.at, sink);
 }
 
 /** Writes the hash of the present state, by which followers check theirs. */

@@ -3,7 +3,6 @@ import { join } from "node:path";
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { Database } from "better-sqlite3";
 import { OperatingError } from "../../contracts/errors.ts";
-import { SHARD_OPTIONS_DEFAULT, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
 import type { Clock, Closable, Ids, Reporter, RequestOutcome, TimerHandle } from "../../contracts/ports.ts";
 import { CHECKPOINT_BUCKET, pingSubject, REGISTRY_BUCKET } from "../../contracts/subjects.ts";
 import type { Halt } from "../core/log-reader.ts";
@@ -12,7 +11,6 @@ import { connectNats } from "../jetstream/connect.ts";
 import { JetStreamLog } from "../jetstream/jetstream-log.ts";
 import { NatsKv } from "../jetstream/nats-kv.ts";
 import { NatsNet } from "../jetstream/nats-net.ts";
-import { provisionShard, type ShardLog, verifyShard } from "../jetstream/provision.ts";
 import { ReplicaAuditor } from "../jetstream/replica-auditor.ts";
 import { checkServer, type Finding } from "../jetstream/server-check.ts";
 import { SqliteStore } from "../persistence/mod.ts";
@@ -20,37 +18,18 @@ import { createClock } from "../runtime/clock.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
 import { createIds } from "../runtime/ids.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
+import type { DispatcherSettings } from "./dispatcher-settings.ts";
 import { ownFolder } from "./folder-owner.ts";
 import { Neighbours } from "./node/neighbours.ts";
 import { NODE_TIMES } from "./node/node-config.ts";
 import type { NodePorts, NodeStatus } from "./node/node-ports.ts";
 import { Rebalancer } from "./node/rebalancer.ts";
 import { ShardNode } from "./node/shard-node.ts";
+import { ShardLogs } from "./shard-logs.ts";
+import { hasBegun, noticesOf, problemsOf } from "./shard-readiness.ts";
 import { ShardSnapshots } from "./shard-snapshots.ts";
 import { openSnapshotStores, type SnapshotStores } from "./snapshot-stores.ts";
 import { StateDumps } from "./state-dumps.ts";
-
-export interface DispatcherSettings {
-  readonly natsUrl: string | readonly string[];
-  /** Monitoring endpoint of the server, for settings that a client cannot ask for; empty when there is none. */
-  readonly natsMonitorUrl?: string | undefined;
-  readonly region: string;
-  readonly shards: readonly string[];
-  readonly peerId: string;
-  readonly dataDir: string;
-  readonly replicas: number;
-  /** Byte limit of each shard's stream; -1 for none. */
-  readonly logBytesMax?: number | undefined;
-  /** Events, and time in ms, between two snapshots of a shard. */
-  readonly snapshotEvents?: number | undefined;
-  readonly snapshotMs?: number | undefined;
-  /** Create streams that nobody knows yet. Without it an unknown shard is refused. */
-  readonly provision: boolean;
-  /** Options that a new shard starts with; an existing one keeps its own. */
-  readonly shardOptions: ShardOptionsPatch;
-  /** Serve although the server check found something that it refuses. */
-  readonly allowUnsafeServer?: boolean | undefined;
-}
 
 interface ShardReport extends NodeStatus {
   readonly findings: readonly Finding[];
@@ -68,6 +47,8 @@ const WORD_MS = 500;
 const FLUSH_MS = 500;
 /** How long pieces of a snapshot that is given up may take to be removed; the next start removes them otherwise. ms. */
 const SHARED_CLOSE_MS = 1_000;
+/** Time until a shard whose log could not be asked for is tried again. ms. */
+const HOST_AGAIN_MS = 5_000;
 /** How long the answer of another process with our peer id is waited for. ms. */
 const PEER_PING_MS = 1_000;
 const STORE_FILE = "dispatcher.sqlite";
@@ -94,7 +75,8 @@ class Dispatcher implements DispatcherRole {
   readonly #auditors = new Map<string, ReplicaAuditor>();
   #lock: Database | undefined;
   #snapshots: SnapshotStores | undefined;
-  readonly #findings: Finding[] = [];
+  readonly #shardLogs: ShardLogs;
+  #hostTimer: TimerHandle | undefined;
   #store: SqliteStore | undefined;
   #dumps: StateDumps | undefined;
   #ping: Closable | undefined;
@@ -107,10 +89,16 @@ class Dispatcher implements DispatcherRole {
     this.#reporter = reporter;
     this.#clock = clock;
     this.#ids = ids;
+    this.#shardLogs = new ShardLogs(settings, reporter, ids);
   }
 
+  /**
+   * Resolves when every shard is served, or was found not to be servable: one that is not keeps none of the others from being served.
+   * Throws: as the first shard when none is served, and what concerns them all.
+   */
   async start(): Promise<void> {
-    const folder = prepareDataFolder(this.#settings.dataDir);
+    const { dataDir, region, peerId, replicas, shards } = this.#settings;
+    const folder = prepareDataFolder(dataDir);
     this.#lock = ownFolder(folder);
     const store = SqliteStore.open(join(folder, STORE_FILE));
     this.#store = store;
@@ -122,24 +110,28 @@ class Dispatcher implements DispatcherRole {
     const gossip = new NatsNet(control);
     this.#nets.push(gossip);
     await this.#checkServer(control);
-    const provisions = await this.#provision(control);
+    const logIds = await this.#shardLogs.find(control, shards);
+    const [refused] = this.#shardLogs.refused.values();
+    if (logIds.size === 0 && refused !== undefined) throw refused;
     const kv = new NatsKv(control, REGISTRY_BUCKET);
     const checkpoints = new NatsKv(control, CHECKPOINT_BUCKET);
     await this.#checkPeerId(gossip);
-    this.#ping = gossip.subscribe(pingSubject(this.#settings.region, this.#settings.peerId), (message) => {
+    this.#ping = gossip.subscribe(pingSubject(region, peerId), (message) => {
       if (message.reply !== "") gossip.publish(message.reply, new TextEncoder().encode("{}"));
     });
     const neighbours = this.#meetNeighbours(gossip);
-    const stores = await openSnapshotStores(folder, control, this.#settings.replicas, this.#reporter);
+    const stores = await openSnapshotStores(folder, control, replicas, this.#reporter);
     this.#snapshots = stores;
     const audit = await this.#connect("audit");
-    for (const [shard, { logId }] of provisions)
-      await this.#startNode(
-        shard,
-        logId,
-        { audit, stores },
-        { kv, checkpoints, rpc, gossip, store, precedence: neighbours },
-      );
+    const shared = { kv, checkpoints, rpc, gossip, store, precedence: neighbours };
+    const host = async (found: ReadonlyMap<string, string>): Promise<void> => {
+      for (const [shard, logId] of found)
+        await this.#startNode(shard, logId, { audit, stores }, shared).catch((error: unknown) =>
+          this.#shardLogs.refuse(shard, error),
+        );
+      this.#hostLater(async () => host(await this.#shardLogs.find(control, this.#shardLogs.open)));
+    };
+    await host(logIds);
     await this.#untilServing();
     // Who is ready can take over from then on, so the others hear it before.
     neighbours.tell();
@@ -194,21 +186,24 @@ class Dispatcher implements DispatcherRole {
     auditor.start();
   }
 
-  /** Until every shard is led by us or by somebody we follow. Throws: OperatingError with the code of a node that halts. */
+  /** Until the shards are led by us or by somebody we follow, as far as they can be. Throws: as a node when all halt. */
   async #untilServing(): Promise<void> {
-    while (!this.#isStopped) {
-      const statuses = this.#nodes.map((node) => node.status());
-      for (const { halt, shard } of statuses)
-        if (halt !== undefined)
-          throw new OperatingError(halt.code, `shard ${shard}: ${halt.message}`, { definite: true });
-      if (statuses.every((status) => isServing(status, this.#settings.peerId))) return;
+    const { peerId } = this.#settings;
+    while (!this.#isStopped && !hasBegun(this.shardReports(), peerId))
       await new Promise<void>((resolve) => void this.#clock.setTimer(NODE_TIMES.tickMs, resolve));
-    }
+  }
+
+  /** Tries the shards again whose logs could not be had. */
+  #hostLater(host: () => Promise<void>): void {
+    if (this.#shardLogs.open.length === 0 || this.#isStopped) return;
+    this.#hostTimer = this.#clock.setTimer(HOST_AGAIN_MS, () => void host());
   }
 
   async stop(): Promise<void> {
     if (this.#isStopped) return;
     this.#isStopped = true;
+    this.#shardLogs.close();
+    if (this.#hostTimer !== undefined) this.#clock.clearTimer(this.#hostTimer);
     this.#stopMoving();
     await Promise.all(this.#nodes.map((node) => this.#stopNode(node)));
     this.#ping?.close();
@@ -222,21 +217,23 @@ class Dispatcher implements DispatcherRole {
     this.#lock?.close();
   }
 
-  /** Ready: every hosted shard is followed or led. Who leads it is the control plane's question. */
+  /** Ready: every shard is followed or led. Who leads it is the control plane's question. */
   ready(): Readiness {
-    if (!this.#isStarted) return { ready: false, detail: "starting" };
-    if (this.#nets.some((net) => !net.isConnected())) return { ready: false, detail: "NATS cannot be reached" };
     const reports = this.shardReports();
-    const problems = reports.flatMap(problemsOf);
-    if (problems.length > 0) return { ready: false, detail: problems.join("; ") };
-    return { ready: true, detail: ["every shard is led or followed", ...reports.flatMap(noticesOf)].join("; ") };
+    const problems = [...this.#shardLogs.problems, ...reports.flatMap(problemsOf)];
+    if (!this.#isStarted) return { ready: false, detail: ["starting", ...problems].join("; ") };
+    if (this.#nets.some((net) => !net.isConnected())) return { ready: false, detail: "NATS cannot be reached" };
+    const good = reports.filter((report) => problemsOf(report).length === 0).map(({ shard }) => shard);
+    const served = problems.length === 0 ? "every shard is led or followed" : `led or followed: ${good.join(", ")}`;
+    const notices = reports.flatMap(noticesOf);
+    return { ready: problems.length === 0, detail: [...problems, served, ...notices].join("; ") };
   }
 
   shardReports(): readonly ShardReport[] {
     return this.#nodes.map((node) => {
       const status = node.status();
       const alarms = [...status.alarms, ...(this.#auditors.get(status.shard)?.alarms ?? [])];
-      return { ...status, alarms, findings: this.#findings };
+      return { ...status, alarms, findings: this.#shardLogs.findings };
     });
   }
 
@@ -250,41 +247,7 @@ class Dispatcher implements DispatcherRole {
   async #checkServer(connection: NatsConnection): Promise<void> {
     const { replicas, natsMonitorUrl } = this.#settings;
     const { findings } = await checkServer(connection, { replicas, monitorUrl: natsMonitorUrl });
-    this.#judge(findings);
-  }
-
-  /** Keeps what a check found, says it loudly, and refuses what must not be served unless it is allowed by name. */
-  #judge(findings: readonly Finding[]): void {
-    this.#findings.push(...findings);
-    for (const finding of findings) this.#reporter.warn("server_finding", { ...finding });
-    const refused = findings.filter(({ severity }) => severity === "refuse");
-    if (refused.length > 0 && this.#settings.allowUnsafeServer !== true)
-      throw new OperatingError("server_refused", refused.map(({ message, fix }) => `${message}; ${fix}`).join(" "), {
-        definite: true,
-        details: { findings: refused },
-      });
-  }
-
-  async #provision(connection: NatsConnection): Promise<ReadonlyMap<string, ShardLog>> {
-    const { region, shards, replicas, logBytesMax, provision, shardOptions, peerId } = this.#settings;
-    const provisions = new Map<string, ShardLog>();
-    for (const shard of shards) {
-      const found = provision
-        ? await provisionShard(connection, {
-            region,
-            shard,
-            replicas,
-            maxBytes: logBytesMax ?? -1,
-            options: { ...SHARD_OPTIONS_DEFAULT, ...definedOptions(shardOptions) },
-            newLogId: () => this.#ids.id("log"),
-            writer: peerId,
-          })
-        : await verifyShard(connection, { region, shard });
-      for (const difference of found.differences) this.#reporter.warn("shard_differs", { shard, ...difference });
-      this.#judge(found.findings);
-      provisions.set(shard, found);
-    }
-    return provisions;
+    this.#shardLogs.judge(findings);
   }
 
   /** Two processes with one peer id would each take the other's term for their own. */
@@ -338,24 +301,6 @@ function wordOf({ shard, mode, term, sequence }: NodeStatus) {
   return { shard, part, term, sequence } as const;
 }
 
-/** Why a shard is not served as it should be. */
-function problemsOf({ shard, mode, halt, alarms }: NodeStatus): string[] {
-  const problems = alarms.filter(({ isServing }) => !isServing).map(({ code, message }) => `${code}: ${message}`);
-  if (halt !== undefined) problems.unshift(`${halt.code}: ${halt.message}`);
-  else if (mode !== "leading" && mode !== "following") problems.unshift(mode);
-  return problems.map((problem) => `${shard}: ${problem}`);
-}
-
-/** What an operator should know of a shard that is served. */
-function noticesOf({ shard, alarms }: NodeStatus): string[] {
-  return alarms.filter(({ isServing }) => isServing).map(({ code, message }) => `${shard}: ${code}: ${message}`);
-}
-
-/** Leading, or standing by for a leader that the log names. */
-function isServing({ mode, leader }: NodeStatus, peerId: string): boolean {
-  return mode === "leading" || (mode === "following" && leader !== "" && leader !== peerId);
-}
-
 /** A data folder belongs to the shards that it has served; one that knows only other shards was given by mistake. */
 function checkFolder(store: SqliteStore, { region, shards, dataDir }: DispatcherSettings): void {
   const text = store.get(SHARDS_KEY);
@@ -368,11 +313,6 @@ function checkFolder(store: SqliteStore, { region, shards, dataDir }: Dispatcher
       { definite: true, details: { known, wanted } },
     );
   store.put(SHARDS_KEY, JSON.stringify([...new Set([...known, ...wanted])].sort()));
-}
-
-/** The named options without the keys that hold undefined, which would hide a default. */
-function definedOptions(patch: ShardOptionsPatch): Partial<ShardOptions> {
-  return Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined));
 }
 
 function withShard(reporter: Reporter, shard: string): Reporter {

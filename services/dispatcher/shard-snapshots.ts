@@ -10,6 +10,7 @@ import {
   type SnapshotLabel,
   type SnapshotStore,
 } from "../persistence/mod.ts";
+import { isToldAt } from "./node/alarms.ts";
 import {
   SNAPSHOTS_KEPT,
   type SnapshotPlace,
@@ -17,6 +18,10 @@ import {
   type Snapshots,
   type Standing,
 } from "./node/snapshooter.ts";
+import type { SnapshotSource } from "./node/snapshot-source.ts";
+
+/** What a reading says of the snapshot itself; anything else is about the place that keeps it. */
+const VERDICTS: ReadonlySet<string> = new Set(["snapshot_damaged", "snapshot_version", "snapshot_foreign"]);
 
 export interface ShardSnapshotsOptions {
   readonly region: string;
@@ -32,8 +37,17 @@ export interface ShardSnapshotsOptions {
   readonly isLeading: () => boolean;
 }
 
-export class ShardSnapshots implements Snapshots {
+interface Newest {
+  readonly restored: LogPlace | undefined;
+  readonly beyond: number;
+  /** Why the shared store could not be asked for all that it has. */
+  readonly problem: OperatingError | undefined;
+}
+
+export class ShardSnapshots implements Snapshots, SnapshotSource {
   readonly #options: ShardSnapshotsOptions;
+  /** By store, the listings that failed since the last one that did not. */
+  readonly #unlisted = new Map<SnapshotStore, number>();
 
   constructor(options: ShardSnapshotsOptions) {
     this.#options = options;
@@ -69,21 +83,18 @@ export class ShardSnapshots implements Snapshots {
     };
   }
 
-  load(
-    judge: (place: SnapshotPlace, callback: (standing: Standing) => void) => void,
-    callback: (restored: LogPlace | undefined, beyond: number) => void,
-  ): void {
+  load(...[judge, callback]: Parameters<SnapshotSource["load"]>): void {
     // A crash here would be a bug: every operating error is told and means "no snapshot".
-    void this.#newest((place) => new Promise((resolve) => judge(place, resolve))).then(({ restored, beyond }) =>
-      callback(restored, beyond),
+    void this.#newest((place) => new Promise((resolve) => judge(place, resolve))).then(
+      ({ restored, beyond, problem }) => callback(restored, beyond, problem),
     );
   }
 
-  durable(callback: (places: readonly SnapshotPlace[]) => void): void {
+  durable(callback: Parameters<SnapshotSource["durable"]>[0]): void {
     const { remote, logId } = this.#options;
-    void this.#listed(remote).then((infos) => {
+    void this.#listed(remote).then(({ infos, problem }) => {
       const places = infos.filter(({ label, problem }) => problem === undefined && label.logId === logId);
-      callback(places.map(({ label }) => label).reverse());
+      callback(places.map(({ label }) => label).reverse(), problem);
     });
   }
 
@@ -103,43 +114,51 @@ export class ShardSnapshots implements Snapshots {
   }
 
   /** The newest that is good, of whichever store: a local one is as good as its copy, and nearer. */
-  async #newest(
-    judge: (place: SnapshotPlace) => Promise<Standing>,
-  ): Promise<{ readonly restored: LogPlace | undefined; readonly beyond: number }> {
+  async #newest(judge: (place: SnapshotPlace) => Promise<Standing>): Promise<Newest> {
     const { local, remote, logId, reporter } = this.#options;
-    const stores = local === undefined ? [remote] : [local, remote];
-    const listed = await Promise.all(
-      stores.map(async (store) => (await this.#listed(store)).map((info) => ({ store, info }))),
-    );
-    const candidates = listed.flat().sort((left, right) => right.info.label.sequence - left.info.label.sequence);
+    const [ours, shared] = await Promise.all([local && this.#listed(local), this.#listed(remote)]);
+    const candidates = [
+      ...(ours?.infos ?? []).map((info) => ({ store: local ?? remote, info })),
+      ...shared.infos.map((info) => ({ store: remote, info })),
+    ].sort((left, right) => right.info.label.sequence - left.info.label.sequence);
     let beyond = 0;
+    let { problem } = shared;
     for (const { store, info } of candidates) {
       const isOurs = info.problem === undefined && info.label.logId === logId;
       const standing = isOurs ? await judge(info.label) : "of_log";
       if (standing === "foreign") continue;
       try {
         const restored = await this.#load(store, info);
-        if (standing === "of_log") return { restored, beyond };
+        if (standing === "of_log") return { restored, beyond, problem };
         // Only one that is whole may say that the log was longer once.
         const { sequence, streamSequence } = info.label;
         reporter.error("snapshot_beyond_log", { where: info.where, sequence, streamSequence });
         beyond = Math.max(beyond, streamSequence);
       } catch (error) {
-        const { code, message } = asOperatingError(error);
+        const failure = asOperatingError(error);
+        const { code, message } = failure;
+        if (store === remote && !VERDICTS.has(code)) problem ??= failure;
         reporter.error("snapshot_unusable", { where: info.where, sequence: info.label.sequence, code, message });
       }
     }
-    return { restored: undefined, beyond };
+    return { restored: undefined, beyond, problem };
   }
 
-  async #listed(store: SnapshotStore): Promise<readonly SnapshotInfo[]> {
+  async #listed(
+    store: SnapshotStore,
+  ): Promise<{ readonly infos: readonly SnapshotInfo[]; readonly problem?: OperatingError }> {
     const { region, shard, reporter } = this.#options;
     try {
-      return await store.list(region, shard);
+      const infos = await store.list(region, shard);
+      this.#unlisted.delete(store);
+      return { infos };
     } catch (error) {
-      const { code, message } = asOperatingError(error);
-      reporter.error("snapshots_unlisted", { code, message });
-      return [];
+      const problem = asOperatingError(error);
+      const { code, message } = problem;
+      const count = (this.#unlisted.get(store) ?? 0) + 1;
+      this.#unlisted.set(store, count);
+      if (isToldAt(count)) reporter.error("snapshots_unlisted", { code, message, count });
+      return { infos: [], problem };
     }
   }
 

@@ -1,6 +1,7 @@
 /** The synthetic lakehouse: an endless, repeatable story of tables being made, altered, committed to and vacuumed. Pure. */
 import { createHash } from "node:crypto";
 import type { LakehouseMutation } from "../catalog/mod.ts";
+import { seededNumbers } from "../runtime/seeded-numbers.ts";
 
 export interface MutationSpace {
   /** The same seed tells the same story. */
@@ -51,15 +52,10 @@ function tableName(catalog: number, table: number): string {
   return `lake${catalog + 1}.${namespace}.table_${String(table + 1).padStart(4, "0")}`;
 }
 
-/** Draws whole numbers below a limit from a seed: mulberry32, small and the same on every machine. */
+/** Draws whole numbers below a limit from a seed. */
 function drawFrom(seed: string): (limit: number) => number {
-  let state = createHash("sha256").update(seed).digest().readUInt32LE(0);
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit;
-  };
+  const next = seededNumbers(createHash("sha256").update(seed).digest().readUInt32LE(0));
+  return (limit) => next() % limit;
 }
 
 /** The shard of a table: always the same, for order holds within a shard only. */

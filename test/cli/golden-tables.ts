@@ -18,14 +18,17 @@ export function ingestInput(): IngestInput {
     process.stderr.write(
       `the golden tables are not at ${GOLDEN}: the small tables of test/catalog/fixtures stand in for them\n`,
     );
-  const file = join(isGolden ? GOLDEN : FIXTURES, "expected.json");
+  return isGolden ? inputOf(GOLDEN, GOLDEN, 291) : smallInput();
+}
+
+/** Our own small tables, for what does not depend on how many there are. */
+export const smallInput = (): IngestInput => inputOf(join(FIXTURES, "delta"), FIXTURES, 8);
+
+function inputOf(folder: string, expectedFolder: string, items: number): IngestInput {
+  const file = join(expectedFolder, "expected.json");
   const expected: Record<string, Record<string, unknown>> = JSON.parse(readFileSync(file, "utf8"));
   const tables = Object.entries(expected).map(
     ([name, { minReaderVersion: _version, ...figures }]) => [name, figures] as const,
   );
-  return {
-    folder: isGolden ? GOLDEN : join(FIXTURES, "delta"),
-    items: isGolden ? 291 : 8,
-    tables: Object.fromEntries(tables),
-  };
+  return { folder, items, tables: Object.fromEntries(tables) };
 }

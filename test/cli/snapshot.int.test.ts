@@ -320,16 +320,25 @@ describe.skipIf(!nats.available)(`omnirelay snapshot${skipNote}`, () => {
     const server = await natsServer({ cleanup: onTestFinished });
     const connection = await connectNats({ servers: server.url, name: "look" });
     onTestFinished(() => connection.close());
-    expect(await cli("snapshot", "list", "--nats-url", server.url)).toMatchObject({ code: 0, out: "" });
+    expect(await cli("snapshot", "list", "--nats-url", server.url)).toMatchObject({ code: 1, out: "" });
     expect(await cli("snapshot", "verify", "--nats-url", server.url)).toMatchObject({ code: 1 });
     await expect(api(connection, `STREAM.INFO.OBJ_${SNAPSHOT_BUCKET}`, undefined)).rejects.toMatchObject({
       message: expect.stringContaining("stream not found"),
     });
   });
 
+  test("the snapshots of a log that is lost are listed", async () => {
+    const { log } = await setup();
+    const { sequence } = await log.askJson("snapshot", "create");
+    await api(log.connection, "STREAM.DELETE.LEASE_LOG_local_default", undefined);
+    expect(await log.askJson("snapshot", "list")).toMatchObject({ sequence });
+  });
+
   test("what is not there is told: a stream that nobody made", async () => {
     const { log } = await setup();
     for (const command of [
+      ["snapshot", "list"],
+      ["snapshot", "list", "--json"],
       ["snapshot", "create"],
       ["state", "diff", "log", "log"],
     ])

@@ -6,6 +6,7 @@ import { assertInvariants, canonicalState } from "../../services/core/canonical.
 import { stateHash } from "../../services/core/hash.ts";
 import { fenceKey } from "../../services/core/ready.ts";
 import { startTerm, writeStateHash } from "../../services/core/term.ts";
+import { anyText } from "../support/any-text.ts";
 import { foldFrames, ShardWorld } from "./shard-world.ts";
 
 const PRINCIPALS = ["w1", "w2"] as const;
@@ -23,7 +24,7 @@ const step = fc.oneof(
     key: maybe(small),
     exclusivity: maybe(fc.constantFrom<Exclusivity>("none", "resource", "partition")),
     requestId: maybe(small),
-    body: maybe(fc.string({ unit: "binary", maxLength: 4 })),
+    body: maybe(anyText(4)),
     attributes: maybe(fc.constantFrom({ b: "2", a: "1" }, { a: "1", b: "2" }, {})),
     maxAttempts: maybe(fc.integer({ min: 1, max: 3 })),
     after: maybe(fc.nat({ max: 60 })),

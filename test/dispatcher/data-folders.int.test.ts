@@ -7,6 +7,7 @@ import { type LogHand, logHand } from "../support/log-hand.ts";
 import { type LogWitness, witnessLog } from "../support/log-witness.ts";
 import { testMesh } from "../support/mesh.ts";
 import { failOnLeakedServers, natsServer, skipWithoutNats } from "../support/nats.ts";
+import { allow, denying } from "../support/nats-rights.ts";
 import type { Cleanup, RunningProcess } from "../support/process.ts";
 import { sharedSnapshots } from "../support/shared-snapshots.ts";
 
@@ -80,6 +81,29 @@ test("an empty data folder is filled from the shared snapshot, and an old copy o
   await c.signal("SIGKILL");
   await old.line(LEADING);
   await expectTrueState(client, witness, "a");
+});
+
+const LISTING = "$JS.API.STREAM.INFO.OBJ_omnirelay-snapshots";
+
+test("an empty data folder behind a trimmed log waits for a store that cannot be asked, and goes on by itself when it can", async ({
+  onTestFinished,
+}) => {
+  const mesh = await testMesh(onTestFinished, { extraConfig: denying(LISTING, "denied") });
+  const a = await mesh.dispatcher("a", OFTEN, LEADING);
+  const witness = await witnessLog(mesh.server.url, "default", onTestFinished);
+  const hand = await logHand(mesh.server.url, { shard: "default" }, onTestFinished);
+  const client = await mesh.client("default");
+  await work(client, a, 2);
+  await trim(mesh.server.url, hand, onTestFinished);
+  const late = mesh.start("late", OFTEN, { servers: mesh.server.url.replace("//", "//denied:p@") });
+  expect(await late.line('"code":"snapshots_unreachable"')).toContain("bring their store back");
+  expect(countOf(late, READY)).toBe(0);
+  allow(mesh.server, LISTING);
+  await late.line(READY);
+  expect(countOf(late, SNAPSHOT_LOADED)).toBe(1);
+  await a.signal("SIGKILL");
+  await late.line(LEADING);
+  await expectTrueState(client, witness, "late");
 });
 
 test("a folder of another shard, or of another mesh's log, is refused with a sentence, and the live log is left alone", async ({

@@ -16,15 +16,17 @@ interface Handover {
 }
 const handoverOf = (body: Answer["body"]): Handover => body as unknown as Handover;
 
-/** Nodes that hear each other's words as dispatchers do; `neighbours` has what each of them hears. */
-function meshWorld(peers: readonly string[]) {
+/** Nodes that hear each other's words as dispatchers do; `neighbours` has what each of them hears. `others`: more shards, by who leads them. */
+function meshWorld(peers: readonly string[], others: Readonly<Record<string, readonly string[]>> = {}) {
   const world = new NodeWorld();
   const neighbours = new Map<string, Neighbours>();
   world.precedenceOf = (peerId, net, status) => {
     const own = (): Gossip["shards"] => {
       const { shard, mode, term, sequence } = status();
+      const made = (others[peerId] ?? []).map((name) => ({ shard: name, part: "leads", term, sequence }) as const);
       return [
         { shard, part: mode === "leading" ? "leads" : mode === "following" ? "follows" : "absent", term, sequence },
+        ...made,
       ];
     };
     const mine = new Neighbours({ region: "local", peerId, wordMs: 500, clock: world.clock, net, own });
@@ -167,6 +169,43 @@ describe("a handover that is asked for", () => {
     world.leading(unit("a"));
     expect(world.enqueue(1)).toHaveLength(1);
     expect(releases(world).map(({ successor }) => successor)).toEqual(["b", "a"]);
+  });
+});
+
+describe("a shard that was handed over", () => {
+  const leadersSeenBy = (neighbours: Neighbours): readonly string[] => [...neighbours.placement().values()].sort();
+
+  test("because somebody asked stays for ten minutes, and is not counted among those that are spread", () => {
+    const { world, unit, neighbours } = meshWorld(["a", "b"], { b: ["other"] });
+    world.ask("handover", { to: "b" }, "operator");
+    world.leading(unit("b"));
+    const [frame] = world.frames().filter(({ events }) => events.some(({ type }) => type === "termReleased"));
+    expect(frame).toMatchObject({ actors: [{ principal: "operator" }], events: [{}, { askedBy: 0 }] });
+    world.clock.advance(590_000);
+    expect(leadersSeenBy(neighbours("b"))).toEqual(["b", "b"]);
+    world.clock.advance(20_000);
+    expect(leadersSeenBy(neighbours("b"))).toEqual(["a", "b"]);
+  });
+
+  test("by the dispatchers themselves is spread like any other", () => {
+    const { world, unit, neighbours } = meshWorld(["a", "b"], { b: ["other"] });
+    unit("a").node.handOver("b");
+    world.leading(unit("b"));
+    world.clock.advance(1_000);
+    expect(leadersSeenBy(neighbours("b"))).toEqual(["a", "b"]);
+  });
+
+  test("because somebody asked has no claim on the one that leads after its successor has died", () => {
+    const { world, unit, neighbours } = meshWorld(["a", "b", "c"], { c: ["other"] });
+    world.ask("handover", { to: "b" });
+    world.leading(unit("b"));
+    world.kill(unit("b"));
+    neighbours("b").leave();
+    unit("a").gossip.setConnected(false);
+    world.leading(unit("c"));
+    unit("a").gossip.setConnected(true);
+    world.clock.advance(2_000);
+    expect(leadersSeenBy(neighbours("c"))).toEqual(["a", "c"]);
   });
 });
 

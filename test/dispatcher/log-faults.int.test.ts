@@ -2,10 +2,8 @@
 import { cpSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Frame } from "../../contracts/frame.ts";
-import { decodeFrame, encodeFrame } from "../../services/runtime/frame-codec.ts";
 import { startCli } from "../cli/cli-process.ts";
-import { type LogHand, logHand } from "../support/log-hand.ts";
+import { forgedAfter, type LogHand, logHand } from "../support/log-hand.ts";
 import { witnessLog } from "../support/log-witness.ts";
 import { type TestMesh, testMesh } from "../support/mesh.ts";
 import { type DispatcherHost, dispatcherHost } from "../support/mesh-host.ts";
@@ -165,13 +163,4 @@ async function expectHalted(shard: string, code: string, hand: LogHand, advice: 
   expect(await fresh.line("omnirelay dispatcher:")).toContain(`shard ${shard}`);
   expect(await fresh.ended).toBe(1);
   expect(await hand.bounds().catch(String)).toEqual(before);
-}
-
-/** A frame in its right place by every number, and behind another frame by its chain. */
-function forgedAfter(payload: Uint8Array): Uint8Array {
-  const decoded = decodeFrame(payload);
-  if (decoded.kind === "void") throw new Error("the last message is no frame");
-  const { frame } = decoded;
-  const forged: Frame = { ...frame, append: "forged", first: frame.first + frame.count, prev: "0".repeat(64) };
-  return encodeFrame(forged);
 }

@@ -4,7 +4,8 @@ import type { OperatingError } from "../../contracts/errors.ts";
 import type { LogPlace } from "../../services/core/log-fold.ts";
 import type { ChainTip } from "../../services/core/log-reader.ts";
 import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
-import type { SnapshotPlace, Snapshots, Standing } from "../../services/dispatcher/node/snapshooter.ts";
+import type { SnapshotPlace, Snapshots } from "../../services/dispatcher/node/snapshooter.ts";
+import type { SnapshotSource } from "../../services/dispatcher/node/snapshot-source.ts";
 
 interface Published {
   readonly place: SnapshotPlace;
@@ -12,11 +13,15 @@ interface Published {
 }
 
 /** A store of published snapshots; `isFull` refuses every other text, as a slow writer would. */
-export class MemorySnapshots implements Snapshots {
+export class MemorySnapshots implements Snapshots, SnapshotSource {
   readonly published: Published[] = [];
   loads = 0;
   /** What publishing fails with. */
   failure: OperatingError | undefined;
+  /** Why it cannot be asked what it has. */
+  unreachable: OperatingError | undefined;
+  /** Called when a load begins. */
+  loading: () => void = () => undefined;
 
   begin() {
     const texts: string[] = [];
@@ -37,11 +42,13 @@ export class MemorySnapshots implements Snapshots {
     };
   }
 
-  load(
-    judge: (place: SnapshotPlace, callback: (standing: Standing) => void) => void,
-    callback: (restored: LogPlace | undefined, beyond: number) => void,
-  ): void {
+  load(...[judge, callback]: Parameters<SnapshotSource["load"]>): void {
     this.loads += 1;
+    this.loading();
+    if (this.unreachable !== undefined) {
+      callback(undefined, 0, this.unreachable);
+      return;
+    }
     const candidates = [...this.published].reverse();
     let beyond = 0;
     const next = (): void => {
@@ -59,8 +66,9 @@ export class MemorySnapshots implements Snapshots {
     next();
   }
 
-  durable(callback: (places: readonly SnapshotPlace[]) => void): void {
-    callback(this.published.map(({ place }) => place));
+  durable(callback: Parameters<SnapshotSource["durable"]>[0]): void {
+    if (this.unreachable === undefined) callback(this.published.map(({ place }) => place));
+    else callback([], this.unreachable);
   }
 }
 

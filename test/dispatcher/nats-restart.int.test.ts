@@ -1,6 +1,7 @@
 /** What dispatchers, clients and workers do when NATS goes away and comes back: killed, moved, cut off. */
 import { setTimeout } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { TcpProxy } from "../../chaos/tcp-proxy.ts";
 import { pickFreePort } from "../../infra/nats-server/free-port.ts";
 import { startLoad } from "../support/load.ts";
 import { logHand } from "../support/log-hand.ts";
@@ -9,7 +10,6 @@ import { testMesh } from "../support/mesh.ts";
 import { failOnLeakedServers, natsServer, skipWithoutNats } from "../support/nats.ts";
 import type { Cleanup } from "../support/process.ts";
 import { sharedSnapshots } from "../support/shared-snapshots.ts";
-import { tcpProxy } from "../support/tcp-proxy.ts";
 
 beforeEach(skipWithoutNats);
 afterEach(failOnLeakedServers);
@@ -72,7 +72,8 @@ describe.concurrent("dispatchers, clients and workers go on by themselves when",
     onTestFinished,
   }) => {
     const mesh = await testMesh(onTestFinished);
-    const proxy = await tcpProxy(mesh.server.port, onTestFinished);
+    const proxy = await TcpProxy.listen(mesh.server.port);
+    onTestFinished(() => proxy.close());
     const often = ["--snapshot-events", "50", "--snapshot-ms", "0"];
     const a = mesh.start("a", often, { servers: `nats://127.0.0.1:${proxy.port}` });
     await a.line('"msg":"leading"');

@@ -53,6 +53,7 @@ export class NodeWorld {
   precedenceOf: (peerId: string, gossip: MemoryNet, status: () => NodeStatus) => Precedence = () => ({
     isFirst: () => true,
     gone: () => {},
+    asked: () => {},
     successor: () => ({ reason: "nobody else is here", candidates: [] }),
   });
   #draws = 0;

@@ -220,9 +220,9 @@ describe("failover", () => {
     world.clock.advance(4_500);
     world.kill(first);
     world.leading(second);
-    const tookOverAt = world.clock.monotonicMs();
-    world.clock.until(() => world.fold().active === 0);
-    expect(world.clock.monotonicMs() - tookOverAt).toBeGreaterThanOrEqual(5_000);
+    world.clock.advance(4_999);
+    expect(world.fold().active).toBe(1);
+    world.clock.until(() => world.fold().active === 0, 60_000, 50);
     expect(world.fold().pending).toBe(1);
   });
   test("a node that stops hands over at once: the other does not wait for a silence", () => {
@@ -551,10 +551,11 @@ describe("hostile surroundings", () => {
     const unit = world.leading(world.addNode("a"));
     world.enqueue(1);
     const [lease] = leasesOf(world.ask("lease", {})) as [Lease];
-    const body = "x".repeat(60_000);
-    for (let round = 0; round < 160; round += 1) {
+    const load = Buffer.from(JSON.stringify({ items: Array(4).fill({ ...item, body: "x".repeat(60_000) }) }));
+    // Two of them fill a frame, which takes as long as two of them take to come; a few more wait from the beginning.
+    for (let round = 0; round < 100; round += 1) {
       unit.log.failNextAppend({ kind: "delay", delayMs: 20 });
-      for (let count = 0; count < 3; count += 1) world.send("enqueue", { items: Array(4).fill({ ...item, body }) });
+      for (let count = round === 0 ? 12 : 1; count > 0; count -= 1) world.send("enqueue", load);
       world.clock.advance(10);
     }
     const late = world.ask("complete", { leases: [ref(lease)] });

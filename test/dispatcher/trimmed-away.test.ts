@@ -1,5 +1,6 @@
-/** A leader whose frame was on its way while others led, and trimmed the log past the place where it would stand. */
+/** Nodes whose next message has been trimmed away: a snapshot leads on, or it is waited for as long as nobody can say whether there is one. */
 import { expect, test } from "vitest";
+import { OperatingError } from "../../contracts/errors.ts";
 import { MemorySnapshots } from "./memory-snapshots.ts";
 import { NodeWorld } from "./node-world.ts";
 
@@ -27,4 +28,85 @@ test("a leader that comes back behind a trim is deposed, and follows on from a s
   world.clock.advance(30_000);
   expect(a.node.status()).toMatchObject({ mode: "following", sequence: b.node.status().sequence, halt: undefined });
   expect(answers.every(({ body }) => body.error?.code !== "unknown_outcome")).toBe(true);
+});
+
+/** A leader whose log has been trimmed, so that whoever starts anew needs a snapshot. */
+function trimmedWorld() {
+  const world = new NodeWorld({ logKeepEvents: 0, logKeepMs: 0 });
+  const snapshots = new MemorySnapshots();
+  const leader = world.leading(world.addNode("a", { snapshotEvents: 20, snapshotMs: 1 }, undefined, snapshots));
+  for (let count = 0; count < 6; count += 1) {
+    world.enqueue(30);
+    world.clock.advance(1_000);
+  }
+  world.clock.until(() => world.stream.firstSequence > 1, 120_000, 50);
+  return { world, snapshots, leader };
+}
+
+const UNREACHABLE = new OperatingError("jetstream_timeout", "listing the bucket: no answer in time", {
+  definite: true,
+});
+
+test("a node with nothing of its own waits behind a trimmed log while the snapshots cannot be asked for, and goes on when they can", () => {
+  const { world, snapshots, leader } = trimmedWorld();
+  snapshots.unreachable = UNREACHABLE;
+  const late = world.addNode("b", {}, undefined, snapshots);
+  world.clock.advance(300_000);
+  const waiting = late.node.status();
+  expect([waiting.mode, waiting.halt]).toEqual(["starting", undefined]);
+  expect(waiting.alarms).toMatchObject([{ code: "snapshots_unreachable", isServing: false }]);
+  expect(waiting.alarms[0]?.message).toContain("no answer in time");
+  expect(late.lines.filter(({ event }) => event === "alarm_raised")).toHaveLength(1);
+  snapshots.unreachable = undefined;
+  world.clock.until(() => late.node.status().mode === "following", 10_000, 50);
+  expect(late.node.status()).toMatchObject({ sequence: leader.node.status().sequence, alarms: [] });
+});
+
+test("a node that waited for the snapshots halts when they can be asked for and there are none", () => {
+  const { world, snapshots } = trimmedWorld();
+  snapshots.unreachable = UNREACHABLE;
+  const late = world.addNode("b", {}, undefined, snapshots);
+  world.clock.advance(60_000);
+  snapshots.unreachable = undefined;
+  snapshots.published.length = 0;
+  world.clock.until(() => late.node.status().mode === "halted", 30_000, 50);
+  const { halt, alarms } = late.node.status();
+  expect(halt).toMatchObject({ code: "log_gap" });
+  expect(alarms.map(({ code }) => code)).not.toContain("snapshots_unreachable");
+});
+
+test("a hole inside the log halts also a node that cannot ask for snapshots", () => {
+  const world = new NodeWorld();
+  world.leading(world.addNode("a"));
+  for (let count = 0; count < 5; count += 1) world.enqueue(1);
+  world.stream.drop(4);
+  const snapshots = new MemorySnapshots();
+  snapshots.unreachable = UNREACHABLE;
+  const late = world.addNode("b", {}, undefined, snapshots);
+  world.clock.until(() => late.node.status().mode === "halted", 30_000, 50);
+  expect(late.node.status().halt).toMatchObject({ code: "log_gap" });
+});
+
+test("a snapshot that the log could not be asked about is not taken for another log's", () => {
+  const { world, snapshots, leader } = trimmedWorld();
+  snapshots.unreachable = UNREACHABLE;
+  const late = world.addNode("b", {}, undefined, snapshots);
+  snapshots.unreachable = undefined;
+  snapshots.loading = () => late.log.failNextReads(snapshots.published.length);
+  world.clock.advance(60_000);
+  expect(late.node.status()).toMatchObject({ mode: "starting", alarms: [{ code: "snapshots_unreachable" }] });
+  snapshots.loading = () => undefined;
+  world.clock.until(() => late.node.status().mode === "following", 10_000, 50);
+  expect(late.node.status().sequence).toBe(leader.node.status().sequence);
+});
+
+test("a leader whose log is trimmed calls it incomplete only when the snapshots could be asked for", () => {
+  const { world, snapshots, leader } = trimmedWorld();
+  const codes = (): readonly string[] => leader.node.status().alarms.map(({ code }) => code);
+  snapshots.unreachable = UNREACHABLE;
+  world.clock.advance(60_000);
+  expect(codes()).not.toContain("log_incomplete");
+  snapshots.unreachable = undefined;
+  snapshots.published.length = 0;
+  world.clock.until(() => codes().includes("log_incomplete"), 60_000, 50);
 });

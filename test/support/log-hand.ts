@@ -1,11 +1,12 @@
 /** What may be done to a shard's log behind the mesh's back: trimmed, purged, deleted, written by strangers. */
+import type { Frame } from "../../contracts/frame.ts";
 import { CHAIN_HEADER, logStream, logSubject } from "../../contracts/subjects.ts";
 import { askApiAsync, publishAsync } from "../../services/jetstream/api.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { headerBlock } from "../../services/jetstream/header-block.ts";
 import { Inbox } from "../../services/jetstream/inbox.ts";
 import { streamConfig } from "../../services/jetstream/stream-config.ts";
-import { chainOf } from "../../services/runtime/frame-codec.ts";
+import { chainOf, decodeFrame, encodeFrame } from "../../services/runtime/frame-codec.ts";
 import type { Cleanup } from "./process.ts";
 
 interface LogBounds {
@@ -77,4 +78,13 @@ export async function logHand(
     },
     put: (bucket, key, value, headers = {}) => publish(`$KV.${bucket}.${key}`, Buffer.from(value), headers),
   };
+}
+
+/** A frame in its right place by every number, and behind another frame by its chain. */
+export function forgedAfter(payload: Uint8Array): Uint8Array {
+  const decoded = decodeFrame(payload);
+  if (decoded.kind === "void") throw new Error("the last message is no frame");
+  const { frame } = decoded;
+  const forged: Frame = { ...frame, append: "forged", first: frame.first + frame.count, prev: "0".repeat(64) };
+  return encodeFrame(forged);
 }

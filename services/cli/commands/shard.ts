@@ -24,8 +24,8 @@ Examples:
   omnirelay shard list --json | jq -r 'select(.leader == null) | .shard'`;
 const HANDOVER_EXAMPLES = `
 Returns once the release stands in the log; the successor then takes over at once. Nothing that waits is lost: clients ask the successor. It is
-refused when nobody, or not the one that is named, follows the shard closely enough. Dispatchers keep the shards spread: one that leads more
-than its part after a handover hands one back when nobody has come or gone for three seconds. To empty a dispatcher, stop it (SIGTERM).
+refused when nobody, or not the one that is named, follows the shard closely enough. The shard stays where it was handed to for ten minutes
+while that dispatcher lives; after that it is spread like the others. To empty a dispatcher, stop it (SIGTERM).
 
 Examples:
   omnirelay shard handover --shard default

@@ -76,7 +76,11 @@ function listCommand(terminal: Terminal, done: Done): Command {
     .addOption(new Option("--below <sequence>", "go on below this sequence").argParser(integer(1, SEQUENCE_MAX)))
     .addHelpText("after", LIST_EXAMPLES)
     .action(async (options: ListOptions) => {
-      const found = await withPlaces(options, (_connection, places) => places.list(options));
+      const found = await withPlaces(options, async (connection, places) => {
+        const listed = await places.list(options);
+        if (listed.length === 0) await logBounds(connection, options);
+        return listed;
+      });
       printList(found, options, terminal);
       done(EXIT_CODES.ok);
     });
@@ -211,7 +215,7 @@ function createCommand(terminal: Terminal, done: Done): Command {
     });
 }
 
-/** The stream must be there when a snapshot is made; the snapshots of a lost one can still be listed. */
+/** The stream must be there when a snapshot is made, or when there is none to list; the snapshots of a lost one can still be listed. */
 async function withPlaces<Result>(
   { natsUrl, dataDir }: SnapshotOptions,
   use: (connection: NatsConnection, places: SnapshotPlaces) => Promise<Result>,

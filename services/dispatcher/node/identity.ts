@@ -133,8 +133,8 @@ export class Identity {
   }
 
   #put(): void {
-    this.#saved = this.#shown;
     this.#store.put(this.#key, JSON.stringify({ logId: this.#config.logId, streamSequence: this.#shown }));
+    this.#saved = this.#shown;
   }
 }
 

@@ -136,7 +136,8 @@ export class LeaderTerm {
     for (const request of this.#undecided.takeAll()) answer(request, refused);
     const open = this.#openFrame();
     this.#writeHash(open);
-    releaseTerm(this.#options.state, { successor }, open.head, open);
+    const askedBy = request && open.actor({ principal: request.principal, peerId: request.peerId });
+    releaseTerm(this.#options.state, { successor, askedBy }, open.head, open);
     const reply = { ...cite(this.#options.state), successor };
     if (request !== undefined)
       this.#answerAfter({ request, outcome: { reply, confirm: false, validity: [] }, hasEffect: true });

@@ -1,6 +1,7 @@
 /** Looks at the stream now and then: messages that vanish behind a node's back are told before a restart needs them. */
 import type { Alarm, Clock, InfoOutcome, Log, LogInfo, Reporter } from "../../../contracts/ports.ts";
-import type { SnapshotPlace, Snapshots } from "./snapshooter.ts";
+import type { SnapshotPlace } from "./snapshooter.ts";
+import type { SnapshotSource } from "./snapshot-source.ts";
 
 const LOOK_MS = 10_000;
 /** Time until the next look behind one that was not as it should be. ms. */
@@ -14,7 +15,7 @@ export interface LogWatchOptions {
   readonly log: Log;
   readonly reporter: Reporter;
   readonly timeoutMs: number;
-  readonly snapshots: Snapshots | undefined;
+  readonly snapshots: SnapshotSource | undefined;
   readonly onLook: OnLook;
   /** Messages are missing that no snapshot stands for: one taken now would mend that. */
   readonly onIncomplete: () => void;
@@ -56,7 +57,11 @@ export class LogWatch {
     if (messages !== lastSequence - firstSequence + 1 || (firstSequence > 1 && snapshots === undefined))
       this.#judge(info, true);
     else if (firstSequence <= 1 || snapshots === undefined) this.#judge(info, false);
-    else snapshots.durable((places) => this.#judge(info, !places.some((place) => covers(place, info))));
+    else
+      snapshots.durable((places, problem) => {
+        // Who cannot be asked has not said that there is nothing.
+        if (problem === undefined) this.#judge(info, !places.some((place) => covers(place, info)));
+      });
   }
 
   #judge({ firstSequence, lastSequence, messages }: LogInfo, isIncomplete: boolean): void {

@@ -10,6 +10,8 @@ import { lightestPeer, placeShards } from "./placement.ts";
 const LOOK_MS = 50;
 /** Words after which a silent dispatcher counts as gone. */
 const SILENT_WORDS = 3;
+/** How long a shard stays with the one that somebody handed it to, as long as that one leads it. ms. */
+const HELD_MS = 600_000;
 /** Events that a successor may be behind: it must take over at once. */
 const LAG_MAX = 10_000;
 
@@ -40,6 +42,8 @@ export class Neighbours implements Precedence {
   readonly #neighbours = new Map<string, Neighbour>();
   /** Successors named here that have not said yet that they lead: several shards let go at once are spread. */
   readonly #named = new Map<string, string>();
+  /** Shards that we were asked to lead, and until when they are not spread. ms. */
+  readonly #held = new Map<string, number>();
   #timer: TimerHandle | undefined;
   /** What was said last, without how far, and when. */
   #said = { parts: "", atMs: Number.NEGATIVE_INFINITY };
@@ -87,14 +91,25 @@ export class Neighbours implements Precedence {
     if (this.#neighbours.delete(peer)) this.#changedMs = this.#options.clock.monotonicMs();
   }
 
-  /** Who should lead each shard that is hosted here, among those that live, host it and stay. */
+  asked(shard: string): void {
+    this.#held.set(shard, this.#options.clock.monotonicMs() + HELD_MS);
+  }
+
+  /**
+   * Who should lead each shard that is hosted here, among those that live, host it and stay. One that we lead because somebody asked for it
+   * stays, and the others are spread as if it were not there.
+   */
   placement(): ReadonlyMap<string, string> {
     const { peerId, own } = this.#options;
     const peers = [peerId, ...this.#staying()].sort();
-    return placeShards(
+    const words = own();
+    const held = words.filter((word) => this.#isHeld(word));
+    const free = words.filter((word) => !held.includes(word));
+    const placed = placeShards(
       peers,
-      own().map(({ shard, part }) => ({ shard, leader: part === "leads" ? peerId : this.#leaderOf(shard) })),
+      free.map(({ shard, part }) => ({ shard, leader: part === "leads" ? peerId : this.#leaderOf(shard) })),
     );
+    return new Map([...placed, ...held.map(({ shard }) => [shard, peerId] as const)]);
   }
 
   isFirst(shard: string): boolean {
@@ -111,6 +126,7 @@ export class Neighbours implements Precedence {
     const peer = to ?? (candidates.length === 0 ? undefined : lightestPeer(candidates, this.#loads(), shard));
     if (peer !== undefined && candidates.includes(peer)) {
       this.#named.set(shard, peer);
+      this.#held.delete(shard);
       return { peer, reason: "", candidates };
     }
     const others = candidates.length === 0 ? "nobody else could" : `${candidates.join(", ")} could`;
@@ -119,6 +135,10 @@ export class Neighbours implements Precedence {
         ? `no other dispatcher follows shard ${shard} closely enough to take it over`
         : `${peer} cannot take over shard ${shard}: it ${this.#problemOf(peer, shard)}; ${others}`;
     return { reason, candidates };
+  }
+
+  #isHeld({ shard, part }: ShardWord): boolean {
+    return part === "leads" && (this.#held.get(shard) ?? 0) > this.#options.clock.monotonicMs();
   }
 
   /** Why a peer could not take over a shard now; undefined when it could. */

@@ -30,6 +30,8 @@ export interface Precedence {
   successor(shard: string, to?: string): Succession;
   /** A process is known to be gone. */
   gone(peer: string): void;
+  /** Somebody has asked that we lead a shard. */
+  asked(shard: string): void;
 }
 
 export interface PatienceOptions {
@@ -74,11 +76,12 @@ export class Patience {
   }
 
   /** The leader has let go; a successor that it named goes first. Returns whether that is us, who campaign at once. */
-  released({ successor }: EventOf<"termReleased">): boolean {
-    const { peerId, suspectMs } = this.#options.config;
+  released({ successor, askedBy }: EventOf<"termReleased">): boolean {
+    const { peerId, suspectMs, shard } = this.#options.config;
     this.endIn((successor === undefined ? 0 : suspectMs / 2) + this.#turnMs());
     const isOurs = successor === peerId;
     if (isOurs) this.#endsMs = Number.POSITIVE_INFINITY;
+    if (isOurs && askedBy !== undefined) this.#options.precedence.asked(shard);
     return isOurs;
   }
 

@@ -2,7 +2,7 @@
 
 import { OperatingError } from "../../../contracts/errors.ts";
 import type { Frame } from "../../../contracts/frame.ts";
-import type { Clock, Closable, Log, LogMessage, Reporter, TimerHandle } from "../../../contracts/ports.ts";
+import type { Alarm, Clock, Closable, Log, LogMessage, Reporter, TimerHandle } from "../../../contracts/ports.ts";
 import { applyFrame } from "../../core/apply.ts";
 import type { LogPlace } from "../../core/log-fold.ts";
 import { type ChainTip, type Halt, type HaltCode, LogReader } from "../../core/log-reader.ts";
@@ -10,7 +10,8 @@ import { createState, type ShardState } from "../../core/state.ts";
 import { chainOf } from "../../runtime/frame-codec.ts";
 import { isToldAt } from "./alarms.ts";
 import type { NodeConfig } from "./node-config.ts";
-import type { SnapshotPlace, Snapshots, Standing } from "./snapshooter.ts";
+import type { SnapshotPlace, Standing } from "./snapshooter.ts";
+import type { SnapshotSource } from "./snapshot-source.ts";
 
 /** Errors of `apply` that are the log's fault, or an older release's. */
 const HALTS: Readonly<Record<string, HaltCode>> = {
@@ -37,7 +38,7 @@ export interface ReplicaOptions {
   /** A snapshot of this log was taken at a sequence that the stream does not reach. */
   readonly onShown: (streamSequence: number) => void;
   /** Where states are loaded from; absent: every state is folded from the log's beginning. */
-  readonly snapshots?: Snapshots | undefined;
+  readonly snapshots?: SnapshotSource | undefined;
 }
 
 /**
@@ -63,6 +64,8 @@ export class Replica {
   #holeMs: number | undefined;
   /** When a hole last made the state be built anew. ms. */
   #rebuiltMs = Number.NEGATIVE_INFINITY;
+  /** Why the last load, which found nothing, could not look at all there is. */
+  #unasked: OperatingError | undefined;
 
   constructor(options: ReplicaOptions) {
     this.#options = options;
@@ -71,6 +74,13 @@ export class Replica {
 
   get isFollowing(): boolean {
     return this.#subscription !== undefined || this.#timer !== undefined;
+  }
+
+  /** What needs an operator; empty when nothing does. */
+  get alarms(): readonly Alarm[] {
+    if (this.#holeMs === undefined || this.#unasked === undefined) return [];
+    const message = `the log no longer has stream sequence ${this.streamSequence + 1}, which comes next here, and the snapshots that lead past it cannot be asked for (${this.#unasked.message}): bring their store back; it is asked again until it answers`;
+    return [{ code: "snapshots_unreachable", message, isServing: false }];
   }
 
   /** Follows from behind the last message read. */
@@ -101,10 +111,16 @@ export class Replica {
       return;
     }
     const generation = this.#generation;
+    let unjudged: OperatingError | undefined;
     snapshots.load(
-      (place, callback) => this.#judge(place, callback),
-      (restored, beyond) => {
+      (place, callback) =>
+        this.#judge(place, (standing, error) => {
+          unjudged ??= error;
+          callback(standing);
+        }),
+      (restored, beyond, problem) => {
         if (generation !== this.#generation) return;
+        this.#unasked = restored === undefined ? (problem ?? unjudged) : undefined;
         if (beyond > 0) this.#options.onShown(beyond);
         if (restored !== undefined) this.#adopt(restored);
         this.open();
@@ -113,22 +129,26 @@ export class Replica {
     );
   }
 
-  /** A snapshot of a log with the same id but another past must never be followed on. */
-  #judge({ streamSequence, chain }: SnapshotPlace, callback: (standing: Standing) => void): void {
+  /** A snapshot of a log with the same id but another past must never be followed on. `error`: why the log could not be asked. */
+  #judge(
+    { streamSequence, chain }: SnapshotPlace,
+    callback: (standing: Standing, error?: OperatingError) => void,
+  ): void {
     const { log, config, reporter } = this.#options;
-    const answer = (standing: Standing, outcome: string): void => {
+    const answer = (standing: Standing, outcome: string, error?: OperatingError): void => {
       if (standing !== "of_log") reporter.error("snapshot_off_the_log", { streamSequence, standing, outcome });
-      callback(standing);
+      callback(standing, error);
     };
     log.read(streamSequence, config.ackTimeoutMs, (outcome) => {
       if (outcome.kind === "found") {
         const isOfLog = chainOf(outcome.message.payload) === chain;
         answer(isOfLog ? "of_log" : "foreign", "other message");
-      } else if (outcome.kind === "failed") answer("foreign", outcome.error.code);
+      } else if (outcome.kind === "failed") answer("foreign", outcome.error.code, outcome.error);
       // Its own message is trimmed: then the log must go on right behind it, and the chain of what comes decides.
       else
         log.info(config.ackTimeoutMs, (after) => {
-          if (after.kind === "info" && after.info.lastSequence < streamSequence) answer("beyond", "absent");
+          if (after.kind === "failed") answer("foreign", after.error.code, after.error);
+          else if (after.kind === "info" && after.info.lastSequence < streamSequence) answer("beyond", "absent");
           else {
             const isNext = after.kind === "info" && after.info.firstSequence === streamSequence + 1;
             answer(isNext ? "of_log" : "foreign", "absent");
@@ -171,6 +191,7 @@ export class Replica {
     this.state = state;
     this.reader = this.#newReader(tip);
     this.streamSequence = streamSequence;
+    this.#holeMs = undefined;
     this.#options.reporter.info("snapshot_loaded", { sequence: state.sequence, streamSequence });
   }
 
@@ -228,28 +249,35 @@ export class Replica {
     const guard = this.#timer;
     log.read(missing, config.ackTimeoutMs, (outcome) => {
       if (this.#timer !== guard) return;
-      if (outcome.kind === "absent" && clock.monotonicMs() - sinceMs >= config.confirmMs)
-        return this.#halt({
-          code: "log_gap",
-          message: `the stream has messages behind ${missing} but not ${missing} itself, and no snapshot of its log reaches that far: it was purged or a replica lost it; compare the replicas (omnirelay log audit), or bring back a snapshot (omnirelay snapshot list)`,
-        });
-      if (outcome.kind === "absent") this.#checkTrimmed(missing, guard);
+      if (outcome.kind === "absent") this.#checkTrimmed(missing, sinceMs, guard);
       else this.#reopenLater(outcome.kind === "found" ? 0 : HOLE_CHECK_MS);
     });
   }
 
-  /** The log may have been trimmed while we were behind or away: then a snapshot leads past the hole. */
-  #checkTrimmed(missing: number, guard: TimerHandle): void {
+  /**
+   * The log may have been trimmed while we were behind or away: then a snapshot leads past the hole. Where none does we halt, though not while
+   * some cannot be asked for.
+   */
+  #checkTrimmed(missing: number, sinceMs: number, guard: TimerHandle): void {
     const { log, config, clock, snapshots, reporter } = this.#options;
     log.info(config.ackTimeoutMs, (outcome) => {
       if (this.#timer !== guard) return;
-      const isTrimmed = outcome.kind === "info" && outcome.info.firstSequence > missing;
       const nowMs = clock.monotonicMs();
+      const isInside = outcome.kind === "info" && outcome.info.firstSequence <= missing;
+      const isHopeless = isInside || this.#unasked === undefined;
+      if (isHopeless && nowMs - sinceMs >= config.confirmMs)
+        return this.#halt({
+          code: "log_gap",
+          message: `the stream has messages behind ${missing} but not ${missing} itself, and no snapshot of its log reaches that far: it was purged or a replica lost it; compare the replicas (omnirelay log audit), or bring back a snapshot (omnirelay snapshot list)`,
+        });
       // What did not lead past the hole a moment ago will not do so now.
       const isTried = nowMs - this.#rebuiltMs < REBUILD_MS;
-      if (!isTrimmed || isTried || snapshots === undefined) return this.#reopenLater(HOLE_CHECK_MS);
+      if (outcome.kind !== "info" || isInside || isTried || snapshots === undefined)
+        return this.#reopenLater(HOLE_CHECK_MS);
       this.#rebuiltMs = nowMs;
-      reporter.warn("log_trimmed_ahead", { missing, firstSequence: outcome.info.firstSequence });
+      // The alarm says it as long as nothing can be asked for.
+      if (this.#unasked === undefined)
+        reporter.warn("log_trimmed_ahead", { missing, firstSequence: outcome.info.firstSequence });
       this.#options.onTrimmed();
     });
   }
@@ -264,6 +292,7 @@ export class Replica {
 
   #halt(halt: Halt): void {
     this.close();
+    this.#unasked = undefined;
     this.#options.onHalt(halt);
   }
 }

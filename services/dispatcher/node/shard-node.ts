@@ -50,6 +50,8 @@ export class ShardNode {
   readonly #subscriptions: Closable[] = [];
   #lastBeatMs = 0;
   #confirmedMs = Number.NEGATIVE_INFINITY;
+  /** The last term that this process has led; 0 for none. */
+  #ledTerm = 0;
   readonly #incarnation: string;
   #onStopped: (() => void) | undefined;
 
@@ -144,8 +146,9 @@ export class ShardNode {
       const last = outcome.kind === "info" ? outcome.info.lastSequence : Number.POSITIVE_INFINITY;
       const halt = this.#identity.problemOf(outcome, this.#now());
       if (halt !== undefined) return this.#haltWith(halt);
+      if (outcome.kind === "info") this.#replica.leaderIsAt(last);
       if (last >= this.#identity.shownSequence && this.#replica.streamSequence >= last) this.#caughtUp();
-      else this.#after(this.#config.tickMs, () => this.#catchUp());
+      else this.#ports.clock.setTimer(this.#config.tickMs, () => this.#catchUp());
     });
   }
 
@@ -159,9 +162,7 @@ export class ShardNode {
   }
 
   #followed(frame: Frame): void {
-    const { state, reader, streamSequence } = this.#replica;
-    this.#upkeep.snapshooter?.framed(state, reader.tip);
-    this.#upkeep.snapshooter?.stored(reader.tip.chain, streamSequence);
+    this.#upkeep.followed(this.#replica);
     if (this.#mode !== "following") return;
     const last = frame.events.at(-1);
     if (last?.type === "termReleased") {
@@ -206,8 +207,8 @@ export class ShardNode {
 
   /** Another process beats under our peer id: of two that would depose each other for ever, the one whose term is older leaves. */
   #heardOwnName(beat: BeatView): void {
-    const isOlder = this.#mode === "leading" ? beat.term > this.#replica.state.term : true;
-    if (beat.incarnation === this.#incarnation || !isOlder || this.#mode === "starting") return;
+    // A late beat of a process of ours that has ended is of no term above one that we have led.
+    if (beat.incarnation === this.#incarnation || this.#ledTerm === 0 || beat.term <= this.#ledTerm) return;
     this.#term?.abandon();
     this.#haltWith({
       code: "peer_id_taken",
@@ -220,6 +221,7 @@ export class ShardNode {
       if (this.#mode !== "following") return;
       const halt = this.#identity.problemOf(outcome, this.#now());
       if (halt !== undefined) return this.#haltWith(halt);
+      if (outcome.kind === "info") this.#replica.leaderIsAt(outcome.info.lastSequence);
       const isCurrent = outcome.kind === "info" && outcome.info.lastSequence === this.#replica.streamSequence;
       // A log that is shorter than it has been seen is not led, also before that is certain.
       if (isCurrent && this.#identity.isWhole(outcome.info)) this.#stand(outcome.info);
@@ -259,6 +261,7 @@ export class ShardNode {
     applyFrame(state, sealed.frame);
     reader.advance(sealed.frame, sealed.chain);
     this.#mode = "leading";
+    this.#ledTerm = state.term;
     this.#term = new LeaderTerm({
       ...{ config: this.#config, clock, ids, reporter, state, reader },
       ...{ appender: this.#appender, logTime: this.#logTime, upkeep: this.#upkeep },
@@ -333,7 +336,7 @@ export class ShardNode {
 
   #alarms(): readonly Alarm[] {
     const own = [...wedgeAlarms(this.#term?.unackedMs() ?? 0), ...this.#voidAlarm.alarms(this.#now())];
-    return [...own, ...this.#upkeep.alarms, ...this.#identity.alarms];
+    return [...own, ...this.#replica.alarms, ...this.#upkeep.alarms, ...this.#identity.alarms];
   }
 
   #voidCount(): number {
@@ -357,7 +360,10 @@ export class ShardNode {
       if (this.#upkeep.snapshooter?.isWaiting === true) this.#term?.mark();
       this.#term?.tick();
       if (nowMs - this.#lastBeatMs >= this.#config.beatMs) this.#beat();
-    } else if (this.#mode === "following" && this.#patience.isOver(this.#replica.state.leader)) this.#campaign();
+    } else if (this.#mode === "following") {
+      this.#upkeep.quiet(this.#replica);
+      if (this.#patience.isOver(this.#replica.state.leader)) this.#campaign();
+    }
   }
 
   #haltWith(halt: Halt): void {
@@ -386,10 +392,6 @@ export class ShardNode {
     for (const subscription of this.#subscriptions.splice(0)) subscription.close();
     if (this.#tickTimer !== undefined) this.#ports.clock.clearTimer(this.#tickTimer);
     this.#tickTimer = undefined;
-  }
-
-  #after(delayMs: number, callback: () => void): void {
-    this.#ports.clock.setTimer(delayMs, callback);
   }
 
   #now(): number {

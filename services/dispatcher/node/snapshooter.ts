@@ -153,14 +153,18 @@ export class Snapshooter {
     return this.#options.clock.monotonicMs() - ms;
   }
 
-  /** The state stands behind exactly this frame now: the moment to cut. */
-  framed(state: ShardState, tip: ChainTip): void {
+  /**
+   * The state stands behind exactly this frame now: the moment to cut. `mayRepeat`: one that failed may be tried again at its sequence, by a
+   * node that cannot write to the log to get another one.
+   */
+  framed(state: ShardState, tip: ChainTip, mayRepeat = false): void {
     const { everyEvents, everyMs, clock } = this.#options;
     if (this.#running !== undefined || this.#isPublishing) return;
     const restMs = this.#failures > 0 ? Math.max(everyMs, this.#restMs()) : everyMs;
     const isDue = state.sequence - this.#lastSequence >= everyEvents && this.#sinceMs(this.#lastMs) >= restMs;
     // One snapshot has the name of this sequence already, or tried to.
-    if ((!isDue && !this.isWaiting) || state.sequence === this.#begunSequence) return;
+    const isNamed = state.sequence === this.#begunSequence && !(mayRepeat && this.#failures > 0);
+    if ((!isDue && !this.isWaiting) || isNamed) return;
     this.#isRequested = false;
     this.#begunSequence = state.sequence;
     this.#lastMs = clock.monotonicMs();

@@ -40,7 +40,8 @@ export interface TrimmerOptions {
 interface Round {
   readonly state: ShardState;
   readonly followers: ShardState["followers"];
-  readonly snapshot: SnapshotPlace;
+  /** What may be trimmed behind; undefined when nothing may. */
+  readonly snapshot: SnapshotPlace | undefined;
   /** Stream sequences that the followers have reached. */
   readonly positions: ReadonlyMap<string, number>;
 }
@@ -70,6 +71,11 @@ export class Trimmer {
     return [...this.#alarms.values()];
   }
 
+  /** The node leads no more: how far the followers are is the successor's to tell. */
+  resigned(): void {
+    this.#alarms = new Map();
+  }
+
   /** The leader's periodic look. */
   tick(state: ShardState): void {
     const { clock, pressure, snapshots } = this.#options;
@@ -80,7 +86,9 @@ export class Trimmer {
     this.#isBusy = true;
     snapshots.durable((places) => {
       const snapshot = this.#behind(places);
-      if (snapshot === undefined) this.#isBusy = false;
+      // How far the followers are is told also while there is nothing that the log could be trimmed behind.
+      const isIdle = snapshot === undefined && state.followers.size === 0 && this.#alarms.size === 0;
+      if (isIdle) this.#isBusy = false;
       else this.#withSnapshot(state, snapshot);
     });
   }
@@ -93,7 +101,7 @@ export class Trimmer {
     return proven.at(pressure.level === "full" ? -1 : -SNAPSHOTS_KEPT);
   }
 
-  #withSnapshot(state: ShardState, snapshot: SnapshotPlace): void {
+  #withSnapshot(state: ShardState, snapshot: SnapshotPlace | undefined): void {
     const { followers } = state;
     this.#positions(followers, (positions) => {
       if (positions === undefined) this.#isBusy = false;
@@ -132,15 +140,16 @@ export class Trimmer {
   }
 
   #withInfo(round: Round, info: LogInfo): void {
-    const { pressure, log, config, lastSequence } = this.#options;
+    const { pressure, log, config, lastSequence, leading } = this.#options;
     const { state, snapshot } = round;
     pressure.looked(info);
     // One frame of ours may be under way; more than that is a successor's, who decides what is kept.
-    if (info.lastSequence > lastSequence() + 1) {
+    if (info.lastSequence > lastSequence() + 1 || leading() !== state) {
       this.#isBusy = false;
       return;
     }
-    const upper = Math.min(snapshot.streamSequence, this.#heldBy(round, info), info.lastSequence);
+    const held = this.#heldBy(round, info);
+    const upper = Math.min(snapshot?.streamSequence ?? 0, held, info.lastSequence);
     const { logKeepEvents, logKeepMs } = state.options;
     // The limit of the stream comes before what is kept for readers that nobody knows.
     const limits = pressure.isTrimUrgent

@@ -4,6 +4,7 @@ import type { ShardState } from "../../core/state.ts";
 import { LogPressure } from "./log-pressure.ts";
 import { LogWatch, type OnLook } from "./log-watch.ts";
 import type { NodeConfig } from "./node-config.ts";
+import type { Replica } from "./replica.ts";
 import { Snapshooter, type Snapshots } from "./snapshooter.ts";
 import { Trimmer } from "./trimmer.ts";
 
@@ -24,6 +25,9 @@ export class Upkeep {
   readonly snapshooter: Snapshooter | undefined;
   readonly #watch: LogWatch;
   readonly #trimmer: Trimmer | undefined;
+  /** The last frame that was followed: its chain value, and where it stands in the stream. */
+  #chain = "";
+  #streamSequence = 0;
   /** The state that the node leads with. */
   #leading: ShardState | undefined;
 
@@ -54,9 +58,25 @@ export class Upkeep {
     return [...this.#watch.alarms, ...this.pressure.alarms, ...optional];
   }
 
+  /** The node follows, and has taken a frame: the moment to cut a snapshot. */
+  followed({ state, reader, streamSequence }: Replica): void {
+    this.#chain = reader.tip.chain;
+    this.#streamSequence = streamSequence;
+    this.snapshooter?.framed(state, reader.tip);
+    this.snapshooter?.stored(this.#chain, streamSequence);
+  }
+
+  /** The node follows a quiet log: a snapshot that is wanted need not wait for the next frame. */
+  quiet({ state, reader }: Replica): void {
+    if (this.snapshooter?.isWaiting !== true || reader.tip.chain !== this.#chain) return;
+    this.snapshooter.framed(state, reader.tip, true);
+    this.snapshooter.stored(this.#chain, this.#streamSequence);
+  }
+
   /** The node leads no more; `isDeposed`: the frame of a snapshot that is under way may never stand in the log. */
   resigned(isDeposed: boolean): void {
     this.#leading = undefined;
+    this.#trimmer?.resigned();
     if (isDeposed) this.snapshooter?.cancel();
   }
 
