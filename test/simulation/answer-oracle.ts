@@ -1,6 +1,7 @@
 /** Judges each answer that a client hears against the log: acknowledged means stored, refused means true, consistent means current. */
+
+import { statusAt } from "../../chaos/checker/naive-model.ts";
 import type { LogOracle } from "./log-oracle.ts";
-import { statusAt } from "./naive-model.ts";
 import type { Attempt, Operation } from "./sim-client.ts";
 
 export interface Entry {

@@ -1,5 +1,5 @@
-/** A worker process of the simulation: runs the seeds that it is told and prints one JSON line per batch, failure and end. */
-import { parentPort, workerData } from "node:worker_threads";
+/** A child process of the simulation: runs the seeds that it is told, and tells of each batch and each failure. */
+import assert from "node:assert/strict";
 import type { Profile } from "./plan.ts";
 import { sow } from "./plants.ts";
 import { trapped } from "./traps.ts";
@@ -16,12 +16,14 @@ export interface ChildOrder {
   readonly isTwice: boolean;
 }
 
+/** What has come since the last report. */
 export interface ChildReport {
-  readonly kind: "batch" | "failure" | "end";
   readonly seeds: number;
   readonly virtualMs: number;
   readonly events: number;
   readonly operations: number;
+  /** Processor time of the process. ms. */
+  readonly cpuMs: number;
   readonly coverage: readonly (readonly [string, number])[];
   readonly faults: readonly (readonly [string, number])[];
   readonly failure?: { readonly seed: number; readonly invariant: string; readonly message: string } | undefined;
@@ -35,21 +37,21 @@ class Tally {
   virtualMs = 0;
   events = 0;
   operations = 0;
-  readonly coverage = new Map<string, number>();
-  readonly faults = new Map<string, number>();
+  coverage = new Map<string, number>();
+  faults = new Map<string, number>();
+  #toldCpuMs = 0;
 
-  report(kind: ChildReport["kind"], failure?: ChildReport["failure"]): ChildReport {
+  /** Tells the sums, and begins anew. */
+  tell(failure?: ChildReport["failure"]): void {
     const { seeds, virtualMs, events, operations } = this;
-    return {
-      kind,
-      seeds,
-      virtualMs,
-      events,
-      operations,
-      coverage: [...this.coverage],
-      faults: [...this.faults],
-      failure,
-    };
+    const { user, system } = process.cpuUsage();
+    const cpuMs = (user + system) / 1_000 - this.#toldCpuMs;
+    const [coverage, faults] = [[...this.coverage], [...this.faults]];
+    const report: ChildReport = { seeds, virtualMs, events, operations, cpuMs, coverage, faults, failure };
+    process.send?.(report);
+    this.#toldCpuMs += cpuMs;
+    [this.seeds, this.virtualMs, this.events, this.operations] = [0, 0, 0, 0];
+    [this.coverage, this.faults] = [new Map(), new Map()];
   }
 }
 
@@ -70,37 +72,40 @@ async function work(order: ChildOrder): Promise<void> {
   if (order.plant !== undefined) sow(order.plant);
   // Only now, so that a planted bug is in what is loaded.
   const { runSeed } = await import("./seed-run.ts");
-  let tally = new Tally();
-  const tell = (report: ChildReport): void => {
-    parentPort?.postMessage(report);
-    tally = new Tally();
-  };
+  const tally = new Tally();
   for (let index = 0; index < order.count; index += 1) {
     const seed = order.first + index * order.step;
-    const result = attempt(() => trapped(() => runSeed({ seed, profile: order.profile })));
+    const run = () => trapped(() => runSeed({ seed, profile: order.profile }));
+    const result = attempt(run);
+    tally.seeds += 1;
     if (typeof result === "string") {
-      tally.seeds += 1;
-      tell(tally.report("failure", { seed, invariant: "crash", message: result }));
+      tally.tell({ seed, invariant: "crash", message: result });
       if (order.stopAtFailure) break;
       continue;
     }
-    tally.seeds += 1;
     tally.virtualMs += result.virtualMs;
     tally.events += result.events;
     tally.operations += result.operations;
     addAll(tally.coverage, result.coverage);
     addAll(tally.faults, result.faults);
-    const again = order.isTwice ? trapped(() => runSeed({ seed, profile: order.profile })) : result;
+    const again = order.isTwice ? run() : result;
     const [violation] =
       again.trace === result.trace
         ? result.violations
         : [{ invariant: "determinism", message: `${result.trace} and then ${again.trace}` }];
     if (violation !== undefined) {
-      tell(tally.report("failure", { seed, invariant: violation.invariant, message: violation.message }));
+      tally.tell({ seed, invariant: violation.invariant, message: violation.message });
       if (order.stopAtFailure) break;
-    } else if (tally.seeds >= BATCH) tell(tally.report("batch"));
+    } else if (tally.seeds >= BATCH) {
+      tally.tell();
+      // A turn of the loop, so that reports leave and an order to end arrives.
+      await new Promise(setImmediate);
+    }
   }
-  tell(tally.report("end"));
+  tally.tell();
+  process.disconnect?.();
 }
 
-await work(workerData as ChildOrder);
+const [order] = process.argv.slice(2);
+assert(order !== undefined, "this file is started by the simulation");
+await work(JSON.parse(order) as ChildOrder);

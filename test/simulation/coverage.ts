@@ -33,7 +33,18 @@ const COVERAGE_POINTS: readonly string[] = [
   "told_follow_stalled",
   "alarm_follower_detached",
   "told_registry_unread",
+  // Strangers.
+  "told_foreign_beat",
+  "junk_refused",
+  // Alarms, each of which must end.
+  "alarm_data_dir_unwritable",
+  "alarm_log_bytes_high",
+  "alarm_log_wedged",
+  "alarm_snapshot_failed",
+  "alarm_snapshots_unreachable",
+  "alarm_void_messages",
   // Clients and workers.
+  "effect_repeated",
   "answered_on_repeat",
   "client_gave_up",
   "duplicate_recognised",

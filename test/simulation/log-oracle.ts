@@ -1,10 +1,11 @@
 /** Watches one shard's log from its first message: folds it strictly, asks the naive model about each event, and keeps true times. */
+
+import { NaiveModel, type NaiveWorld } from "../../chaos/checker/naive-model.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { applyProblem } from "../../services/core/log-fold.ts";
 import { LogReader } from "../../services/core/log-reader.ts";
 import { createState } from "../../services/core/state.ts";
 import { chainOf } from "../../services/runtime/frame-codec.ts";
-import { NaiveModel, type NaiveWorld } from "./naive-model.ts";
 import type { StoredMessage } from "./sim-stream.ts";
 
 /** The fastest clock of a leader against true time, with room for rounding. */
@@ -34,6 +35,7 @@ export interface LogOracleOptions extends NaiveWorld {
   readonly isStrict: boolean;
   readonly nowMs: () => number;
   readonly cover: (point: string) => void;
+  readonly onCompleted: (itemId: string) => void;
 }
 
 export class LogOracle {
@@ -58,6 +60,8 @@ export class LogOracle {
   readonly #options: LogOracleOptions;
   readonly #sentMs = new Map<string, number>();
   readonly #leases = new Map<number, LeaseTime>();
+  /** Stream sequence of the last message that was committed. */
+  #lastStored = 0;
   #successor: string | undefined;
   readonly #expired = new Map<number, { readonly ms: number; readonly sequence: number; readonly isOfAge: boolean }>();
 
@@ -79,6 +83,7 @@ export class LogOracle {
 
   committed(message: StoredMessage): void {
     const { fail } = this.#options;
+    this.#mustGoOn(message.streamSequence);
     const verdict = this.reader.classify({ ...message, pending: 0 });
     if (verdict.kind === "halt") {
       fail("L4", `${verdict.code}: ${verdict.message}`);
@@ -101,6 +106,19 @@ export class LogOracle {
     this.chains.push(chain);
     this.places.set(chain, message.streamSequence);
     this.#remember(frame, chain);
+  }
+
+  /** L3: the stream ends where it was seen to end. */
+  ends(lastSequence: number): void {
+    if (lastSequence !== this.#lastStored)
+      this.#options.fail("L3", `the stream ends at ${lastSequence}, and ${this.#lastStored} was committed`);
+  }
+
+  /** L2, L3: what was committed is never replaced. */
+  #mustGoOn(streamSequence: number): void {
+    if (streamSequence !== this.#lastStored + 1)
+      this.#options.fail("L3", `stream sequence ${streamSequence} is written behind ${this.#lastStored}`);
+    this.#lastStored = streamSequence;
   }
 
   /** A worker was told that its lease is valid until a moment of true time, by an answer as of `sequence`. */
@@ -148,6 +166,7 @@ export class LogOracle {
         for (const [token, lease] of this.#leases) if (!this.model.ends.has(token)) lease.startMs = nowMs;
       } else if (event.type === "configured")
         for (const name of Object.keys(event.followers ?? {})) this.followersSinceMs.set(name, nowMs);
+      else if (event.type === "completed") this.#options.onCompleted(event.itemId);
       else if (event.type === "termReleased") this.#successor = event.successor;
       else if (event.type === "expired") this.#expiredAt(event.token, sentMs, sequence, event.reason === "age");
     }

@@ -4,6 +4,7 @@ import { type FaultClass, SLOT_MS } from "./plan.ts";
 import type { SimConnection } from "./sim-broker.ts";
 import type { CrashPoint, SimDispatcher } from "./sim-dispatcher.ts";
 import type { SimShard } from "./sim-shard.ts";
+import { Stranger } from "./stranger.ts";
 import type { World } from "./world.ts";
 
 const CRASH_POINTS: readonly CrashPoint[] = [
@@ -19,17 +20,19 @@ const CRASH_POINTS: readonly CrashPoint[] = [
 const JUMPS_MS = [-3_600_000, -30_000, 60_000, 86_400_000, 2.3e12];
 
 /** Draws of one fault, by name. */
-interface Dice {
+export interface Dice {
   readonly pick: <T>(name: string, choices: readonly T[]) => T;
   readonly between: (name: string, low: number, high: number) => number;
 }
 
 export class Nemesis {
   readonly #world: World;
+  readonly #stranger: Stranger;
   #slot = 0;
 
   constructor(world: World) {
     this.#world = world;
+    this.#stranger = new Stranger(world);
   }
 
   start(): void {
@@ -56,6 +59,7 @@ export class Nemesis {
       case "kill":
       case "wipe":
       case "stop":
+      case "power_cut":
       case "crash_point":
       case "pause":
       case "wall_jump":
@@ -82,14 +86,34 @@ export class Nemesis {
         this.#flag(this.#world.registry, "isDown", dice.between("ms", 500, 8_000));
         this.#flag(this.#world.checkpoints, "isDown", dice.between("ms", 500, 8_000));
         return;
+      case "resource_power_cut":
+        shard.resource.cut(dice.between("kept", 0, 1));
+        return;
       case "copy":
+      case "stray":
+      case "junk":
+        this.#stranger[name](shard, dice);
+        return;
+      case "beats_forged":
+        this.#stranger.beats(shard, dice);
+        return;
+      case "words_forged":
+        this.#stranger.words(dice);
+        return;
+      case "words_repeated":
+        this.#stranger.repeat(dice);
+        return;
+      case "server_killed":
+      case "server_power_cut":
+      case "cluster_power_cut":
+        this.#strikeServers(name, shard, dice);
+        return;
       case "election":
       case "fail_followers":
       case "quorum":
       case "redeliver":
       case "replica_gap":
       case "replica_lag":
-      case "stray":
       case "wedge":
         this.#strikeStream(name, shard, dice);
     }
@@ -104,6 +128,10 @@ export class Nemesis {
       case "wipe":
         dispatcher.kill(dice.between("written", 0, 1) < 0.7);
         if (name === "wipe") dispatcher.wipe();
+        later();
+        return;
+      case "power_cut":
+        dispatcher.cutPower(dice.between("kept", 0, 1));
         later();
         return;
       case "stop":
@@ -214,18 +242,23 @@ export class Nemesis {
       case "redeliver":
         stream.redeliver();
         return;
-      case "fail_followers":
+      default:
         stream.failConsumers();
-        return;
-      case "stray":
-        stream.append(Buffer.from(`stray ${this.#slot}`), "", undefined, undefined);
-        return;
-      default: {
-        const messages = stream.messages.slice(stream.firstSequence - 1);
-        const copied = messages[Math.floor(dice.between("copied", 0, messages.length))];
-        if (copied !== undefined) stream.append(copied.payload, copied.chainHeader, undefined, undefined);
-      }
     }
+  }
+
+  #strikeServers(name: string, { stream }: SimShard, dice: Dice): void {
+    const replica = dice.pick("replica", [0, 1, 2]);
+    const kept = dice.between("kept", 0, 1);
+    const electMs = dice.between("elect", 50, 4_000);
+    const fall = { hasPower: name === "server_killed", kept, electMs };
+    if (name !== "cluster_power_cut") stream.fall(replica, { ...fall, downMs: dice.between("ms", 200, 6_000) });
+    else
+      for (const index of stream.replicas.keys())
+        stream.fall(index, {
+          ...fall,
+          downMs: dice.between("ms", 200, 3_000) + index * dice.between("apart", 0, 1_500),
+        });
   }
 
   #flag<Name extends string>(owner: Record<Name, boolean>, name: Name, forMs: number): void {

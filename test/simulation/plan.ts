@@ -3,12 +3,18 @@ import type { ShardOptionsPatch } from "../../contracts/options.ts";
 import type { NodeConfig } from "../../services/dispatcher/node/node-config.ts";
 import type { Choices } from "./choices.ts";
 
-export type Profile = "small" | "big";
+/**
+ * `small`: seconds of faults, for thousands of seeds. `big`: minutes of them. `unsynced`: as small, but the servers sync now and then, as they
+ * do by default, and lose their power one at a time: the control that acknowledged messages are missed then.
+ */
+export const PROFILES = ["small", "big", "unsynced"] as const;
+export type Profile = (typeof PROFILES)[number];
 
 const FAULT_CLASSES = [
   "kill",
   "stop",
   "wipe",
+  "power_cut",
   "pause",
   "wall_jump",
   "cut",
@@ -22,19 +28,31 @@ const FAULT_CLASSES = [
   "replica_gap",
   "redeliver",
   "fail_followers",
+  "server_killed",
+  "server_power_cut",
+  "cluster_power_cut",
   "stray",
   "copy",
+  "junk",
+  "beats_forged",
+  "words_forged",
+  "words_repeated",
   "crash_point",
   "shelf_down",
   "bucket_down",
   "disk_broken",
+  "resource_power_cut",
   "client_pause",
   "client_cut",
 ] as const;
 export type FaultClass = (typeof FAULT_CLASSES)[number];
+/** What may cost a stream that does not sync its newest messages. */
+const LOSING: ReadonlySet<FaultClass> = new Set(["replica_lag", "server_killed", "server_power_cut"]);
 
 export interface Plan {
   readonly profile: Profile;
+  /** Whether the servers sync each message before they acknowledge it. */
+  readonly isSynced: boolean;
   readonly faultMs: number;
   readonly dispatchers: number;
   readonly shards: number;
@@ -62,11 +80,13 @@ export const SLOT_MS = 200;
 export function drawPlan(choices: Choices, profile: Profile): Plan {
   const draws = choices.draws("plan");
   const isBig = profile === "big";
+  const isSynced = profile !== "unsynced";
   const leaseMs = draws.pick([500, 1_000, 1_500, 3_000, 8_000]);
   const bytesMax = draws.chance(0.2) ? Math.floor(draws.between(80_000, 250_000)) : -1;
   const isTrimming = bytesMax !== -1 || draws.chance(0.4);
   return {
     profile,
+    isSynced,
     faultMs: isBig ? draws.between(60_000, 150_000) : draws.between(6_000, 16_000),
     dispatchers: draws.pick([1, 2, 2, 3, 3, 3, ...(isBig ? [4] : [])]),
     shards: draws.chance(isBig ? 0.4 : 0.15) ? 2 : 1,
@@ -74,7 +94,7 @@ export function drawPlan(choices: Choices, profile: Profile): Plan {
     workers: draws.below(isBig ? 7 : 4) + 1,
     callEveryMs: draws.pick([100, 200, 400]),
     // The chances are drawn even where a class is off, and off by an override as well.
-    faults: FAULT_CLASSES.filter((name) => choices.switch(`switch.${name}`, 0.4)),
+    faults: isSynced ? FAULT_CLASSES.filter((name) => choices.switch(`switch.${name}`, 0.4)) : [...LOSING],
     faultRate: draws.pick([0.02, 0.06, 0.15]),
     appendFaults: choices.switch("switch.append", 0.6) ? draws.pick([0.01, 0.05, 0.15]) : 0,
     hasDrift: choices.switch("switch.drift", 0.5),

@@ -16,6 +16,7 @@ export interface Plant {
 
 const NODE = "services/dispatcher/node";
 const CORE = "services/core";
+const PERSISTENCE = "services/persistence";
 
 const plant = (name: string, file: string, find: string, replace: string, foundBy: string): Plant => ({
   ...{ name, file, find, replace, foundBy },
@@ -174,8 +175,8 @@ export const PLANTS: readonly Plant[] = [
   plant(
     "trim_above_the_snapshots",
     `${NODE}/trimmer.ts`,
-    "const upper = Math.min(snapshot.streamSequence, this.#heldBy(round, info), info.lastSequence);",
-    "const upper = Math.min(this.#heldBy(round, info), info.lastSequence);",
+    "const upper = Math.min(snapshot?.streamSequence ?? 0, held, info.lastSequence);",
+    "const upper = Math.min(held, info.lastSequence);",
     "L1",
   ),
   plant(
@@ -254,6 +255,70 @@ export const PLANTS: readonly Plant[] = [
     'if (outcome.kind === "info" && isAbsent && outcome.info.firstSequence > this.#lastSequence + 1)',
     'if (outcome.kind === "info" && isAbsent && outcome.info.firstSequence > Number.MAX_SAFE_INTEGER)',
     "halt",
+  ),
+  plant(
+    "commits_stay_in_memory",
+    `${PERSISTENCE}/sqlite.ts`,
+    'const { durability = "full",',
+    'const { durability = "normal",',
+    "S5",
+  ),
+  plant(
+    "fence_lets_lower_tokens_through",
+    `${PERSISTENCE}/fenced-store.ts`,
+    "if (highestToken !== undefined && token < highestToken)",
+    "if (highestToken !== undefined && token < 0)",
+    "F4",
+  ),
+  plant(
+    "fence_not_raised",
+    `${PERSISTENCE}/fenced-store.ts`,
+    "if (token !== highestToken) this.#raise.run(fenceKey, token);",
+    "if (highestToken === undefined) this.#raise.run(fenceKey, token);",
+    "F4",
+  ),
+  plant(
+    "effect_not_remembered",
+    `${PERSISTENCE}/fenced-store.ts`,
+    "        this.#putEffect.run(effectId, fenceKey, token);",
+    "",
+    "K1",
+  ),
+  plant(
+    "completed_before_its_effect",
+    "test/simulation/sim-worker.ts",
+    'shard.resource.write(holding.fenceKey, token, end === "complete" ? itemId : "");',
+    'process.setTimer(1, () => shard.resource.write(holding.fenceKey, token, end === "complete" ? itemId : ""));',
+    "K1",
+  ),
+  plant(
+    "late_beat_taken_for_a_second_process",
+    `${NODE}/shard-node.ts`,
+    "this.#ledTerm === 0 || beat.term <= this.#ledTerm",
+    "beat.term < 1",
+    "halt",
+  ),
+  plant(
+    "beat_of_nobody_believed",
+    `${NODE}/shard-node.ts`,
+    "const isOfLog = beat.term === state.term && beat.leader === state.leader;",
+    "const isOfLog = beat.term >= state.term;",
+    "halt",
+  ),
+  plant(
+    "reply_on_any_subject",
+    `${NODE}/rpc-endpoint.ts`,
+    "if (!isReplySubjectPermitted(message.reply)) {",
+    'if (message.reply === "") {',
+    "R5",
+  ),
+  plant("alarm_of_a_former_leader_stays", `${NODE}/upkeep.ts`, "    this.#trimmer?.resigned();", "", "V4"),
+  plant(
+    "quiet_standby_keeps_its_failure",
+    `${NODE}/shard-node.ts`,
+    "      this.#upkeep.quiet(this.#replica);",
+    "",
+    "V4",
   ),
 ];
 

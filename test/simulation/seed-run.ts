@@ -5,6 +5,7 @@ import { Choices, type Overrides } from "./choices.ts";
 import { Nemesis } from "./nemesis.ts";
 import { drawPlan, type Profile } from "./plan.ts";
 import { foldFromSnapshots } from "./refold.ts";
+import { emptyFiles } from "./sim-files.ts";
 import type { SimShard } from "./sim-shard.ts";
 import { type Violation, World } from "./world.ts";
 
@@ -33,10 +34,14 @@ export interface SeedResult {
 
 /** How long healing may take. Elections of the stream, half-open connections and confirmations are over long before. ms. */
 const HEAL_MS = 60_000;
+/** How long an alarm may outlast its cause: a snapshot that failed is tried again at least so often. ms. */
+const CALM_MS = 75_000;
+const CALM_STEP_MS = 500;
 const STEP_MS = 50;
 const TIMERS_MAX = 400;
 
 export function runSeed(spec: SeedSpec, inspect: (world: World) => void = () => undefined): SeedResult {
+  emptyFiles();
   const choices = new Choices(spec.seed, spec.overrides);
   const plan = drawPlan(choices, spec.profile);
   const world = new World(choices, plan, spec.isVerbose);
@@ -46,6 +51,7 @@ export function runSeed(spec: SeedSpec, inspect: (world: World) => void = () => 
   const isFound = (): boolean => world.violations.length > 0;
   world.scheduler.runUntil(Math.min(plan.faultMs, spec.faultMsMax ?? plan.faultMs), isFound);
   if (!isFound()) heal(world);
+  if (!isFound()) calm(world);
   if (!isFound()) converge(world);
   for (const shard of world.shards) shard.coverTimeouts();
   inspect(world);
@@ -82,6 +88,31 @@ function heal(world: World): void {
     if (world.violations.length > 0 || (isResumed && isSettled(world))) return;
   }
   world.fail("V1", `not settled ${HEAL_MS} ms after the last fault: ${picture(world)}`);
+}
+
+/** Every alarm ends with what it was about, once the nodes have looked again; the sink keeps up. */
+function calm(world: World): void {
+  const { scheduler, shards, violations } = world;
+  const endMs = scheduler.nowMs + CALM_MS;
+  while (standing(world).length > 0 && violations.length === 0 && scheduler.nowMs < endMs) {
+    for (const shard of shards) shard.report("sink-a", 0);
+    scheduler.runUntil(scheduler.nowMs + CALM_STEP_MS);
+  }
+  const [first] = standing(world);
+  if (violations.length === 0 && first !== undefined) world.fail("V4", `${CALM_MS} ms after healing ${first}`);
+}
+
+/** The alarms that nothing explains any more. That strangers have published is told for ten minutes. */
+function standing({ dispatchers }: World): readonly string[] {
+  return dispatchers.flatMap((dispatcher) =>
+    dispatcher
+      .statuses()
+      .flatMap(({ shard, alarms, mode }) =>
+        alarms.flatMap(({ code, message }) =>
+          code === "void_messages" ? [] : [`${dispatcher.peerId}/${shard} ${mode} tells ${code}: ${message}`],
+        ),
+      ),
+  );
 }
 
 function mend(world: World): void {
@@ -129,6 +160,8 @@ function converge(world: World): void {
     if (refolded !== undefined && [...canonicalState(refolded)].join("\n") !== [...canonicalState(state)].join("\n"))
       world.fail("S2", `${shard.shard}: snapshot and tail give another state than the log from its beginning`);
     askFinally(world, shard);
+    shard.log.ends(shard.stream.lastSequence);
+    shard.resource.check();
   }
   for (const { life, peerId } of world.dispatchers)
     if ((life?.process.timerCount ?? 0) > TIMERS_MAX)

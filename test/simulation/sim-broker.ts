@@ -18,6 +18,9 @@ interface Generation {
 /** `ok`; `held`: messages wait for the path to heal, as TCP repeats them; `lost`: the other side is not there any more. */
 export type Path = "ok" | "held" | "lost";
 
+/** Messages that a bus which repeats itself has at hand. */
+const HEARD_MAX = 30;
+
 interface Interest {
   readonly connection: SimConnection;
   readonly generation: Generation;
@@ -29,6 +32,10 @@ export class Broker {
   readonly #exact = new Map<string, Set<Interest>>();
   readonly #wild = new Map<Interest, readonly string[]>();
   readonly #inboxes = new Map<string, SimConnection>();
+  /** Who wants a subject, as long as nobody comes or goes. */
+  readonly #routes = new Map<string, readonly Interest[]>();
+  /** Beats, words and pings that were said lately, oldest first. */
+  readonly heard: BrokerMessage[] = [];
 
   constructor(scheduler: Scheduler) {
     this.scheduler = scheduler;
@@ -39,6 +46,7 @@ export class Broker {
   }
 
   add(pattern: string, interest: Interest): void {
+    this.#routes.clear();
     if (pattern.includes("*") || pattern.endsWith(">")) {
       this.#wild.set(interest, pattern.split("."));
       return;
@@ -49,12 +57,14 @@ export class Broker {
   }
 
   remove(pattern: string, interest: Interest): void {
+    this.#routes.clear();
     this.#wild.delete(interest);
     this.#exact.get(pattern)?.delete(interest);
   }
 
   /** The server has noticed that a connection is gone. */
   dropAll(generation: Generation): void {
+    this.#routes.clear();
     for (const interest of [...this.#wild.keys()]) if (interest.generation === generation) this.#wild.delete(interest);
     for (const interests of this.#exact.values())
       for (const interest of [...interests]) if (interest.generation === generation) interests.delete(interest);
@@ -69,17 +79,23 @@ export class Broker {
       connection.receive(connection.generation, () => connection.onInbox(message));
       return 1;
     }
-    let count = 0;
-    const deliver = ({ connection, generation, handler }: Interest): void => {
-      count += 1;
-      connection.receive(generation, () => handler(message));
-    };
-    for (const interest of this.#exact.get(subject) ?? []) deliver(interest);
-    if (this.#wild.size > 0) {
-      const tokens = subject.split(".");
-      for (const [interest, pattern] of this.#wild) if (isMatch(pattern, tokens)) deliver(interest);
+    if (subject.startsWith("omnirelay.")) {
+      this.heard.push(message);
+      if (this.heard.length > HEARD_MAX) this.heard.shift();
     }
-    return count;
+    const interests = this.#interestsIn(subject);
+    for (const { connection, generation, handler } of interests) connection.receive(generation, () => handler(message));
+    return interests.length;
+  }
+
+  #interestsIn(subject: string): readonly Interest[] {
+    const known = this.#routes.get(subject);
+    if (known !== undefined) return known;
+    const tokens = subject.split(".");
+    const interests = [...(this.#exact.get(subject) ?? [])];
+    for (const [interest, pattern] of this.#wild) if (isMatch(pattern, tokens)) interests.push(interest);
+    this.#routes.set(subject, interests);
+    return interests;
   }
 }
 

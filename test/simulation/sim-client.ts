@@ -36,6 +36,7 @@ export interface Operation {
   readonly done: (answer: Answer | undefined, sentMs: number) => void;
 }
 
+const decoder = new TextDecoder();
 const PAUSE_MS = 20;
 const PAUSE_MS_MAX = 400;
 
@@ -99,8 +100,7 @@ export class SimClient {
     // An answer that comes behind the repeat is heard too: it is as true as any.
     let isTimed = false;
     const heard = (outcome: RequestOutcome): void => {
-      if (outcome.kind === "reply")
-        this.#heard(operation, attempt, JSON.parse(Buffer.from(outcome.payload).toString()));
+      if (outcome.kind === "reply") this.#heard(operation, attempt, JSON.parse(decoder.decode(outcome.payload)));
       else if (!isTimed) this.#later(operation);
       isTimed = true;
     };

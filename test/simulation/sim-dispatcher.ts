@@ -1,6 +1,6 @@
 /** A dispatcher process of the simulation: the production nodes of its shards, wired as the role wires them, with what survives its death. */
 import type { Ids, Reporter, Store } from "../../contracts/ports.ts";
-import { pingSubject } from "../../contracts/subjects.ts";
+import { beatSubject, isReplySubjectPermitted, pingSubject } from "../../contracts/subjects.ts";
 import { Neighbours } from "../../services/dispatcher/node/neighbours.ts";
 import { NODE_TIMES, type NodeConfig } from "../../services/dispatcher/node/node-config.ts";
 import type { NodeStatus } from "../../services/dispatcher/node/node-ports.ts";
@@ -8,6 +8,7 @@ import { Rebalancer } from "../../services/dispatcher/node/rebalancer.ts";
 import { ShardNode } from "../../services/dispatcher/node/shard-node.ts";
 import { type ClockFaults, SimProcess } from "./scheduler.ts";
 import { SimConnection } from "./sim-broker.ts";
+import { StoreFile } from "./sim-files.ts";
 import { SimLog } from "./sim-log.ts";
 import { SimKv, SimNet } from "./sim-net.ts";
 import type { SimShard } from "./sim-shard.ts";
@@ -20,8 +21,12 @@ const STOP_MS = 5_000;
 
 /** What survives a crash: the data folder. */
 class Disk {
-  readonly values = new Map<string, string>();
+  readonly store: StoreFile;
   readonly shelves = new Map<string, SnapshotShelf>();
+
+  constructor(name: string) {
+    this.store = new StoreFile(name);
+  }
 
   shelf(shard: string): SnapshotShelf {
     const known = this.shelves.get(shard) ?? new SnapshotShelf();
@@ -55,7 +60,8 @@ export class SimDispatcher {
   readonly peerId: string;
   readonly #world: World;
   readonly #clock: ClockFaults;
-  #disk = new Disk();
+  #disk: Disk;
+  #disks = 1;
   #lives = 0;
   life: Life | undefined;
   /** Called when a crash point is passed; answers whether the process ends there. */
@@ -67,6 +73,7 @@ export class SimDispatcher {
     this.peerId = peerId;
     this.#world = world;
     this.#clock = clock;
+    this.#disk = new Disk(peerId);
   }
 
   statuses(): readonly NodeStatus[] {
@@ -97,7 +104,11 @@ export class SimDispatcher {
     const control = connect("control");
     const logs = this.#world.shards.map(({ shard }) => connect(`log-${shard}`));
     const rpcNet = new SimNet(rpc);
-    rpcNet.beforePublish = () => this.#pass(process, "publish");
+    rpcNet.beforePublish = (subject) => {
+      if (!isReplySubjectPermitted(subject) && !subject.startsWith(beatSubject(REGION, "")))
+        this.#world.fail("R5", `${name} publishes on ${subject}, where somebody else wanted it to`);
+      this.#pass(process, "publish");
+    };
     const gossip = new SimNet(control);
     const nodes: ShardNode[] = [];
     const neighbours = this.#meet(process, gossip, nodes);
@@ -136,7 +147,16 @@ export class SimDispatcher {
 
   /** The data folder is gone. */
   wipe(): void {
-    this.#disk = new Disk();
+    this.#disks += 1;
+    this.#disk = new Disk(`${this.peerId}-${this.#disks}`);
+  }
+
+  /** The machine loses its power, and with it what was not synced; what it had promised to keep must be there. */
+  cutPower(kept: number): void {
+    this.kill(false);
+    for (const shelf of this.#disk.shelves.values()) shelf.cut();
+    for (const key of this.#disk.store.cut(kept))
+      this.#world.fail("S5", `${this.peerId} does not hold any more what it had put as ${key}`);
   }
 
   /** SIGTERM: hands over in order, then ends. */
@@ -167,12 +187,12 @@ export class SimDispatcher {
   }
 
   #store(process: SimProcess): Store {
-    const disk = this.#disk;
+    const { store } = this.#disk;
     return {
-      get: (key) => disk.values.get(key),
+      get: (key) => store.get(key),
       put: (key, value) => {
         if (this.isDiskBroken) throw new Error("EIO");
-        if (process.isAlive) disk.values.set(key, value);
+        if (process.isAlive) store.put(key, value);
       },
     };
   }
@@ -236,6 +256,7 @@ export class SimDispatcher {
       remote: hall.shelf,
       logId,
       isLeading: () => node.status().mode === "leading",
+      isDiskBroken: () => this.isDiskBroken,
       step: (step) => this.#pass(process, `snapshot_${step}`),
       onPublished: (snapshot) => hall.published(snapshot),
     });

@@ -14,7 +14,7 @@ logConformance({ describe, test }, "SimLog", () => {
   const broker = new Broker(scheduler);
   const ignore = (): void => undefined;
   const stream = new SimStream({
-    ...{ subject: "omnirelay.log.test.test", bytesMax: -1, scheduler, draws: choices.draws("stream") },
+    ...{ subject: "omnirelay.log.test.test", bytesMax: -1, isSynced: true, scheduler, draws: choices.draws("stream") },
     ...{ serverTimeMs: () => scheduler.nowMs, onCommit: ignore, onTrim: ignore, cover: ignore },
   });
   const connections: SimConnection[] = [];

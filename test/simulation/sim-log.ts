@@ -12,7 +12,8 @@ import type {
   TrimOutcome,
 } from "../../contracts/ports.ts";
 import type { SimConnection } from "./sim-broker.ts";
-import type { AppendFate, Consumer, SimStream } from "./sim-stream.ts";
+import type { Consumer } from "./sim-replica.ts";
+import type { AppendFate, SimStream } from "./sim-stream.ts";
 
 /** What a run does to, and learns from, the calls of one log. */
 export interface LogHooks {

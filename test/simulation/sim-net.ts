@@ -22,7 +22,7 @@ interface Subscription {
 export class SimNet implements Net {
   readonly connection: SimConnection;
   /** Looks at each publish before it leaves; may end the process. */
-  beforePublish: () => void = () => undefined;
+  beforePublish: (subject: string) => void = () => undefined;
   readonly #subscriptions = new Set<Subscription>();
   readonly #requests = new Map<string, (outcome: RequestOutcome) => void>();
   #inboxes = 0;
@@ -68,7 +68,7 @@ export class SimNet implements Net {
   }
 
   publishAs(message: BrokerMessage): void {
-    this.beforePublish();
+    this.beforePublish(message.subject);
     this.connection.send(() => void this.connection.broker.route(message));
   }
 

@@ -1,4 +1,6 @@
 /** One shard of a simulated mesh: its stream, its shared snapshots, its oracles, and what its nodes have said. */
+
+import type { LeaseWish } from "../../chaos/checker/naive-model.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
 import type { AppendOutcome } from "../../contracts/ports.ts";
@@ -8,7 +10,6 @@ import type { NodeConfig } from "../../services/dispatcher/node/node-config.ts";
 import { chainOf, encodeFrame } from "../../services/runtime/frame-codec.ts";
 import { type Answer, AnswerOracle } from "./answer-oracle.ts";
 import { LogOracle } from "./log-oracle.ts";
-import type { LeaseWish } from "./naive-model.ts";
 import { Resource } from "./resource.ts";
 import type { Operation } from "./sim-client.ts";
 import { SnapshotShelf, type StoredSnapshot } from "./sim-snapshots.ts";
@@ -17,8 +18,6 @@ import type { World } from "./world.ts";
 
 export const REGION = "sim";
 const GENESIS_MS = 1_000;
-/** How long ago the shared snapshots may have been missed by a node that gives up. ms. */
-const MISSED_MS = 20_000;
 /** A follower that this much is kept for is never left behind within a run. */
 const PATIENT_MS = 60_000;
 const PATIENT_BYTES = 1_000_000;
@@ -39,6 +38,7 @@ const TOLD: ReadonlySet<string> = new Set([
   "follow_stalled",
   "handing_over",
   "trim_failed",
+  "foreign_beat",
   "registry_unread",
 ]);
 
@@ -74,11 +74,12 @@ export class SimShard {
       wishOf: (principal, requestId) => this.#wishes.get(`${principal} ${requestId}`),
       isDiscarded: (token) => this.#discarded.has(token),
       isDated: (principal, requestId) => this.#dated.has(`${principal} ${requestId}`),
+      onCompleted: (itemId) => this.resource.mustHave(itemId),
     });
     this.answers = new AnswerOracle(this.log, fail, nowMs);
-    this.resource = new Resource(this.log, fail, cover);
+    this.resource = new Resource(shard, this.log, fail, cover);
     this.stream = new SimStream({
-      ...{ subject: logSubject(REGION, shard), bytesMax: plan.bytesMax, scheduler, cover },
+      ...{ subject: logSubject(REGION, shard), bytesMax: plan.bytesMax, isSynced: plan.isSynced, scheduler, cover },
       draws: choices.draws(`stream.${shard}`),
       serverTimeMs: () => GENESIS_MS + scheduler.nowMs,
       onCommit: (message) => this.log.committed(message),
@@ -149,22 +150,13 @@ export class SimShard {
     if (this.#world.isVerbose)
       console.error(this.#world.scheduler.nowMs.toFixed(1), peerId, this.shard, level, event, JSON.stringify(fields));
     if (event === "term_ended" && (fields as { end: string }).end === "deposed") this.#world.cover("deposed");
-    if (event === "halted") this.#halted(peerId, fields as Halt);
+    if (event === "halted") {
+      const { code, message } = fields as Halt;
+      this.log.ends(this.stream.lastSequence);
+      this.#world.fail("halt", `${peerId} halted on ${this.shard}: ${code}: ${message}`);
+    }
     if (event === "alarm_raised") this.#world.cover(`alarm_${(fields as { code: string }).code}`);
     if (TOLD.has(event)) this.#world.cover(`told_${event}`);
-  }
-
-  #halted(peerId: string, { code, message }: Halt): void {
-    const { scheduler, dispatchers } = this.#world;
-    const dispatcher = dispatchers.find((each) => each.peerId === peerId);
-    if (code !== "log_gap" || scheduler.nowMs - this.shelf.missedMs > MISSED_MS || dispatcher === undefined) {
-      this.#world.fail("halt", `${peerId} halted on ${this.shard}: ${code}: ${message}`);
-      return;
-    }
-    // A dispatcher that starts behind a trim while no snapshot can be had gives up; its supervisor starts it again.
-    this.#world.cover("halted_without_snapshots");
-    scheduler.after(1, () => dispatcher.kill(true));
-    scheduler.after(2_000, () => dispatcher.start());
   }
 
   /** S2, and architecture section 9: a snapshot is of what stands in the log, and labelled so. */
@@ -200,7 +192,8 @@ export class SimShard {
     const before = this.positions.get(name) ?? 0;
     const frames = this.log.frames;
     const place = this.log.places.get(this.log.chains[Math.max(0, frames.length - 1 - lag)] ?? "") ?? 1;
-    const streamSequence = Math.max(before, place);
+    // What is no frame is read too.
+    const streamSequence = lag === 0 ? this.stream.lastSequence : Math.max(before, place);
     this.positions.set(name, streamSequence);
     const frame = frames[Math.max(0, frames.length - 1 - lag)] as Frame;
     const checkpoint = {

@@ -4,7 +4,13 @@ import { stateHash } from "../../services/core/hash.ts";
 import type { LogPlace } from "../../services/core/log-fold.ts";
 import type { ChainTip } from "../../services/core/log-reader.ts";
 import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
-import type { SnapshotPlace, SnapshotSink, Snapshots, Standing } from "../../services/dispatcher/node/snapshooter.ts";
+import {
+  SNAPSHOTS_KEPT,
+  type SnapshotPlace,
+  type SnapshotSink,
+  type Snapshots,
+} from "../../services/dispatcher/node/snapshooter.ts";
+import type { SnapshotSource } from "../../services/dispatcher/node/snapshot-source.ts";
 import type { Draws } from "./choices.ts";
 import type { SimProcess } from "./scheduler.ts";
 
@@ -13,22 +19,28 @@ export interface StoredSnapshot {
   readonly text: string;
 }
 
-/** Good snapshots kept in each store: the newest, and one to fall back on. */
-const KEPT = 2;
-
 /** Where snapshots lie, oldest first; outlives the processes. */
 export class SnapshotShelf {
-  readonly stored: StoredSnapshot[] = [];
+  #stored: readonly StoredSnapshot[] = [];
+  /** As it was when it was synced last. */
+  #synced: readonly StoredSnapshot[] = [];
   /** While set it neither takes nor gives anything. */
   isDown = false;
-  /** When somebody asked for snapshots in vain last. ms. */
-  missedMs = Number.NEGATIVE_INFINITY;
 
+  get stored(): readonly StoredSnapshot[] {
+    return this.#stored;
+  }
+
+  /** To publish syncs; that older ones are removed behind it need not survive. */
   add(snapshot: StoredSnapshot): void {
-    if (this.stored.some(({ place }) => place.sequence === snapshot.place.sequence)) return;
-    this.stored.push(snapshot);
-    this.stored.sort((left, right) => left.place.sequence - right.place.sequence);
-    while (this.stored.length > KEPT) this.stored.shift();
+    if (this.#stored.some(({ place }) => place.sequence === snapshot.place.sequence)) return;
+    this.#synced = [...this.#stored, snapshot].sort((left, right) => left.place.sequence - right.place.sequence);
+    this.#stored = this.#synced.slice(-SNAPSHOTS_KEPT);
+  }
+
+  /** The machine loses its power. */
+  cut(): void {
+    this.#stored = this.#synced;
   }
 }
 
@@ -39,13 +51,17 @@ export interface SimSnapshotsOptions {
   readonly remote: SnapshotShelf;
   readonly logId: string;
   readonly isLeading: () => boolean;
+  readonly isDiskBroken: () => boolean;
   /** A step of writing; may end the process. */
   readonly step: (name: "offer" | "publish") => void;
   /** A snapshot is there for others to load. */
   readonly onPublished: (snapshot: StoredSnapshot) => void;
 }
 
-export class SimSnapshots implements Snapshots {
+const unreachable = (): OperatingError =>
+  new OperatingError("snapshots_unreachable", "the shared store does not answer", { definite: false });
+
+export class SimSnapshots implements Snapshots, SnapshotSource {
   readonly #options: SimSnapshotsOptions;
 
   constructor(options: SimSnapshotsOptions) {
@@ -53,7 +69,7 @@ export class SimSnapshots implements Snapshots {
   }
 
   begin(): SnapshotSink {
-    const { draws, step, process, local, onPublished } = this.#options;
+    const { draws, step, process, local, onPublished, isDiskBroken } = this.#options;
     const texts: string[] = [];
     return {
       offer: (text) => {
@@ -66,58 +82,62 @@ export class SimSnapshots implements Snapshots {
         step("publish");
         const snapshot = { place, text: texts.join("") };
         process.setTimer(1 + draws.next() * 30, () => {
-          if (local.isDown) {
+          if (isDiskBroken()) {
             callback(new OperatingError("snapshot_unwritten", "the disk is full", { definite: true }));
             return;
           }
           local.add(snapshot);
           onPublished(snapshot);
-          this.#copy(snapshot);
-          callback(undefined);
+          this.#copy(snapshot, callback);
         });
       },
       abort: () => undefined,
     };
   }
 
-  load(
-    judge: (place: SnapshotPlace, callback: (standing: Standing) => void) => void,
-    callback: (restored: LogPlace | undefined, beyond: number) => void,
-  ): void {
-    const { process, local, remote, logId } = this.#options;
-    if (remote.isDown) remote.missedMs = process.scheduler.nowMs;
-    const candidates = [...(local.isDown ? [] : local.stored), ...(remote.isDown ? [] : remote.stored)]
+  load(...[judge, callback]: Parameters<SnapshotSource["load"]>): void {
+    const { process, local, remote, logId, isDiskBroken } = this.#options;
+    const problem = remote.isDown ? unreachable() : undefined;
+    const candidates = [...(isDiskBroken() ? [] : local.stored), ...(remote.isDown ? [] : remote.stored)]
       .filter(({ place }) => place.logId === logId)
       .sort((left, right) => right.place.sequence - left.place.sequence);
     let beyond = 0;
     const next = (): void => {
       const candidate = candidates.shift();
-      if (candidate === undefined) callback(undefined, beyond);
+      if (candidate === undefined) callback(undefined, beyond, problem);
       else
         judge(candidate.place, (standing) => {
           const restored = standing === "foreign" ? undefined : restore(candidate);
           if (restored !== undefined && standing === "beyond")
             beyond = Math.max(beyond, candidate.place.streamSequence);
           if (restored === undefined || standing !== "of_log") next();
-          else callback(restored, beyond);
+          else callback(restored, beyond, problem);
         });
     };
     process.setTimer(1 + this.#options.draws.next() * 10, next);
   }
 
-  durable(callback: (places: readonly SnapshotPlace[]) => void): void {
+  durable(callback: Parameters<SnapshotSource["durable"]>[0]): void {
     const { process, remote, draws } = this.#options;
-    process.setTimer(1 + draws.next() * 10, () =>
-      callback(remote.isDown ? [] : remote.stored.map(({ place }) => place)),
-    );
+    process.setTimer(1 + draws.next() * 10, () => {
+      if (remote.isDown) callback([], unreachable());
+      else callback(remote.stored.map(({ place }) => place));
+    });
   }
 
   /** One copy in the shared store is enough: the leader makes it. */
-  #copy(snapshot: StoredSnapshot): void {
+  #copy(snapshot: StoredSnapshot, callback: (error: OperatingError | undefined) => void): void {
     const { process, remote, draws, isLeading } = this.#options;
-    if (!isLeading()) return;
+    if (!isLeading()) {
+      callback(undefined);
+      return;
+    }
     process.setTimer(5 + draws.next() * 100, () => {
-      if (!remote.isDown) remote.add(snapshot);
+      if (remote.isDown) callback(unreachable());
+      else {
+        remote.add(snapshot);
+        callback(undefined);
+      }
     });
   }
 }

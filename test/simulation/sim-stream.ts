@@ -2,6 +2,7 @@
 import type { AppendOutcome, LogMessage } from "../../contracts/ports.ts";
 import type { Draws } from "./choices.ts";
 import type { Scheduler } from "./scheduler.ts";
+import { type Consumer, SimReplica } from "./sim-replica.ts";
 
 export interface StoredMessage {
   readonly streamSequence: number;
@@ -25,33 +26,17 @@ interface Proposal {
   isGone: boolean;
 }
 
-/** A follower's consumer: it lives on one replica and delivers what that one has applied. */
-export interface Consumer {
-  readonly replica: number;
-  next: number;
-  isClosed: boolean;
-  deliver(messages: readonly LogMessage[]): void;
-  fail(): void;
-}
-
-interface Replica {
-  applied: number;
-  lagMs: number;
-  /** When what it has heard of last is applied. */
-  busyUntilMs: number;
-  /** A message that it has lost; 0 for none. */
-  gap: number;
-  readonly consumers: Set<Consumer>;
-}
-
 const ENVELOPE_BYTES = 64;
 const NO_RESPONDERS = 503;
 const STORE_FULL = 10077;
 const REPLICAS = 3;
+const MAJORITY = 2;
 
 export interface SimStreamOptions {
   readonly subject: string;
   readonly bytesMax: number;
+  /** Whether the servers sync each message before they acknowledge it. */
+  readonly isSynced: boolean;
   readonly scheduler: Scheduler;
   readonly draws: Draws;
   readonly serverTimeMs: () => number;
@@ -62,13 +47,26 @@ export interface SimStreamOptions {
   readonly cover: (point: string) => void;
 }
 
-/** Invariant: `messages[k]` holds stream sequence k + 1 for ever; `firstSequence` moves up alone; proposals commit in order or not at all. */
+/** How one server goes down and comes back. */
+export interface Fall {
+  readonly hasPower: boolean;
+  /** Share of what it had not synced that is there nevertheless. */
+  readonly kept: number;
+  readonly downMs: number;
+  /** Until another one leads, where it led. ms. */
+  readonly electMs: number;
+}
+
+/**
+ * Invariant: proposals commit in order or not at all; `firstSequence` moves up alone. `messages[k]` holds stream sequence k + 1, for ever where
+ * the servers sync, or do not lose their power.
+ */
 export class SimStream {
   readonly subject: string;
   /** An operator may raise it. */
   bytesMax: number;
   readonly messages: StoredMessage[] = [];
-  readonly replicas: Replica[] = [];
+  readonly replicas: readonly SimReplica[];
   firstSequence = 1;
   bytes = 0;
   /** Replica that leads; -1 while nobody does. */
@@ -87,8 +85,8 @@ export class SimStream {
     this.#options = options;
     this.subject = options.subject;
     this.bytesMax = options.bytesMax;
-    for (let index = 0; index < REPLICAS; index += 1)
-      this.replicas.push({ applied: 0, lagMs: 0, busyUntilMs: 0, gap: 0, consumers: new Set() });
+    const span = (replica: SimReplica, from: number, to: number): LogMessage[] => this.#span(replica, from, to);
+    this.replicas = Array.from({ length: REPLICAS }, () => new SimReplica({ ...options, span }));
   }
 
   get lastSequence(): number {
@@ -168,9 +166,11 @@ export class SimStream {
   }
 
   attach(consumer: Consumer): void {
-    const replica = this.replicas[consumer.replica] as Replica;
-    replica.consumers.add(consumer);
-    this.#feed(replica, consumer);
+    // A consumer is made where a server lives.
+    const isUp = this.replicas[consumer.replica]?.isUp === true;
+    const other = this.replicas.findIndex((replica) => replica.isUp);
+    if (!isUp && other !== -1) consumer.replica = other;
+    this.replicas[consumer.replica]?.attach(consumer);
   }
 
   detach(consumer: Consumer): void {
@@ -182,13 +182,12 @@ export class SimStream {
   redeliver(): void {
     for (const replica of this.replicas)
       for (const consumer of replica.consumers) {
-        const from = Math.max(this.firstSequence, consumer.next - 2);
-        consumer.deliver(this.#span(replica, from, consumer.next - 1));
+        consumer.deliver(this.#span(replica, consumer.next - 2, consumer.next - 1));
       }
   }
 
-  failConsumers(): void {
-    for (const replica of this.replicas)
+  failConsumers(replicas = this.replicas): void {
+    for (const replica of replicas)
       for (const consumer of [...replica.consumers]) {
         this.detach(consumer);
         consumer.fail();
@@ -198,23 +197,25 @@ export class SimStream {
   /** The stream's leader is gone for a while: of what it had proposed the first `kept` survive, the rest never was. */
   elect(downMs: number, kept: number, staleMs: number): void {
     if (this.leader === -1) return;
-    const { scheduler, cover } = this.#options;
     const before = this.leader;
-    this.leader = -1;
-    const proposals = this.#proposals;
-    if (kept < proposals.length) cover("proposal_lost_by_election");
-    for (const [index, proposal] of proposals.entries()) {
-      proposal.answer = undefined;
-      proposal.isGone = index >= kept;
-    }
-    this.#proposals = proposals.filter(({ isGone }) => !isGone);
-    scheduler.after(downMs, () => {
-      // Nobody with a hole is elected: what it has lost, it lacks in its own log too.
-      const candidates = this.replicas.flatMap(({ gap }, index) => (gap === 0 && index !== before ? [index] : []));
-      this.leader = candidates[0] ?? before;
-      this.#commitThrough();
-      this.staleSequence = Math.max(this.firstSequence, this.lastSequence - 1 - (Math.floor(staleMs) % 3));
-      this.staleUntilMs = scheduler.nowMs + staleMs;
+    this.#depose(kept);
+    this.#options.scheduler.after(downMs, () => this.#lead(before, staleMs));
+  }
+
+  /** A server goes down, alone or with its power, and comes back later. */
+  fall(index: number, { hasPower, kept, downMs, electMs }: Fall): void {
+    const replica = this.replicas[index];
+    if (replica?.isUp !== true) return;
+    replica.fall(hasPower, kept);
+    this.failConsumers([replica]);
+    if (this.leader === index) this.elect(electMs, 0, 0);
+    this.#options.scheduler.after(downMs, () => {
+      if (replica.isUp) return;
+      replica.isUp = true;
+      // Who comes back makes an election possible, or catches up.
+      if (this.leader === -1) this.#options.scheduler.after(electMs, () => this.#lead(-1, 0));
+      else replica.hear(this.lastSequence);
+      if (this.#canCommit()) this.#commitThrough();
     });
   }
 
@@ -224,7 +225,7 @@ export class SimStream {
     this.hasQuorum = false;
     this.#options.scheduler.after(forMs, () => {
       this.hasQuorum = true;
-      this.#commitThrough();
+      if (this.#canCommit()) this.#commitThrough();
     });
   }
 
@@ -232,14 +233,53 @@ export class SimStream {
   heal(): void {
     this.isWedged = false;
     this.hasQuorum = true;
-    if (this.leader === -1) this.leader = 0;
-    for (const replica of this.replicas) {
-      replica.lagMs = 0;
-      replica.gap = 0;
-      replica.busyUntilMs = 0;
-    }
+    for (const replica of this.replicas) replica.heal();
+    this.#lead(-1, 0);
     this.#commitThrough();
-    for (const replica of this.replicas) this.#applyTo(replica, this.lastSequence);
+    for (const replica of this.replicas) replica.apply(this.lastSequence);
+  }
+
+  #depose(kept: number): void {
+    this.leader = -1;
+    const proposals = this.#proposals;
+    if (kept < proposals.length) this.#options.cover("proposal_lost_by_election");
+    for (const [index, proposal] of proposals.entries()) {
+      proposal.answer = undefined;
+      proposal.isGone = index >= kept;
+    }
+    this.#proposals = proposals.filter(({ isGone }) => !isGone);
+  }
+
+  /** Two servers elect the one of them with the longer log; of equals preferably one without a hole, and not who led before. */
+  #lead(before: number, staleMs: number): void {
+    const up = this.replicas.flatMap(({ isUp }, index) => (isUp ? [index] : []));
+    if (this.leader !== -1 || up.length < MAJORITY) return;
+    const rank = (index: number): number => {
+      const { stored, gap } = this.replicas[index] as SimReplica;
+      return stored * 4 + (gap === 0 ? 2 : 0) + (index === before ? 0 : 1);
+    };
+    this.leader = up.reduce((best, index) => (rank(index) > rank(best) ? index : best));
+    this.#forget((this.replicas[this.leader] as SimReplica).stored);
+    for (const replica of this.replicas) replica.hear(this.lastSequence);
+    if (this.#canCommit()) this.#commitThrough();
+    this.staleSequence = Math.max(this.firstSequence, this.lastSequence - 1 - (Math.floor(staleMs) % 3));
+    this.staleUntilMs = this.#options.scheduler.nowMs + staleMs;
+  }
+
+  /** The new leader's log is the log, also where it has lost what was acknowledged. */
+  #forget(lastSequence: number): void {
+    if (lastSequence >= this.lastSequence) return;
+    this.#options.cover("acknowledged_lost");
+    for (const { payload, streamSequence } of this.messages.splice(lastSequence))
+      if (streamSequence >= this.firstSequence) this.bytes -= payload.length + ENVELOPE_BYTES;
+    this.firstSequence = Math.min(this.firstSequence, lastSequence + 1);
+    for (const replica of this.replicas) replica.forget(lastSequence);
+  }
+
+  #canCommit(): boolean {
+    let up = 0;
+    for (const { isUp } of this.replicas) if (isUp) up += 1;
+    return this.hasQuorum && this.leader !== -1 && up >= MAJORITY;
   }
 
   #seenLast(): number {
@@ -256,7 +296,7 @@ export class SimStream {
     if (fate?.kind === "delay_ack" && answer !== undefined)
       proposal.answer = (outcome) => void scheduler.after(fate.delayMs, () => answer(outcome));
     scheduler.at(this.#commitAtMs, () => {
-      if (!proposal.isGone && this.hasQuorum && this.leader !== -1) this.#commitThrough(proposal);
+      if (!proposal.isGone && this.#canCommit()) this.#commitThrough(proposal);
     });
   }
 
@@ -274,36 +314,24 @@ export class SimStream {
     const message = { streamSequence, ...proposal.message };
     this.messages.push(message);
     this.bytes += message.payload.length + ENVELOPE_BYTES;
+    this.#store(streamSequence);
     this.#options.onCommit(message);
     proposal.answer?.({ kind: "acked", streamSequence });
-    for (const replica of this.replicas) this.#hear(replica, streamSequence);
+    for (const replica of this.replicas) replica.hear(streamSequence);
   }
 
-  #hear(replica: Replica, streamSequence: number): void {
-    if (replica.consumers.size === 0) {
-      replica.applied = replica.lagMs === 0 ? streamSequence : replica.applied;
-      if (replica.lagMs === 0) return;
-    }
-    const { scheduler, draws } = this.#options;
-    replica.busyUntilMs = Math.max(replica.busyUntilMs, scheduler.nowMs + draws.next() + replica.lagMs);
-    scheduler.at(replica.busyUntilMs, () => this.#applyTo(replica, streamSequence));
+  /** Committed is what the leader and the nearest other server have. */
+  #store(streamSequence: number): void {
+    let nearest: SimReplica | undefined;
+    for (const [index, replica] of this.replicas.entries())
+      if (index === this.leader) replica.store(streamSequence);
+      else if (replica.isUp && (nearest === undefined || replica.lagMs < nearest.lagMs)) nearest = replica;
+    nearest?.store(streamSequence);
   }
 
-  #applyTo(replica: Replica, streamSequence: number): void {
-    if (streamSequence > replica.applied) replica.applied = streamSequence;
-    for (const consumer of [...replica.consumers]) this.#feed(replica, consumer);
-  }
-
-  #feed(replica: Replica, consumer: Consumer): void {
-    const from = Math.max(consumer.next, this.firstSequence);
-    if (consumer.isClosed || from > replica.applied) return;
-    consumer.next = replica.applied + 1;
-    consumer.deliver(this.#span(replica, from, replica.applied));
-  }
-
-  #span(replica: Replica, from: number, to: number): LogMessage[] {
+  #span(replica: SimReplica, from: number, to: number): LogMessage[] {
     const span: LogMessage[] = [];
-    for (let sequence = from; sequence <= to; sequence += 1) {
+    for (let sequence = Math.max(from, this.firstSequence); sequence <= to; sequence += 1) {
       if (sequence === replica.gap) this.#options.cover("gap_on_replica_read");
       if (sequence === replica.gap || this.#removed.has(sequence)) continue;
       const message = this.messages[sequence - 1] as StoredMessage;

@@ -75,7 +75,8 @@ export class SimWorker {
     const workMs = isQuick ? draws.between(1, 200) : draws.between(100, this.#world.plan.leaseMs * 2.5);
     // Some forget to beat: their leases run out, and they come back as zombies.
     if (draws.chance(0.8)) this.#beatLater(holding);
-    this.#write(holding);
+    // Long work is written step by step.
+    if (!isQuick) shard.resource.write(holding.fenceKey, holding.token);
     process.setTimer(workMs, () => this.#finish(holding));
   }
 
@@ -112,19 +113,15 @@ export class SimWorker {
     );
   }
 
-  #write(holding: Holding): void {
-    holding.shard.resource.write(holding.fenceKey, holding.token);
-  }
-
   #finish(holding: Holding): void {
     const { draws, process } = this.client;
     const { itemId, token, shard } = holding;
     const isZombie = process.monotonicMs() > holding.validUntilMs;
     holding.isOver = true;
     if (isZombie && draws.chance(0.3)) return;
-    this.#write(holding);
     const ref = { itemId, token };
     const end = this.#world.isHealed ? "complete" : draws.pick(ENDS);
+    shard.resource.write(holding.fenceKey, token, end === "complete" ? itemId : "");
     const heard = (answer: Answer | undefined): void => this.#settled(holding, answer, isZombie);
     const timeoutMs = 700;
     if (end === "complete") this.client.issue(shard, "complete", { leases: [ref], timeoutMs }, heard, { hasId: false });

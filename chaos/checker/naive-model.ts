@@ -1,4 +1,4 @@
-/** The queue rules of the architecture's section 8, written again without any index: slow, and by another road than the production code. */
+/** The rules of the queue, written again without any index: slow, and by another road than the production code. Judges simulated and real logs. */
 import type { Actor, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import type { ShardOptions } from "../../contracts/options.ts";
@@ -46,6 +46,10 @@ export interface LeaseWish {
 
 export interface NaiveWorld {
   readonly fail: (invariant: string, message: string) => void;
+  /** Hears of every check, failed or not. */
+  readonly checked?: (invariant: string) => void;
+  /** Hears of every event that was taken, its sequence being that of the model. */
+  readonly moved?: () => void;
   readonly wishOf: (principal: string, requestId: string) => LeaseWish | undefined;
   /** Whether somebody asked that the failure of this lease be final. */
   readonly isDiscarded: (token: number) => boolean;
@@ -64,7 +68,7 @@ export interface NaiveEnd {
   readonly sequence: number;
 }
 
-/** Invariant: `items` holds every item that was ever enqueued, in order. */
+/** Invariant: `items` holds every item that was ever enqueued, in order; `#open` those that are not ended, and dead letters that stop a partition. */
 export class NaiveModel {
   readonly items: NaiveItem[] = [];
   readonly byId = new Map<string, NaiveItem>();
@@ -77,6 +81,8 @@ export class NaiveModel {
   tokenEpoch = 0;
   sequence = 0;
   readonly #world: NaiveWorld;
+  #open: NaiveItem[] = [];
+  readonly #counts = { pending: 0, leased: 0, deadLettered: 0, completed: 0 };
   readonly #requests = new Map<string, NaiveItem>();
   /** Completed items whose outcome the shard must remember, oldest first. */
   readonly #remembered: NaiveItem[] = [];
@@ -87,16 +93,14 @@ export class NaiveModel {
   }
 
   count(status: NaiveStatus): number {
-    let count = 0;
-    for (const item of this.items) if (item.status === status) count += 1;
-    return count;
+    return this.#counts[status];
   }
 
   /** Whether somebody could be granted this item now. */
   isEligible(item: NaiveItem): boolean {
     if (item.status !== "pending") return false;
     if (item.exclusivity === "none") return true;
-    for (const other of this.items) {
+    for (const other of this.#open) {
       if (other === item || other.key !== item.key) continue;
       if (other.status === "leased") return false;
       if (item.exclusivity !== "partition") continue;
@@ -106,10 +110,19 @@ export class NaiveModel {
     return true;
   }
 
+  /** The item that a lease request for these types gets next; undefined stands for all types. */
+  next(resourceTypes: readonly string[] | undefined): NaiveItem | undefined {
+    const isWanted = (item: NaiveItem) => resourceTypes === undefined || resourceTypes.includes(item.resourceType);
+    return this.#open.find((item) => isWanted(item) && this.isEligible(item));
+  }
+
   take(frame: Frame): void {
+    const isBeginning = frame.events[0]?.type === "termStarted" || frame.events[0]?.type === "logCreated";
+    this.#must(isBeginning || frame.writer === this.leader, "L6", `${frame.writer} writes, led by ${this.leader}`);
     for (const event of frame.events) {
       this.sequence += 1;
       this.#event(event, frame, "actor" in event ? frame.actors[event.actor] : undefined);
+      this.#world.moved?.();
     }
     this.#must(frame.pending === this.count("pending"), "Q1", `pending ${frame.pending}, not ${this.count("pending")}`);
     this.#must(frame.active === this.count("leased"), "Q1", `active ${frame.active}, not ${this.count("leased")}`);
@@ -117,6 +130,7 @@ export class NaiveModel {
   }
 
   #must(isRight: boolean, invariant: string, message: string): void {
+    this.#world.checked?.(invariant);
     if (!isRight) this.#world.fail(invariant, `sequence ${this.sequence}: ${message}`);
   }
 
@@ -150,7 +164,6 @@ export class NaiveModel {
       case "released":
       case "renewed":
       case "resumed":
-        this.#must(frame.writer === this.leader, "L6", `${event.type} by ${frame.writer}, led by ${this.leader}`);
         this.#queueEvent(event, frame.at, actor);
     }
   }
@@ -204,6 +217,8 @@ export class NaiveModel {
       ...{ status: "pending", attempt: 0, charged: 0, halts: false, lease: undefined, history: [] },
     };
     this.items.push(entry);
+    this.#open.push(entry);
+    this.#counts.pending += 1;
     this.byId.set(itemId, entry);
     if (requestId !== undefined) this.#requests.set(`${principal} ${requestId}`, entry);
     this.#become(entry, "pending");
@@ -234,17 +249,16 @@ export class NaiveModel {
       return;
     }
     this.#must(!this.isPaused, "Q5", "granted while paused");
-    this.#must(item.status === "pending", "F3", `item ${itemId} granted while ${item.status}`);
+    const isEnded = item.status === "completed" || item.status === "deadLettered";
+    this.#must(!isEnded, "Q4", `item ${itemId} granted while ${item.status}`);
+    this.#must(item.status !== "leased", "F3", `item ${itemId} granted while its lease ${item.lease?.token} lives`);
     this.#must(this.isEligible(item), "Q5", `item ${itemId} granted although its key holds it back`);
     this.#must(attempt === item.attempt + 1, "Q6", `attempt ${attempt} after ${item.attempt}`);
     const wish = actor.requestId === undefined ? undefined : this.#world.wishOf(actor.principal, actor.requestId);
     if (actor.requestId !== undefined) this.#must(wish !== undefined, "R5", `nobody asked for ${actor.requestId}`);
-    const types = actor.requestId === undefined ? [item.resourceType] : wish?.resourceTypes;
-    const first = this.items.find(
-      (other) => (types === undefined || types.includes(other.resourceType)) && this.isEligible(other),
-    );
+    const first = this.next(actor.requestId === undefined ? [item.resourceType] : wish?.resourceTypes);
     this.#must(first === item, "Q5", `item ${itemId} granted before ${first?.itemId}`);
-    const held = this.items.filter(({ lease }) => lease?.peerId === actor.peerId).length;
+    const held = this.#open.filter(({ lease }) => lease?.peerId === actor.peerId).length;
     this.#must(held < options.leasesPerPeerMax, "Q7", `peer ${actor.peerId} holds ${held} leases`);
     if (wish !== undefined)
       this.#must(durationMs === (wish.leaseDurationMs ?? options.leaseDurationMsDefault), "F6", `lasts ${durationMs}`);
@@ -316,7 +330,11 @@ export class NaiveModel {
   }
 
   #become(item: NaiveItem, status: NaiveStatus): void {
+    this.#counts[item.status] -= 1;
+    this.#counts[status] += 1;
     item.status = status;
+    const isOpen = status === "pending" || status === "leased" || item.halts;
+    if (!isOpen) this.#open = this.#open.filter((other) => other !== item);
     item.history.push({ sequence: this.sequence, status });
   }
 }

@@ -1,0 +1,146 @@
+/** Who may have made which event: operations grouped by what they would make, beside the events that the log has of it. */
+import type { ItemPayload } from "../../contracts/commands.ts";
+import { type LogIndex, requestKey } from "./log-index.ts";
+import type { LoggedEvent } from "./log-truth.ts";
+import {
+  beatEntries,
+  enqueueEntries,
+  entryRequestId,
+  isSettle,
+  type Operation,
+  type ShardOperation,
+  type ShardOperationOf,
+  settleEntries,
+} from "./timed-operations.ts";
+
+type Type = ShardOperation["type"];
+/** What is asked for: grants are counted by the request, a renewal is no effect to be counted. */
+export type CauseKind = "enqueue" | "lease" | "settle" | "heartbeat";
+
+/** Operations that ask for one and the same thing. */
+export interface Cause {
+  readonly kind: CauseKind;
+  /** For reports. */
+  readonly name: string;
+  /** Earliest invocation of those that may have an effect. ns. */
+  invoked: number;
+  ok: number;
+  info: number;
+  fail: number;
+  /** Events that they may have made together; grown by each that is not `fail`, or fixed by an id. */
+  allowed: number;
+  readonly events: LoggedEvent[];
+}
+
+/** An event with the earliest moment at which it may have been asked for. */
+export interface Effect {
+  readonly sequence: number;
+  readonly invoked: number;
+  readonly name: string;
+}
+
+/** Every group of operations, and the events that belong to none. */
+export class Causes {
+  readonly all: readonly Cause[];
+  readonly effects: readonly Effect[];
+  readonly orphans: readonly LoggedEvent[];
+  readonly #causes = new Map<string, Cause>();
+  /** Principals of lease requests without an id whose outcome is unknown, by their earliest invocation. */
+  readonly #openLeases = new Map<string, number>();
+
+  constructor(operations: readonly Operation[], index: LogIndex) {
+    for (const operation of operations) this.#operation(operation, index);
+    const effects: Effect[] = [];
+    const orphans: LoggedEvent[] = [];
+    for (const [key, event] of clientEvents(index)) {
+      const cause = this.#causes.get(key);
+      const open = event.event.type === "leased" ? this.#openLeases.get(event.actor?.principal ?? "") : undefined;
+      cause?.events.push(event);
+      const invoked = cause?.invoked ?? open;
+      if (invoked === undefined) orphans.push(event);
+      // What was refused for certain was never asked for in this sense; that it had an effect is told elsewhere.
+      else if (invoked < Number.POSITIVE_INFINITY)
+        effects.push({ sequence: event.sequence, invoked, name: cause?.name ?? "lease" });
+    }
+    this.all = [...this.#causes.values()];
+    this.effects = effects;
+    this.orphans = orphans;
+  }
+
+  #operation(operation: Operation, index: LogIndex): void {
+    const { principal } = operation;
+    if (operation.f === "enqueue")
+      for (const entry of enqueueEntries(operation)) {
+        const requestId = entryRequestId(operation, entry.index);
+        const key = requestId === undefined ? unnamedKey(principal, entry.asked) : namedKey(principal, requestId);
+        this.#add("enqueue", key, operation, entry.type, requestId === undefined ? 1 : "once");
+      }
+    else if (operation.f === "lease") this.#lease(operation, index);
+    else if (operation.f === "heartbeat")
+      for (const { asked, type } of beatEntries(operation))
+        this.#add("heartbeat", tokenKey("heartbeat", principal, asked.token), operation, type, 1);
+    else if (isSettle(operation))
+      for (const { asked, type } of settleEntries(operation))
+        this.#add("settle", tokenKey(operation.f, principal, asked.token), operation, type, "once");
+  }
+
+  #lease(operation: ShardOperationOf<"lease">, { leased }: LogIndex): void {
+    const { principal, request, type, invoked } = operation;
+    if (request.requestId !== undefined)
+      this.#add("lease", leaseKey(principal, request.requestId), operation, type, request.maxItems);
+    else if (type === "info") {
+      if (!this.#openLeases.has(principal)) this.#openLeases.set(principal, invoked);
+    } else
+      for (const { token } of operation.reply?.leases ?? [])
+        if (leased.has(token)) this.#add("lease", tokenKey("lease", principal, token), operation, type, 1);
+  }
+
+  #add(kind: CauseKind, key: string, operation: ShardOperation, type: Type, allowed: number | "once"): void {
+    let cause = this.#causes.get(key);
+    if (cause === undefined) {
+      const name = `${operation.f} ${operation.id}`;
+      cause = { kind, name, invoked: Number.POSITIVE_INFINITY, ok: 0, info: 0, fail: 0, allowed: 0, events: [] };
+      this.#causes.set(key, cause);
+    }
+    cause[type] += 1;
+    if (type === "fail") return;
+    cause.invoked = Math.min(cause.invoked, operation.invoked);
+    cause.allowed = allowed === "once" ? 1 : cause.allowed + allowed;
+  }
+}
+
+const VERBS = { completed: "complete", failed: "fail", released: "release" } as const;
+
+/** Everything that a client must have asked for, with the key of its cause. */
+function* clientEvents(index: LogIndex): Generator<readonly [string, LoggedEvent]> {
+  for (const event of index.enqueued.values()) {
+    const { requestId, item } = event.event;
+    const principal = event.actor?.principal ?? "";
+    yield [requestId === undefined ? unnamedKey(principal, item) : namedKey(principal, requestId), event];
+  }
+  for (const event of index.leased.values()) {
+    const { principal = "", requestId } = event.actor ?? {};
+    yield [requestId === undefined ? tokenKey("lease", principal, event.token) : leaseKey(principal, requestId), event];
+  }
+  for (const event of index.renewed)
+    for (const { token } of event.event.leases)
+      yield [tokenKey("heartbeat", event.actor?.principal ?? "", token), event];
+  for (const ends of index.ended.values())
+    for (const event of ends) {
+      const { type, token } = event.event;
+      if (type !== "expired") yield [tokenKey(VERBS[type], event.actor?.principal ?? "", token), event];
+    }
+}
+
+const namedKey = (principal: string, requestId: string) => `enqueue ${requestKey(principal, requestId)}`;
+const leaseKey = (principal: string, requestId: string) => `lease ${requestKey(principal, requestId)}`;
+const tokenKey = (verb: string, principal: string, token: number) => `${verb} ${token} ${principal}`;
+/** Without an id an item is known by what it holds. */
+const unnamedKey = (principal: string, item: ItemPayload) => `enqueue ${principal} ${payloadText(item)}`;
+
+/** What an item holds, in one order of its fields. */
+export function payloadText(item: ItemPayload & { readonly requestId?: string | undefined }): string {
+  const { requestId: _requestId, attributes = {}, ...rest } = item;
+  const sorted = (fields: object) => Object.entries(fields).sort(([left], [right]) => (left < right ? -1 : 1));
+  return JSON.stringify([sorted(rest), sorted(attributes)]);
+}

@@ -1,0 +1,128 @@
+/** Whether each refusal that was called definite was true at some moment while its request was under way. */
+import type { ErrorCode } from "../../contracts/errors.ts";
+import type { OperationError } from "../operations.ts";
+import { payloadText } from "./causes.ts";
+import { type LogIndex, requestKey } from "./log-index.ts";
+import type { NaiveModel } from "./naive-model.ts";
+import type { RealTime } from "./real-time.ts";
+import type { Tally } from "./tally.ts";
+import {
+  beatEntries,
+  enqueueEntries,
+  entryRequestId,
+  isSettle,
+  type Operation,
+  type ShardOperation,
+  type ShardOperationOf,
+  settleEntries,
+} from "./timed-operations.ts";
+
+/** What nobody can know for certain: another leader may have the same request. */
+const NEVER_DEFINITE: ReadonlySet<string> = new Set<ErrorCode>([
+  "not_leader",
+  "shutting_down",
+  "unavailable",
+  "unknown_outcome",
+  "internal",
+]);
+
+export interface RefusalParts {
+  /** Behind the whole log. */
+  readonly model: NaiveModel;
+  readonly index: LogIndex;
+  readonly realTime: RealTime;
+  readonly tally: Tally;
+  /** By sequence: the last one up to it at which the shard was full; -1 for none. */
+  readonly fullAt: readonly number[];
+}
+
+interface LeaseRef {
+  readonly itemId: string;
+  readonly token: number;
+}
+
+/** Invariant: `contents` holds what was sent under each request id of an enqueue. */
+export class Refusals {
+  readonly #parts: RefusalParts;
+  readonly #contents = new Map<string, Set<string>>();
+
+  constructor(parts: RefusalParts, operations: readonly Operation[]) {
+    this.#parts = parts;
+    for (const operation of operations) {
+      if (operation.f !== "enqueue") continue;
+      const { principal, request } = operation;
+      const whole = JSON.stringify(request.items.map(payloadText));
+      for (const [index, item] of request.items.entries()) {
+        const id = entryRequestId(operation, index);
+        if (id === undefined) continue;
+        const key = requestKey(principal, request.requestId ?? id);
+        const contents = this.#contents.get(key) ?? new Set();
+        this.#contents.set(key, contents.add(request.requestId === undefined ? payloadText(item) : whole));
+      }
+    }
+  }
+
+  check(operation: ShardOperation): void {
+    const { error, id } = operation;
+    if (operation.f === "enqueue") {
+      for (const { error: refused, index } of enqueueEntries(operation))
+        if (refused?.definite === true) this.#enqueue(operation, index, refused);
+    } else if (operation.f === "heartbeat" || isSettle(operation)) {
+      const entries = operation.f === "heartbeat" ? beatEntries(operation) : settleEntries(operation);
+      for (const { error: refused, asked } of entries)
+        if (refused?.definite === true) this.#lease(operation, asked, refused);
+    } else if (error?.definite === true) this.#certain(id, error);
+  }
+
+  #certain(id: string, { code }: OperationError): void {
+    this.#parts.tally.check("F7", !NEVER_DEFINITE.has(code), () => `${id}: ${code} was called definite`);
+  }
+
+  #enqueue(operation: ShardOperationOf<"enqueue">, index: number, error: OperationError): void {
+    const { tally, realTime, fullAt } = this.#parts;
+    const { id, principal, invoked, returned, request } = operation;
+    this.#certain(id, error);
+    if (error.code === "conflict") {
+      const requestId = request.requestId ?? entryRequestId(operation, index) ?? "";
+      const contents = this.#contents.get(requestKey(principal, requestId));
+      tally.check("R2", (contents?.size ?? 0) > 1, () => `${id}: ${requestId} never had other contents`);
+    }
+    const details = error["details"] as { pending?: number; pendingHigh?: number } | undefined;
+    if (error.code !== "backpressure" || (details?.pending ?? 0) < (details?.pendingHigh ?? 1)) return;
+    const until = Math.min(realTime.askedAfter(returned), fullAt.length);
+    const from = realTime.shownBefore(invoked);
+    const isTrue = (fullAt[until - 1] ?? -1) >= Math.min(from, until - 1);
+    tally.check("F7", isTrue, () => `${id}: the shard was not full between ${from} and ${until}`);
+  }
+
+  #lease(operation: ShardOperation, { itemId, token }: LeaseRef, error: OperationError): void {
+    const { tally, model, index, realTime } = this.#parts;
+    const { id, principal, returned } = operation;
+    this.#certain(id, error);
+    const until = realTime.askedAfter(returned);
+    const end = model.ends.get(token);
+    const wasEnded = end !== undefined && end.sequence < until;
+    switch (error.code) {
+      case "stale_token": {
+        // A token that nobody was granted is as stale as one that has ended.
+        const isTrue = wasEnded || !index.leased.has(token);
+        tally.check("F7", isTrue, () => `${id}: lease ${token} of ${itemId} lived, its end is ${end?.sequence}`);
+        return;
+      }
+      case "conflict":
+        tally.check("F7", wasEnded, () => `${id}: lease ${token} was not settled`);
+        return;
+      case "item_not_found": {
+        const item = model.byId.get(itemId);
+        const isTrue = item === undefined || item.status === "completed";
+        tally.check("F7", isTrue, () => `${id}: item ${itemId} is ${item?.status}`);
+        return;
+      }
+      case "permission_denied": {
+        const holder = index.leased.get(token)?.actor?.principal;
+        tally.check("F7", holder !== principal, () => `${id}: lease ${token} is of ${holder}`);
+        return;
+      }
+    }
+  }
+}
