@@ -10,12 +10,16 @@ export interface NatsClusterOptions {
   readonly size: number;
   /** Each server keeps its store in a folder of its own below. */
   readonly folder: string;
+  /** The folder of each member's store, when it is another one. */
+  readonly storeDirOf?: (serverName: string) => string;
   /** Path of the server. Absent: `provisionNatsServer()` finds or fetches one. */
   readonly binary?: string;
   /** Text in nats-server's own format for every member. */
   readonly extraConfig?: string;
   /** Default `always`. */
   readonly syncInterval?: string;
+  /** The port at which one member reaches another one's `port` for routes: that of a proxy between them. Absent: directly. */
+  readonly routeVia?: (from: string, to: string, port: number) => Promise<number>;
 }
 
 const HOST = "127.0.0.1";
@@ -28,20 +32,24 @@ const START_ATTEMPTS_MAX = 3;
 
 /** Starts the servers `n1`, `n2`, … with monitoring, and returns when they listen; see `waitForMetaLeader` for when streams can be made. */
 export async function startNatsCluster(options: NatsClusterOptions): Promise<readonly NatsServer[]> {
-  const { size, folder, extraConfig, syncInterval } = options;
+  const { size, folder, extraConfig, syncInterval, routeVia } = options;
   const binary = options.binary ?? (await provisionNatsServer({ replicated: true })).path;
   for (let attempt = 1; ; attempt += 1) {
     const ports = await pickFreePorts(HOST, size * 3);
     const routePorts = ports.slice(size, size * 2);
-    const routes = routePorts.map((port) => `nats-route://${HOST}:${port}`);
-    const starts = routePorts.map((routePort, index) =>
+    const starts = routePorts.map(async (routePort, index) =>
       startNatsServer({
         binary,
-        serverName: `n${index + 1}`,
-        storeDir: join(folder, `attempt-${attempt}`, `n${index + 1}`),
+        serverName: nameOf(index),
+        storeDir: options.storeDirOf?.(nameOf(index)) ?? join(folder, `attempt-${attempt}`, nameOf(index)),
         port: ports[index] ?? 0,
         httpPort: ports[size * 2 + index] ?? 0,
-        cluster: { name: "omnirelay-test", port: routePort, routes },
+        cluster: {
+          name: "omnirelay-test",
+          port: routePort,
+          routes: await routesOf(index, routePorts, routeVia),
+          advertises: routeVia === undefined,
+        },
         ...(syncInterval === undefined ? {} : { syncInterval }),
         ...(extraConfig === undefined ? {} : { extraConfig }),
       }),
@@ -53,6 +61,21 @@ export async function startNatsCluster(options: NatsClusterOptions): Promise<rea
     await Promise.all(nodes.map((node) => node.kill()));
     if (attempt === START_ATTEMPTS_MAX || !isPortTaken(failure.reason)) throw failure.reason;
   }
+}
+
+const nameOf = (index: number): string => `n${index + 1}`;
+
+function routesOf(
+  from: number,
+  ports: readonly number[],
+  routeVia: NatsClusterOptions["routeVia"],
+): Promise<readonly string[]> {
+  return Promise.all(
+    ports.map(async (port, to) => {
+      const isDirect = routeVia === undefined || to === from;
+      return `nats-route://${HOST}:${isDirect ? port : await routeVia(nameOf(from), nameOf(to), port)}`;
+    }),
+  );
 }
 
 /**

@@ -8,7 +8,12 @@ export interface ClusterSettings {
   readonly port: number;
   /** `nats-route://host:port` of each member. */
   readonly routes: readonly string[];
+  /** Whether the server tells clients and members of addresses that they were not given. Default true; false where all must pass proxies. */
+  readonly advertises?: boolean;
 }
+
+/** Nobody listens there: a member that must not be found by others' word says that it is here. */
+const NOWHERE = "127.0.0.1:1";
 
 export interface ServerSettings {
   readonly serverName: string;
@@ -52,6 +57,7 @@ export function renderServerConfig(settings: ServerSettings): string {
       `  name: ${quoted(cluster.name)}`,
       `  listen: ${quoted(`${host}:${cluster.port}`)}`,
       `  routes: [${cluster.routes.map(quoted).join(", ")}]`,
+      ...(cluster.advertises === false ? ["  no_advertise: true", `  advertise: ${quoted(NOWHERE)}`] : []),
       "}",
     );
   }

@@ -81,10 +81,13 @@ export function decideRenewal(
   extendMs: number | undefined,
 ): Renewal | undefined {
   const latest = lease.grantedAt + state.options.leaseAgeMsMax;
-  const expiresAt = Math.min(at + (extendMs ?? lease.grantMs), latest);
+  const endFrom = (ms: number): number => Math.min(ms + (extendMs ?? lease.grantMs), latest);
+  let expiresAt = endFrom(at);
   if (extendMs === undefined) {
     if ((now - lease.renewedAt) * 3 < lease.durationMs) return undefined;
-    if (expiresAt <= lease.expiresAt) return undefined;
+    if (endFrom(now) <= lease.expiresAt) return undefined;
+    // By the time of a frame that has long been open the end would be an earlier one.
+    expiresAt = Math.max(expiresAt, lease.expiresAt);
   }
   return { itemId, token: lease.token, durationMs: Math.max(1, expiresAt - at), expiresAt };
 }

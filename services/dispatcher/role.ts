@@ -110,7 +110,7 @@ class Dispatcher implements DispatcherRole {
     const gossip = new NatsNet(control);
     this.#nets.push(gossip);
     await this.#checkServer(control);
-    const logIds = await this.#shardLogs.find(control, shards);
+    const logIds = await this.#shardLogs.find(control, store, shards);
     const [refused] = this.#shardLogs.refused.values();
     if (logIds.size === 0 && refused !== undefined) throw refused;
     const kv = new NatsKv(control, REGISTRY_BUCKET);
@@ -129,7 +129,7 @@ class Dispatcher implements DispatcherRole {
         await this.#startNode(shard, logId, { audit, stores }, shared).catch((error: unknown) =>
           this.#shardLogs.refuse(shard, error),
         );
-      this.#hostLater(async () => host(await this.#shardLogs.find(control, this.#shardLogs.open)));
+      this.#hostLater(async () => host(await this.#shardLogs.find(control, store, this.#shardLogs.open)));
     };
     await host(logIds);
     await this.#untilServing();

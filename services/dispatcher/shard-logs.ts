@@ -2,10 +2,11 @@
 import type { NatsConnection } from "@nats-io/transport-node";
 import { OperatingError } from "../../contracts/errors.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
-import type { Ids, Reporter } from "../../contracts/ports.ts";
+import type { Ids, Reporter, Store } from "../../contracts/ports.ts";
 import { provisionShard, type ShardLog, verifyShard } from "../jetstream/provision.ts";
 import type { Finding } from "../jetstream/server-check.ts";
 import type { DispatcherSettings } from "./dispatcher-settings.ts";
+import { rememberedLog } from "./node/identity.ts";
 
 /** Verdicts on a shard's log: they stay until somebody has mended it and starts the dispatcher again. Anything else may pass. */
 const VERDICTS: ReadonlySet<string> = new Set([
@@ -42,13 +43,17 @@ export class ShardLogs {
     return [...this.refused].map(([shard, { code, message }]) => `${shard}: ${code}: ${message}`);
   }
 
-  /** The ids of the logs of those shards that have theirs; the others are refused. */
-  async find(connection: NatsConnection, shards: readonly string[]): Promise<ReadonlyMap<string, string>> {
+  /** The ids of the logs of those shards that have theirs; the others are refused. `store`: what the data folder remembers. */
+  async find(
+    connection: NatsConnection,
+    store: Store,
+    shards: readonly string[],
+  ): Promise<ReadonlyMap<string, string>> {
     const logIds = new Map<string, string>();
     for (const shard of shards) {
       if (this.#isClosed) break;
       try {
-        const { logId } = await this.#provision(connection, shard);
+        const { logId } = await this.#provision(connection, store, shard);
         logIds.set(shard, logId);
         this.refused.delete(shard);
       } catch (error) {
@@ -82,7 +87,7 @@ export class ShardLogs {
     this.#isClosed = true;
   }
 
-  async #provision(connection: NatsConnection, shard: string): Promise<ShardLog> {
+  async #provision(connection: NatsConnection, store: Store, shard: string): Promise<ShardLog> {
     const { region, replicas, logBytesMax, provision, shardOptions, peerId } = this.#settings;
     const found = provision
       ? await provisionShard(connection, {
@@ -93,6 +98,7 @@ export class ShardLogs {
           options: { ...SHARD_OPTIONS_DEFAULT, ...definedOptions(shardOptions) },
           newLogId: () => this.#ids.id("log"),
           writer: peerId,
+          remembered: rememberedLog(store, { region, shard }),
         })
       : await verifyShard(connection, { region, shard });
     for (const difference of found.differences) this.#reporter.warn("shard_differs", { shard, ...difference });

@@ -39,6 +39,8 @@ export interface ProvisionRequest {
   /** Peer id of the process that provisions. */
   readonly writer: string;
   newLogId(): string;
+  /** The log that the caller's data folder has known: where it is gone, none is created in its place. */
+  readonly remembered?: string | undefined;
   /** Log time of the first frame. ms; the server's clock when absent. */
   readonly at?: number;
   /** How long to wait for JetStream while it cannot answer. ms; 30,000 when absent, 0 for one try. */
@@ -91,7 +93,7 @@ export async function provisionShard(connection: NatsConnection, request: Provis
     });
     const place = await requireHome(inbox, kv, request.region, request.shard);
     const known = (await readEntry(kv, request.region, request.shard))?.entry;
-    if (known === undefined) await createStream(inbox, request);
+    if (known === undefined && request.remembered === undefined) await createStream(inbox, request);
     const { origin, state } = await beginLog(inbox, request, known, first);
     const entry = known ?? (await register(inbox, kv, request, origin, place));
     return provisionOf({ request, origin, state, entry, created: first.isStoredAs(origin.chain) });
@@ -110,7 +112,7 @@ export async function verifyShard(connection: NatsConnection, request: VerifyReq
     const state = await streamState(inbox, region, shard);
     const origin = state === undefined ? undefined : await findOrigin(inbox, region, shard, state.info);
     if (state === undefined || origin === undefined) {
-      if (entry !== undefined) throw lostLog(region, shard, entry.logId, state);
+      if (entry !== undefined) throw lostLog(region, shard, `the registry knows log ${entry.logId}`, state);
       throw notProvisioned(region, shard);
     }
     requireSameLog(region, shard, entry, origin);
@@ -158,7 +160,9 @@ async function beginLog(
       requireSameLog(region, shard, known, origin);
       return { origin, state };
     }
-    if (known !== undefined) throw lostLog(region, shard, known.logId, state);
+    if (known !== undefined) throw lostLog(region, shard, `the registry knows log ${known.logId}`, state);
+    if (request.remembered !== undefined)
+      throw lostLog(region, shard, `the data folder knows log ${request.remembered}`, state);
     if (state === undefined)
       throw identityError(region, shard, "the stream was deleted while its log was being created");
     if (state.info.lastSequence > 0 && state.info.firstSequence > 1)
@@ -226,9 +230,9 @@ function requireSameLog(region: string, shard: string, entry: RegistryEntry | un
   );
 }
 
-function lostLog(region: string, shard: string, logId: string, state: StreamState | undefined): OperatingError {
+function lostLog(region: string, shard: string, witness: string, state: StreamState | undefined): OperatingError {
   const what = state === undefined ? "the stream is missing" : "the stream holds no frame";
-  return identityError(region, shard, `${what}, but the registry knows log ${logId}`);
+  return identityError(region, shard, `${what}, but ${witness}`);
 }
 
 function notProvisioned(region: string, shard: string): OperatingError {

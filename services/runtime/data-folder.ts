@@ -40,13 +40,20 @@ function makeFolders(folder: string): void {
   }
 }
 
+/** No room: of the disk, of the user. */
+const FULL_CODES: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT"]);
+
 function unusable(folder: string, cause: unknown): OperatingError {
   const reason = cause instanceof Error ? cause.message : String(cause);
-  return new OperatingError(
-    "data_dir_unusable",
-    `the data folder ${folder} cannot be written: ${reason}. Give another one with --data-dir, or its owner and permissions to this user.`,
-    { definite: true, cause, details: { folder } },
-  );
+  const isFull = FULL_CODES.has((cause as NodeJS.ErrnoException | undefined)?.code ?? "");
+  const advice = isFull
+    ? "Free space on that disk, or give another folder with --data-dir."
+    : "Give another one with --data-dir, or its owner and permissions to this user.";
+  return new OperatingError("data_dir_unusable", `the data folder ${folder} cannot be written: ${reason}. ${advice}`, {
+    definite: true,
+    cause,
+    details: { folder },
+  });
 }
 
 /** Where the workers of a data folder keep the catalog of a shard. One file per shard: tokens of different logs must not meet. */

@@ -75,7 +75,7 @@ function describeText(schema: z.ZodType): string {
     principal: "letters, digits, _ and -, at most 64 characters, without --",
     seed: "lower-case letters and digits joined by single -",
     syncInterval: "always, or a duration such as 500ms, 10s or 2m",
-    natsMonitorUrl: "http://HOST:PORT",
+    natsMonitorUrl: "http://HOST:PORT, several with commas",
     httpHost: "an address or host name of this machine",
     dataDir: "the path of a folder",
   };

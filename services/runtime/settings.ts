@@ -128,11 +128,13 @@ const dispatcher = {
   natsMonitorUrl: setting(
     z
       .string()
-      .refine((text) => /^https?:\/\/[^\s/]+\/?$/.test(text), { error: "is no http address" })
+      .refine((text) => text.split(",").every((url) => /^https?:\/\/[^\s/,]+\/?$/.test(url)), {
+        error: "is no http address, nor several with commas between",
+      })
       .optional(),
     {
       description:
-        "Monitoring address of the NATS server, for the settings that a client cannot ask for, such as its sync_interval.",
+        "Monitoring addresses of the NATS servers, one or several with commas between, for the settings that a client cannot ask for, such as sync_interval.",
       value: "URL",
     },
   ),

@@ -4,18 +4,21 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { onTestFinished } from "vitest";
 
+/** The hook of the running test; tests that run side by side hand over their own. */
+type Cleanup = (dispose: () => void) => void;
+
 /** A folder that is gone after the test. */
-export function temporaryFolder(): string {
+export function temporaryFolder(cleanup: Cleanup = onTestFinished): string {
   const folder = mkdtempSync(join(tmpdir(), "omnirelay-delta-"));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  cleanup(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
 export const commitFile = (version: number): string => `${String(version).padStart(20, "0")}.json`;
 
 /** `tables`: name to the texts of its commits, from version 0. Returns the folder. */
-export function deltaFolder(tables: Readonly<Record<string, readonly string[]>>): string {
-  const folder = temporaryFolder();
+export function deltaFolder(tables: Readonly<Record<string, readonly string[]>>, cleanup?: Cleanup): string {
+  const folder = temporaryFolder(cleanup);
   for (const [table, commits] of Object.entries(tables))
     for (const [version, text] of commits.entries()) writeCommit(folder, table, commitFile(version), text);
   return folder;

@@ -99,6 +99,9 @@ describe("heartbeat", () => {
     if (long === undefined) throw new Error("the item is leased");
     expect(decideRenewal(extended, "3", long, { at: 1_300_000 }, undefined)).toBeUndefined();
     expect(decideRenewal(extended, "3", long, { at: 3_590_000 }, undefined)).toMatchObject({ expiresAt: 3_620_000 });
+    // The frame has been open for a minute: by its time the grant would end before what is left.
+    const late = decideRenewal(extended, "3", long, { at: 3_530_000, now: 3_590_000 }, undefined);
+    expect(late).toMatchObject({ expiresAt: 3_601_000, durationMs: 71_000 });
   });
 });
 

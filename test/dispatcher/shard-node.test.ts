@@ -553,9 +553,9 @@ describe("hostile surroundings", () => {
     const [lease] = leasesOf(world.ask("lease", {})) as [Lease];
     const load = Buffer.from(JSON.stringify({ items: Array(4).fill({ ...item, body: "x".repeat(60_000) }) }));
     // Two of them fill a frame, which takes as long as two of them take to come; a few more wait from the beginning.
-    for (let round = 0; round < 100; round += 1) {
+    for (let round = 0; round < 70; round += 1) {
       unit.log.failNextAppend({ kind: "delay", delayMs: 20 });
-      for (let count = round === 0 ? 12 : 1; count > 0; count -= 1) world.send("enqueue", load);
+      for (let count = round === 0 ? 7 : 1; count > 0; count -= 1) world.send("enqueue", load);
       world.clock.advance(10);
     }
     const late = world.ask("complete", { leases: [ref(lease)] });

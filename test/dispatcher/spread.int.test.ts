@@ -36,9 +36,10 @@ test("leaders spread evenly, only the dead dispatcher's shards move, and they co
   };
   const spread = await until((now) => most(now) <= 3);
   await b?.signal("SIGKILL");
-  const afterKill = await until((now) => !now.includes("b"));
-  for (const [index, leader] of spread.entries()) if (leader !== "b") expect(afterKill[index]).toBe(leader);
-  expect(most(afterKill)).toBe(4);
+  const orphaned = await until((now) => !now.includes("b"));
+  for (const [index, leader] of spread.entries()) if (leader !== "b") expect(orphaned[index]).toBe(leader);
+  // Where one is late to campaign the other takes more than its part; that is mended once nobody has come or gone for a while.
+  const afterKill = await until((now) => !now.includes("b") && most(now) === 4);
   await start("b");
   const back = await until((now) => most(now) <= 3);
   expect(back.filter((leader, index) => leader !== afterKill[index])).toEqual(["b", "b"]);

@@ -35,6 +35,13 @@ jetstream {
     );
   });
 
+  test("of a member that all reach through proxies names no address to anybody", () => {
+    const cluster = { name: "home", port: 16222, routes: [], advertises: false };
+    expect(renderServerConfig({ ...SETTINGS, cluster })).toContain(
+      '  no_advertise: true\n  advertise: "127.0.0.1:1"\n}\n',
+    );
+  });
+
   test("takes sizes, monitoring and text of the operator's own", () => {
     const text = renderServerConfig({
       ...SETTINGS,

@@ -239,6 +239,23 @@ describe.skipIf(!nats.available)(`provisioning${note}`, () => {
     expect(record?.entry.shard).toBe(shard);
   });
 
+  test("creates nothing in the place of a log that the caller remembers, and registers the one that comes back", async () => {
+    const shard = freshShard();
+    const { origin } = await provisionShard(connection, requestFor(shard));
+    await api(connection, `STREAM.PURGE.KV_${REGISTRY_BUCKET}`, {
+      filter: `$KV.${REGISTRY_BUCKET}.${registryKey(REGION, shard)}`,
+    });
+    const again = { ...requestFor(shard), remembered: origin.logId };
+    expect(await provisionShard(connection, again)).toMatchObject({ created: false, entry: { logId: origin.logId } });
+    const lost = freshShard();
+    const error = await failureOf(provisionShard(connection, { ...requestFor(lost), remembered: "log-old" }));
+    expect([error.code, error.definite]).toEqual(["log_identity", true]);
+    expect(error.message).toContain("the stream is missing, but the data folder knows log log-old");
+    expect(await failureOf(verifyShard(connection, { region: REGION, shard: lost }))).toMatchObject({
+      code: "log_not_provisioned",
+    });
+  });
+
   test("halts at a stream that was emptied or does not begin with a creation", async () => {
     const emptied = freshShard();
     await createStream(connection, { region: REGION, shard: emptied });

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { type NatsServer, startNatsServer } from "../../infra/nats-server/embedded.ts";
 import { killLeftProcesses, type StartedProcess, startProcess } from "./child-process.ts";
 
@@ -16,10 +16,11 @@ beforeAll(async () => {
   nats = await startNatsServer({ storeDir: join(folder, "nats"), report: () => {} });
 });
 afterAll(async () => {
+  const left = await killLeftProcesses();
   await nats.stop();
   rmSync(folder, { recursive: true, force: true });
+  expect(left).toBe(0);
 });
-afterEach(async () => expect(await killLeftProcesses()).toBe(0));
 
 interface Lab {
   start(name: string, ...args: string[]): StartedProcess;
@@ -57,10 +58,28 @@ async function endInOrder(...processes: readonly StartedProcess[]): Promise<void
   }
 }
 
+interface NamedTable {
+  readonly table: string;
+}
+
+/** Pages hold each table once, in order of name. */
+async function expectPages(get: Lab["get"], all: readonly NamedTable[]): Promise<void> {
+  const paged: string[] = [];
+  for (let cursor: unknown = ""; cursor !== null; ) {
+    const after = cursor === "" ? "" : `&cursor=${encodeURIComponent(String(cursor))}`;
+    const { body } = await get(`/demo/catalogs?limit=7${after}`);
+    paged.push(...(body["tables"] as NamedTable[]).map(({ table }) => table));
+    cursor = body["cursor"];
+  }
+  expect(all.length).toBeGreaterThan(20);
+  expect(paged).toEqual(all.map(({ table }) => table));
+  expect(paged).toEqual(paged.toSorted());
+}
+
 const versionsOf = (body: Record<string, unknown>): number =>
   (body["tables"] as { version: number }[]).reduce((sum, { version }) => sum + version, 0);
 
-test("the processes work together, each started alone, and each ends in order", async () => {
+test.concurrent("the processes work together, each started alone, the pages of the catalog hold each table once, and each ends in order", async () => {
   const { start, startControlPlane, get } = lab("alone");
   const dispatcher = start("dispatcher", "--peer-id", "dispatcher--alone");
   await dispatcher.line("ready");
@@ -87,29 +106,12 @@ test("the processes work together, each started alone, and each ends in order", 
   }, PATIENCE);
   const { body } = await get("/demo/catalogs?limit=1000");
   expect(versionsOf(body)).toBe(150);
+  await expectPages(get, body["tables"] as readonly NamedTable[]);
   expect(await get("/readyz")).toMatchObject({ status: 200, body: { ready: true, reasons: [] } });
   await endInOrder(...workers, control, dispatcher);
 });
 
-test("pages of the catalog hold each table once, in order of name", async () => {
-  const { startControlPlane, get } = lab("alone");
-  const control = await startControlPlane();
-  const all = (await get("/demo/catalogs?limit=1000")).body["tables"] as { table: string }[];
-  const paged: string[] = [];
-  for (let cursor: unknown = ""; cursor !== null; ) {
-    const { body } = await get(
-      `/demo/catalogs?limit=7${cursor === "" ? "" : `&cursor=${encodeURIComponent(String(cursor))}`}`,
-    );
-    paged.push(...(body["tables"] as { table: string }[]).map(({ table }) => table));
-    cursor = body["cursor"];
-  }
-  expect(all.length).toBeGreaterThan(20);
-  expect(paged).toEqual(all.map(({ table }) => table));
-  expect(paged).toEqual(paged.toSorted());
-  await endInOrder(control);
-});
-
-test("readiness names what is missing until a leader serves, and health says that the process lives", async () => {
+test.concurrent("readiness names what is missing until a leader serves, and health says that the process lives", async () => {
   const { start, startControlPlane, get } = lab("late");
   const control = await startControlPlane();
   expect(await get("/readyz")).toMatchObject({
@@ -138,7 +140,7 @@ const REFUSED_PATHS: readonly (readonly [string, number])[] = [
   ["/%zz", 400],
 ];
 
-test("what the control plane does not serve is refused as JSON, and it stays up", async () => {
+test.concurrent("what the control plane does not serve is refused as JSON, and it stays up", async () => {
   const control = startProcess("services/control-plane/main.ts", [
     ...["--nats-url", nats.url, "--http-port", "0", "--data-dir", join(folder, "empty")],
   ]);
@@ -178,7 +180,7 @@ function answerTo(url: string, text: string): Promise<string> {
   });
 }
 
-test("what is no HTTP, comes too slowly or has too large a head is refused in the same form", async () => {
+test.concurrent("what is no HTTP, comes too slowly or has too large a head is refused in the same form", async () => {
   const control = startProcess("services/control-plane/main.ts", [
     ...["--nats-url", nats.url, "--http-port", "0", "--data-dir", join(folder, "empty")],
   ]);
@@ -202,7 +204,7 @@ test("what is no HTTP, comes too slowly or has too large a head is refused in th
   await endInOrder(control);
 }, 90_000);
 
-test("a worker killed in the middle of its work loses nothing and applies nothing twice", async () => {
+test.concurrent("a worker killed in the middle of its work loses nothing and applies nothing twice", async () => {
   const { start, startControlPlane, get } = lab("killed");
   const dispatcher = start(
     "dispatcher",
@@ -231,7 +233,7 @@ test("a worker killed in the middle of its work loses nothing and applies nothin
   await endInOrder(heir, control, dispatcher);
 });
 
-test("a seeder killed and started again adds each item once", async () => {
+test.concurrent("a seeder killed and started again adds each item once", async () => {
   const { start, startControlPlane, get } = lab("reseeded");
   const dispatcher = start("dispatcher", "--peer-id", "dispatcher--reseeded");
   const control = await startControlPlane();

@@ -9,6 +9,18 @@ interface Remembered {
   readonly streamSequence: number;
 }
 
+type ShardName = Pick<NodeConfig, "region" | "shard">;
+
+/** The log that the data folder knows for a shard; undefined where it has never met it. */
+export const rememberedLog = (store: Store, shard: ShardName): string | undefined => recall(store, keyOf(shard))?.logId;
+
+const keyOf = ({ region, shard }: ShardName): string => `log/${region}/${shard}`;
+
+function recall(store: Store, key: string): Remembered | undefined {
+  const text = store.get(key);
+  return text === undefined ? undefined : (JSON.parse(text) as Remembered);
+}
+
 /** Invariant: `shownSequence` never decreases; the stream is known to have reached it. */
 export class Identity {
   readonly #config: NodeConfig;
@@ -26,7 +38,7 @@ export class Identity {
   constructor(config: NodeConfig, store: Store) {
     this.#config = config;
     this.#store = store;
-    this.#key = `log/${config.region}/${config.shard}`;
+    this.#key = keyOf(config);
   }
 
   get shownSequence(): number {
@@ -41,8 +53,7 @@ export class Identity {
 
   /** Compares the log with the data folder; a new folder learns it. */
   check(): Halt | undefined {
-    const text = this.#store.get(this.#key);
-    const remembered = text === undefined ? undefined : (JSON.parse(text) as Remembered);
+    const remembered = recall(this.#store, this.#key);
     if (remembered !== undefined && remembered.logId !== this.#config.logId)
       return {
         code: "log_identity",

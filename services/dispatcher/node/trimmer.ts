@@ -102,14 +102,14 @@ export class Trimmer {
   }
 
   #withSnapshot(state: ShardState, snapshot: SnapshotPlace | undefined): void {
-    const { followers } = state;
+    const { followers, options } = state;
     this.#positions(followers, (positions) => {
       if (positions === undefined) this.#isBusy = false;
       // Read behind the checkpoints: none of them can be further than the log is now.
       else
         this.#options.log.info(this.#options.config.ackTimeoutMs, (outcome) => {
           if (outcome.kind !== "info" || outcome.info.messages === 0) this.#isBusy = false;
-          else this.#withInfo({ state, followers, snapshot, positions }, outcome.info);
+          else this.#withInfo({ state, followers, options, snapshot, positions }, outcome.info);
         });
     });
   }
@@ -195,12 +195,15 @@ export class Trimmer {
     return 0;
   }
 
-  /** Trims from `first` up to `keepFrom`, step by step; the rest at once when there is no time. */
+  /**
+   * Trims from `first` up to `keepFrom`, step by step; the rest at once when there is no time. A step that was sent before a follower registered
+   * may take what is older than its registration, nothing behind it: all steps end below what the log held when the round began.
+   */
   #trim(round: Round, first: number, keepFrom: number, step: number): void {
     const { log, config, reporter, leading, pressure, clock } = this.#options;
-    const { state, followers } = round;
+    const { state, followers, options } = round;
     // What the shard wants may have changed while the questions, or the steps before, were under way.
-    if (leading() !== state || state.followers !== followers || state.options.logTrim === "off") {
+    if (leading() !== state || state.followers !== followers || state.options !== options) {
       this.#isBusy = false;
       return;
     }
