@@ -40,6 +40,7 @@ export interface TrimmerOptions {
 interface Round {
   readonly state: ShardState;
   readonly followers: ShardState["followers"];
+  readonly options: ShardState["options"];
   /** What may be trimmed behind; undefined when nothing may. */
   readonly snapshot: SnapshotPlace | undefined;
   /** Stream sequences that the followers have reached. */
@@ -203,7 +204,8 @@ export class Trimmer {
     const { log, config, reporter, leading, pressure, clock } = this.#options;
     const { state, followers, options } = round;
     // What the shard wants may have changed while the questions, or the steps before, were under way.
-    if (leading() !== state || state.followers !== followers || state.options !== options) {
+    const isWanted = state.followers === followers && state.options === options && options.logTrim !== "off";
+    if (leading() !== state || !isWanted) {
       this.#isBusy = false;
       return;
     }
