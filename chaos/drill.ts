@@ -1,5 +1,8 @@
 /** What every drill is given and gives back. */
 
+/** Largest seed of a drill. */
+export const SEED_MAX = 2 ** 32 - 1;
+
 export interface DrillRequest {
   readonly repeats: number;
   /** Fixes the moments at which faults strike. */

@@ -1,41 +1,100 @@
-/** `npm run chaos`: runs one drill against real processes and prints what it measured. */
+/** `npm run chaos`: runs one drill against real processes and prints what it measured. Exit code 0: its promise was kept; 1: it was not, or nothing was shown; 2: wrong usage. */
 import { randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
-import type { Drill } from "./drill.ts";
+import { type Drill, SEED_MAX } from "./drill.ts";
+import { bitFlip } from "./drills/bit-flip.ts";
+import { containerKilled, containerPaused, networkCut } from "./drills/containers.ts";
+import { diskFull } from "./drills/disk-full.ts";
+import { fsyncError } from "./drills/fsync-error.ts";
 import { leaderKilled } from "./drills/leader-killed.ts";
 import { leaderPaused } from "./drills/leader-paused.ts";
+import { matrix, matrixText, readMatrixFlags } from "./drills/matrix.ts";
 import { natsLeaderKilled } from "./drills/nats-leader-killed.ts";
 import { plannedHandover } from "./drills/planned-handover.ts";
+import { powerCut } from "./drills/power-cut.ts";
 
 const REPEATS_MAX = 1_000;
-const SEED_MAX = 2 ** 32 - 1;
+const REPEATS_DEFAULT = "10";
+const MATRIX = "matrix";
 const drills: Readonly<Record<string, Drill>> = {
   "leader-killed": leaderKilled,
   "leader-paused": leaderPaused,
   "nats-leader-killed": natsLeaderKilled,
   "planned-handover": plannedHandover,
+  "power-cut": powerCut,
+  "bit-flip": bitFlip,
+  "disk-full": diskFull,
+  "fsync-error": fsyncError,
+  "container-killed": containerKilled,
+  "container-paused": containerPaused,
+  "network-cut": networkCut,
 };
+const names = [MATRIX, ...Object.keys(drills)];
+const USAGE = `usage: npm run chaos -- --drill matrix [--seed 0..${SEED_MAX}] [--faults KIND[+KIND],…] [--seconds N] [--runs N] [--long]
+                       [--evidence FOLDER] [--plant BUG] [--json]
+       npm run chaos -- --drill ${Object.keys(drills).join("|")} [--repeats 1..${REPEATS_MAX}] [--seed 0..${SEED_MAX}]
+`;
 
-const { values } = parseArgs({
-  options: {
-    drill: { type: "string", default: "leader-killed" },
-    repeats: { type: "string", default: "10" },
-    seed: { type: "string", default: String(randomInt(SEED_MAX)) },
-  },
-});
-const drill = Object.hasOwn(drills, values.drill) ? drills[values.drill] : undefined;
-const [repeats, seed] = [Number(values.repeats), Number(values.seed)];
-const isWithin = (value: number, min: number, max: number): boolean =>
-  Number.isSafeInteger(value) && value >= min && value <= max;
-if (drill === undefined || !isWithin(repeats, 1, REPEATS_MAX) || !isWithin(seed, 0, SEED_MAX)) {
-  const names = Object.keys(drills).join("|");
-  process.stderr.write(
-    `usage: npm run chaos -- --drill ${names} --repeats 1..${REPEATS_MAX} [--seed 0..${SEED_MAX}]\n`,
-  );
+const report = (line: string): void => void process.stderr.write(`${line}\n`);
+
+function refuse(problems: readonly string[]): never {
+  process.stderr.write(`${problems.map((problem) => `${problem}\n`).join("")}${USAGE}`);
   process.exit(2);
 }
-process.stderr.write(`seed ${seed}\n`);
-const report = await drill({ repeats, seed, report: (line) => process.stderr.write(`${line}\n`) });
-process.stdout.write(`${JSON.stringify({ drill: values.drill, seed, ...report })}\n`);
-for (const problem of report.problems) process.stderr.write(`${problem}\n`);
-process.exitCode = report.problems.length === 0 ? 0 : 1;
+
+function readFlags() {
+  try {
+    return parseArgs({
+      options: {
+        drill: { type: "string" },
+        seed: { type: "string", default: String(randomInt(SEED_MAX)) },
+        repeats: { type: "string" },
+        faults: { type: "string" },
+        seconds: { type: "string" },
+        runs: { type: "string" },
+        evidence: { type: "string" },
+        plant: { type: "string" },
+        long: { type: "boolean" },
+        json: { type: "boolean" },
+      },
+    }).values;
+  } catch (error) {
+    return refuse([error instanceof Error ? error.message : String(error)]);
+  }
+}
+type Flags = ReturnType<typeof readFlags>;
+
+async function runMatrix(flags: Flags): Promise<readonly string[]> {
+  if (flags.repeats !== undefined) refuse(["--repeats is not for the matrix, which has --runs"]);
+  const request = readMatrixFlags(flags);
+  if ("problems" in request) refuse(request.problems);
+  const result = await matrix(request, report);
+  process.stdout.write(flags.json === true ? `${JSON.stringify({ drill: MATRIX, ...result })}\n` : matrixText(result));
+  return result.problems;
+}
+
+async function runDrill(name: string, drill: Drill, flags: Flags): Promise<readonly string[]> {
+  const foreign = (["faults", "seconds", "runs", "evidence", "plant", "long"] as const).filter(
+    (flag) => flags[flag] !== undefined,
+  );
+  if (foreign.length > 0) refuse(foreign.map((flag) => `--${flag} is for the matrix only`));
+  const [repeats, seed] = [Number(flags.repeats ?? REPEATS_DEFAULT), Number(flags.seed)];
+  const isWithin = (value: number, min: number, max: number): boolean =>
+    Number.isSafeInteger(value) && value >= min && value <= max;
+  if (!isWithin(repeats, 1, REPEATS_MAX))
+    refuse([`--repeats: ${flags.repeats} is not a whole number from 1 to ${REPEATS_MAX}`]);
+  if (!isWithin(seed, 0, SEED_MAX)) refuse([`--seed: ${flags.seed} is not a whole number from 0 to ${SEED_MAX}`]);
+  report(`seed ${seed}`);
+  const result = await drill({ repeats, seed, report });
+  process.stdout.write(`${JSON.stringify({ drill: name, seed, ...result })}\n`);
+  return result.problems;
+}
+
+const flags = readFlags();
+const name = flags.drill ?? "";
+const drill = Object.hasOwn(drills, name) ? drills[name] : undefined;
+if (name !== MATRIX && drill === undefined)
+  refuse([`--drill: there is no drill "${name}"; there are ${names.join(", ")}`]);
+const problems = drill === undefined ? await runMatrix(flags) : await runDrill(name, drill, flags);
+for (const problem of problems) report(problem);
+process.exitCode = problems.length === 0 ? 0 : 1;

@@ -40,14 +40,19 @@ export class Nemesis {
     scheduler.after(SLOT_MS, () => {
       if (this.#world.isHealed) return;
       this.#slot += 1;
-      const drawn = choices.event("fault.slot", this.#slot, plan.faultRate);
-      if (drawn !== undefined && plan.faults.length > 0) {
-        const name = plan.faults[Math.floor(drawn * plan.faults.length)] as FaultClass;
+      if (choices.event("fault.slot", this.#slot, plan.faultRate) !== undefined && plan.faults.length > 0) {
+        const name = this.#drawn(plan.faults);
         this.#world.countFault(name);
         this.#strike(name, diceOf(choices, this.#slot));
       }
       this.start();
     });
+  }
+
+  /** One of the classes; one more of them takes its share and leaves the other slots as they were. */
+  #drawn(classes: readonly FaultClass[]): FaultClass {
+    const score = (name: FaultClass): number => this.#world.choices.at(`fault.${name}`, this.#slot);
+    return classes.reduce((best, name) => (score(name) > score(best) ? name : best));
   }
 
   #strike(name: FaultClass, dice: Dice): void {
@@ -72,6 +77,9 @@ export class Nemesis {
       case "isolate":
         this.#strikeNet(name, dispatcher, dice);
         return;
+      case "split":
+        this.#split(this.#leaderOf(shard) ?? dispatcher, dice);
+        return;
       case "client_pause":
       case "client_cut": {
         const client = dice.pick("client", this.#world.clients);
@@ -80,7 +88,7 @@ export class Nemesis {
         return;
       }
       case "shelf_down":
-        this.#flag(shard.shelf, "isDown", dice.between("ms", 500, 8_000));
+        this.#flag(shard.shelf, "isDown", dice.between("ms", 500, 12_000));
         return;
       case "bucket_down":
         this.#flag(this.#world.registry, "isDown", dice.between("ms", 500, 8_000));
@@ -186,6 +194,26 @@ export class Nemesis {
   #cut(connection: SimConnection, forMs: number, dice: Dice): void {
     connection.disconnect(dice.between("written", 0, 1) < 0.5);
     this.#world.scheduler.after(forMs, () => connection.reconnect());
+  }
+
+  /** A leader is cut off from the other dispatchers and from its log, or from its log's answers, and its clients still reach it. */
+  #split({ life }: SimDispatcher, dice: Dice): void {
+    if (life === undefined) return;
+    const forMs = dice.between("ms", 1_200, 6_000);
+    const isCut = dice.between("cut", 0, 1) < 0.5;
+    this.#cut(life.control, forMs, dice);
+    for (const connection of life.logs)
+      if (isCut) this.#cut(connection, forMs, dice);
+      else {
+        connection.in = "held";
+        this.#world.scheduler.after(forMs, () => connection.heal());
+      }
+  }
+
+  #leaderOf({ shard }: SimShard): SimDispatcher | undefined {
+    const leads = (dispatcher: SimDispatcher): boolean =>
+      dispatcher.statuses().some((status) => status.shard === shard && status.mode === "leading");
+    return this.#world.dispatchers.find(leads);
   }
 
   /** The process believes that it is connected while nothing passes, one way or both; then TCP heals, or the connection is given up. */

@@ -21,6 +21,7 @@ const FAULT_CLASSES = [
   "half_open",
   "slow_net",
   "isolate",
+  "split",
   "election",
   "quorum",
   "wedge",
@@ -81,7 +82,7 @@ export function drawPlan(choices: Choices, profile: Profile): Plan {
   const draws = choices.draws("plan");
   const isBig = profile === "big";
   const isSynced = profile !== "unsynced";
-  const leaseMs = draws.pick([500, 1_000, 1_500, 3_000, 8_000]);
+  const leaseMs = draws.pick([500, 1_000, 1_500, 2_500, 5_000]);
   const bytesMax = draws.chance(0.2) ? Math.floor(draws.between(80_000, 250_000)) : -1;
   const isTrimming = bytesMax !== -1 || draws.chance(0.4);
   return {
@@ -95,7 +96,7 @@ export function drawPlan(choices: Choices, profile: Profile): Plan {
     callEveryMs: draws.pick([100, 200, 400]),
     // The chances are drawn even where a class is off, and off by an override as well.
     faults: isSynced ? FAULT_CLASSES.filter((name) => choices.switch(`switch.${name}`, 0.4)) : [...LOSING],
-    faultRate: draws.pick([0.02, 0.06, 0.15]),
+    faultRate: draws.pick([0.03, 0.08, 0.2]),
     appendFaults: choices.switch("switch.append", 0.6) ? draws.pick([0.01, 0.05, 0.15]) : 0,
     hasDrift: choices.switch("switch.drift", 0.5),
     isStrict: draws.chance(0.2),

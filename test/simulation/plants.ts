@@ -287,8 +287,8 @@ export const PLANTS: readonly Plant[] = [
   plant(
     "completed_before_its_effect",
     "test/simulation/sim-worker.ts",
-    'shard.resource.write(holding.fenceKey, token, end === "complete" ? itemId : "");',
-    'process.setTimer(1, () => shard.resource.write(holding.fenceKey, token, end === "complete" ? itemId : ""));',
+    "shard.resource.write(holding.fenceKey, token, itemId);",
+    "process.setTimer(1, () => shard.resource.write(holding.fenceKey, token, itemId));",
     "K1",
   ),
   plant(

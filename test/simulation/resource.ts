@@ -54,12 +54,14 @@ export class Resource {
   }
 
   /** K1: who completes an item has applied its effect before. */
-  mustHave(itemId: string): void {
-    if (!this.#file.hasEffect(itemId)) this.#fail("K1", `item ${itemId} is completed, and its effect is not there`);
+  completed(itemId: string): void {
+    if (!this.#effects.has(itemId)) this.#fail("K1", `item ${itemId} is completed, and its effect was not there`);
   }
 
-  /** The effects of all that is completed are still there. */
+  /** The effects of all that is completed are there in the end. */
   check(): void {
-    for (const { itemId, status } of this.#log.model.items) if (status === "completed") this.mustHave(itemId);
+    for (const { itemId, status } of this.#log.model.items)
+      if (status === "completed" && !this.#file.hasEffect(itemId))
+        this.#fail("K1", `item ${itemId} is completed, and its effect is not there any more`);
   }
 }

@@ -76,7 +76,7 @@ export async function runSeeds(settings: RunSettings) {
   return describe(total, (performance.now() - beganMs) / 1_000, count);
 }
 
-export type RunResult = Awaited<ReturnType<typeof runSeeds>>;
+type RunResult = Awaited<ReturnType<typeof runSeeds>>;
 
 function add(total: Total, report: ChildReport): void {
   total.seeds += report.seeds;

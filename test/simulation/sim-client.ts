@@ -37,8 +37,8 @@ export interface Operation {
 }
 
 const decoder = new TextDecoder();
-const PAUSE_MS = 20;
-const PAUSE_MS_MAX = 400;
+const PAUSE_MS = 50;
+const PAUSE_MS_MAX = 800;
 
 /** An answer that leaves open what became of the request, or of a part of it. */
 function isOpen(answer: Answer): boolean {

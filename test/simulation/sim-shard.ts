@@ -74,7 +74,7 @@ export class SimShard {
       wishOf: (principal, requestId) => this.#wishes.get(`${principal} ${requestId}`),
       isDiscarded: (token) => this.#discarded.has(token),
       isDated: (principal, requestId) => this.#dated.has(`${principal} ${requestId}`),
-      onCompleted: (itemId) => this.resource.mustHave(itemId),
+      onCompleted: (itemId) => this.resource.completed(itemId),
     });
     this.answers = new AnswerOracle(this.log, fail, nowMs);
     this.resource = new Resource(shard, this.log, fail, cover);

@@ -121,7 +121,7 @@ export class SimWorker {
     if (isZombie && draws.chance(0.3)) return;
     const ref = { itemId, token };
     const end = this.#world.isHealed ? "complete" : draws.pick(ENDS);
-    shard.resource.write(holding.fenceKey, token, end === "complete" ? itemId : "");
+    if (end === "complete") shard.resource.write(holding.fenceKey, token, itemId);
     const heard = (answer: Answer | undefined): void => this.#settled(holding, answer, isZombie);
     const timeoutMs = 700;
     if (end === "complete") this.client.issue(shard, "complete", { leases: [ref], timeoutMs }, heard, { hasId: false });

@@ -1,0 +1,196 @@
+/** One run of the matrix, from empty servers to a verdict: workload under faults, healing, what must then happen, evidence, check. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readRunFolder } from "../checker/run-folder.ts";
+import { checkRun, type Verdict } from "../checker.ts";
+import { pause } from "../drill.ts";
+import type { PlannedFault } from "../faults/fault.ts";
+import { runFaults } from "../faults/nemesis.ts";
+import { countByKind, movesLeader } from "../faults/plan.ts";
+import { type FaultRecord, RUN_FILES, type RunPlan } from "../operations.ts";
+import { LineFile } from "../recorder.ts";
+import { type RunFigures, runFigures } from "../run-figures.ts";
+import { renderTimeline } from "../timeline.ts";
+import { readJournal } from "./fenced-resource.ts";
+import type { LeaderChange } from "./leadership.ts";
+import { DISPATCHER_COUNT, type Mesh, REGION, SERVER_COUNT, SHARD, startMesh } from "./mesh.ts";
+import { ask, collectStates, handoversFor, loggedStates } from "./node-states.ts";
+import type { PlantName } from "./plant.ts";
+import { dumpReplicas } from "./replica-dump.ts";
+import type { WorkloadOrder } from "./workload.ts";
+
+export interface RunRequest {
+  /** Also the name of its folder. */
+  readonly name: string;
+  readonly seed: number;
+  readonly plan: readonly PlannedFault[];
+  /** How long the workload runs under faults. */
+  readonly seconds: number;
+  /** Its evidence goes into a folder of its own below. */
+  readonly evidence: string;
+  readonly binary: string;
+  readonly plant?: PlantName | undefined;
+  readonly report: (line: string) => void;
+}
+
+export interface RunResult {
+  readonly name: string;
+  readonly seed: number;
+  readonly folder: string;
+  /** `failed`: a promise was broken. `invalid`: the run was less than planned, so it shows nothing. */
+  readonly status: Verdict["status"];
+  readonly reasons: readonly string[];
+  /** How many faults were planned. */
+  readonly planned: number;
+  readonly faults: readonly FaultRecord[];
+  readonly figures: RunFigures;
+  readonly verdict: Verdict;
+}
+
+/** Mutations per second that a run must bring at least, faults included; without any it brings many times as many. */
+const OK_MUTATIONS_PER_SECOND = 10;
+/** What must have happened after the healing: every item at its end; each dispatcher in the lead. ms. */
+const LIVENESS_MS = 60_000;
+const LEADS_MS = 20_000;
+/** How long a worker may take to end what it has under way. ms. */
+const DISMISS_MS = 15_000;
+const POLL_MS = 200;
+
+/** Makes the run and judges it. Throws when it could not be made, which says nothing about the system. */
+export async function makeRun(request: RunRequest): Promise<RunResult> {
+  const { name, seed, evidence, plant, report } = request;
+  const folder = join(evidence, name);
+  // One that is there already holds the history of another run.
+  mkdirSync(folder);
+  writeFileSync(join(folder, RUN_FILES.plan), JSON.stringify(planOf(request), null, 2));
+  const dataFolder = mkdtempSync(join(tmpdir(), "omnirelay-matrix-"));
+  let problems: readonly string[];
+  let mesh: Mesh | undefined;
+  try {
+    mesh = await startMesh({ run: name, folder, dataFolder, seed, binary: request.binary, plant });
+    problems = await underFaults(mesh, request, folder);
+  } finally {
+    await mesh?.close();
+    rmSync(dataFolder, { recursive: true, force: true });
+  }
+  report("checking");
+  return judgeRun(request, folder, problems, mesh.leadership.changes);
+}
+
+/** Writes verdict, figures and page into the folder. */
+async function judgeRun(
+  { name, seed, plan, plant }: RunRequest,
+  folder: string,
+  problems: readonly string[],
+  leaders: readonly LeaderChange[],
+): Promise<RunResult> {
+  const verdict = await checkRun(folder);
+  const { operations, faults } = readRunFolder(folder);
+  const figures = runFigures(operations);
+  const { voids = 0 } = verdict.counts;
+  // Nobody but the dispatchers writes to this log.
+  const strangers = voids === 0 ? [] : [`${voids} messages of the log are void: they were appended without a fence`];
+  const broken = [...problems, ...strangers];
+  const status = broken.length > 0 ? "failed" : verdict.status;
+  const reasons = [...verdict.reasons, ...broken];
+  // What the checker cannot see in the folder belongs to the verdict all the same.
+  writeFileSync(join(folder, RUN_FILES.verdict), `${JSON.stringify({ ...verdict, status, reasons }, null, 2)}\n`);
+  const { seconds: _, startNs: __, ...totals } = figures;
+  const terms = leaders.map(({ atNs, ...change }) => ({ ...change, atNs: String(atNs) }));
+  const run = { name, seed, plant, status, reasons, faults: plan, totals, leaders: terms };
+  writeFileSync(join(folder, "run.json"), JSON.stringify(run, null, 2));
+  const page = renderTimeline({ name, seed, status, reasons, figures, faults, leaders });
+  writeFileSync(join(folder, "timeline.html"), page);
+  return { name, seed, folder, status, reasons, planned: plan.length, faults, figures, verdict };
+}
+
+function planOf({ name, seed, plan, seconds }: RunRequest): RunPlan {
+  return {
+    ...{ run: name, seed, region: REGION, shard: SHARD, replicas: SERVER_COUNT },
+    faults: countByKind(plan),
+    okMutationsMin: Math.ceil(seconds * OK_MUTATIONS_PER_SECOND),
+    leaderChangesMin: movesLeader(plan) ? handoversFor(DISPATCHER_COUNT) + 1 : 0,
+    // A fault of NATS may be one long election: little is answered while it lasts.
+    okDuringFaultsMin: 0.1,
+  };
+}
+
+/** Everything that needs the mesh. Answers what should have happened and has not. */
+async function underFaults(mesh: Mesh, request: RunRequest, folder: string): Promise<readonly string[]> {
+  const { plan, seconds, seed, report } = request;
+  const workload = [...mesh.clients.values(), ...mesh.workers.values()];
+  await Promise.all(workload.map((process) => process.start()));
+  const startMs = performance.now();
+  const log = new LineFile(join(folder, RUN_FILES.nemesis));
+  await runFaults({ mesh, plan, seed, startMs, log, report });
+  log.close();
+  await pause(Math.max(0, startMs + seconds * 1_000 - performance.now()));
+  const problems = [...(await heal(mesh)), ...(await settle(mesh, LIVENESS_MS))];
+  report(`settled ${Math.round(performance.now() - startMs) / 1_000} s after the start`);
+  problems.push(...(await collectEvidence(mesh, folder)));
+  return [...problems, ...new Set(mesh.unordered)];
+}
+
+/** Writes down states, replicas and journal. Answers what cannot be had. */
+async function collectEvidence(mesh: Mesh, folder: string): Promise<readonly string[]> {
+  const peers = [...mesh.dispatchers.keys()];
+  const { states, silent } = await collectStates(mesh.connection, peers, LEADS_MS);
+  const problems = silent.map((peer) => `${peer} did not come to lead within ${LEADS_MS} ms after the healing`);
+  const all = peers.map((peer) => [peer, [...loggedStates(join(folder, `${peer}.log`)), ...(states[peer] ?? [])]]);
+  writeFileSync(join(folder, RUN_FILES.states), JSON.stringify(Object.fromEntries(all), null, 2));
+  const servers = mesh.servers.map(({ serverName }) => serverName);
+  await dumpReplicas({ connection: mesh.connection, region: REGION, shard: SHARD, servers, folder }).catch(
+    (error: unknown) => problems.push(`the replicas cannot be read: ${String(error)}`),
+  );
+  const journal = readJournal(folder).map((record) => `${JSON.stringify(record)}\n`);
+  writeFileSync(join(folder, RUN_FILES.fenced), journal.join(""));
+  return problems;
+}
+
+/** Makes good whatever a fault has left. Answers what does not heal. */
+async function heal(mesh: Mesh): Promise<readonly string[]> {
+  mesh.links.healAll();
+  const processes = [...mesh.dispatchers.values(), ...mesh.clients.values(), ...mesh.workers.values()];
+  for (const process of processes) process.resume();
+  // Who cannot start is told by what does not happen then.
+  await Promise.race([Promise.all(processes.map((process) => process.start())), pause(LEADS_MS)]);
+  return mesh.stream.whole().then(
+    () => [],
+    (error: unknown) => [String(error)],
+  );
+}
+
+/** From now on everything must come to its end: clients hear what became of their requests, workers complete what is there. */
+async function settle(mesh: Mesh, boundMs: number): Promise<string[]> {
+  const problems: string[] = [];
+  const endMs = performance.now() + boundMs;
+  const order = (word: WorkloadOrder["order"]): WorkloadOrder => ({ order: word });
+  for (const worker of mesh.workers.values()) worker.send(order("settle"));
+  await Promise.all(
+    [...mesh.clients.values()].map(async (client) => {
+      if (!(await client.dismiss(order("settle"), boundMs)))
+        problems.push(`client ${client.name} did not hear what became of its requests within ${boundMs} ms`);
+    }),
+  );
+  const counts = await untilEmpty(mesh, endMs);
+  if (counts !== undefined) problems.push(`after ${boundMs} ms not every item had come to its end: ${counts}`);
+  await Promise.all(
+    [...mesh.workers.values()].map(async (worker) => {
+      if (!(await worker.dismiss(order("stop"), DISMISS_MS)))
+        problems.push(`worker ${worker.name} did not end within ${DISMISS_MS} ms`);
+    }),
+  );
+  return problems;
+}
+
+/** What is left when the time is over; undefined when nothing is. */
+async function untilEmpty(mesh: Mesh, endMs: number): Promise<string | undefined> {
+  for (;;) {
+    const stats = await ask(mesh.connection, "stats", { consistent: true });
+    if (stats !== undefined && stats.pending + stats.active === 0) return undefined;
+    if (performance.now() > endMs)
+      return stats === undefined ? "nobody answers" : `${stats.pending} pending, ${stats.active} leased`;
+    await pause(POLL_MS);
+  }
+}

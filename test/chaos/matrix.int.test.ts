@@ -1,0 +1,35 @@
+/** One short run of the matrix: real servers, dispatchers, clients and workers, one kill, and a verdict. */
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeEach, expect, test } from "vitest";
+import { matrix } from "../../chaos/drills/matrix.ts";
+import { skipWithoutNats } from "../support/nats.ts";
+
+/** Starting takes about ten seconds, the run six, settling and judging as long again. ms. */
+const DRILL_MS = 120_000;
+
+beforeEach(skipWithoutNats);
+
+test(
+  "nothing acknowledged is lost when the leading dispatcher is killed, and the evidence says so",
+  async ({ onTestFinished }) => {
+    const evidence = mkdtempSync(join(tmpdir(), "omnirelay-matrix-test-"));
+    onTestFinished(() => rmSync(evidence, { recursive: true, force: true }));
+    const lines: string[] = [];
+    // The seed gives one kill, of the leader.
+    const request = { seed: 2, rows: [["kill-dispatcher"]], seconds: 6, evidence };
+    const report = await matrix(request, (line) => lines.push(line));
+    expect(report, lines.join("\n")).toMatchObject({ status: "valid", problems: [] });
+    const [run] = report.runs;
+    expect(run).toMatchObject({ faultsPlanned: 1, faultsApplied: 1, violations: 0 });
+    expect(run?.operations).toBeGreaterThan(200);
+    const folder = join(evidence, run?.run ?? "");
+    for (const name of ["log-n1.jsonl", "log-n2.jsonl", "log-n3.jsonl", "nemesis.jsonl", "timeline.html", "run.json"])
+      expect(existsSync(join(folder, name)), name).toBe(true);
+    const verdict = JSON.parse(readFileSync(join(folder, "verdict.json"), "utf8"));
+    for (const name of ["L3", "F3.search", "R1.search", "F4", "S1"])
+      expect(verdict.invariants[name]?.checked, name).toBeGreaterThan(0);
+  },
+  DRILL_MS,
+);
