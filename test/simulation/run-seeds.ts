@@ -76,8 +76,6 @@ export async function runSeeds(settings: RunSettings) {
   return describe(total, (performance.now() - beganMs) / 1_000, count);
 }
 
-type RunResult = Awaited<ReturnType<typeof runSeeds>>;
-
 function add(total: Total, report: ChildReport): void {
   total.seeds += report.seeds;
   total.virtualMs += report.virtualMs;
