@@ -111,7 +111,7 @@ class Dispatcher implements DispatcherRole {
     this.#nets.push(gossip);
     await this.#checkServer(control);
     const logIds = await this.#shardLogs.find(control, store, shards);
-    const [refused] = this.#shardLogs.refused.values();
+    const refused = this.#shardLogs.refused.get(shards[0] ?? "");
     if (logIds.size === 0 && refused !== undefined) throw refused;
     const kv = new NatsKv(control, REGISTRY_BUCKET);
     const checkpoints = new NatsKv(control, CHECKPOINT_BUCKET);
@@ -165,9 +165,10 @@ class Dispatcher implements DispatcherRole {
       snapshotEvents = NODE_TIMES.snapshotEvents,
       snapshotMs = NODE_TIMES.snapshotMs,
     } = this.#settings;
-    const log = new JetStreamLog(await this.#connect(`log-${shard}`), { region, shard });
+    const connection = await this.#connect(`log-${shard}`);
+    if (this.#isStopped) return connection.close();
+    const log = new JetStreamLog(connection, { region, shard });
     this.#logs.push(log);
-    if (this.#isStopped) return;
     const reporter = withShard(this.#reporter, shard);
     const isLeading = (): boolean => node.status().mode === "leading";
     const clock = this.#clock;
@@ -189,7 +190,7 @@ class Dispatcher implements DispatcherRole {
   /** Until the shards are led by us or by somebody we follow, as far as they can be. Throws: as a node when all halt. */
   async #untilServing(): Promise<void> {
     const { peerId } = this.#settings;
-    while (!this.#isStopped && !hasBegun(this.shardReports(), peerId))
+    while (!this.#isStopped && !hasBegun(this.shardReports(), peerId, this.#shardLogs.open.length > 0))
       await new Promise<void>((resolve) => void this.#clock.setTimer(NODE_TIMES.tickMs, resolve));
   }
 

@@ -9,13 +9,7 @@ import type { DispatcherSettings } from "./dispatcher-settings.ts";
 import { rememberedLog } from "./node/identity.ts";
 
 /** Verdicts on a shard's log: they stay until somebody has mended it and starts the dispatcher again. Anything else may pass. */
-const VERDICTS: ReadonlySet<string> = new Set([
-  "log_identity",
-  "log_not_provisioned",
-  "registry_entry",
-  "server_refused",
-  "shard_home_taken",
-]);
+const VERDICTS: ReadonlySet<string> = new Set(["log_identity", "registry_entry", "server_refused", "shard_home_taken"]);
 
 export class ShardLogs {
   /** What checks of server and streams have found. */
@@ -50,16 +44,18 @@ export class ShardLogs {
     shards: readonly string[],
   ): Promise<ReadonlyMap<string, string>> {
     const logIds = new Map<string, string>();
-    for (const shard of shards) {
-      if (this.#isClosed) break;
+    // Side by side: one that cannot be asked for is waited for, and the others need not wait that long one after the other.
+    const finding = shards.map(async (shard) => {
       try {
+        if (this.#isClosed) return;
         const { logId } = await this.#provision(connection, store, shard);
         logIds.set(shard, logId);
         this.refused.delete(shard);
       } catch (error) {
         this.refuse(shard, error);
       }
-    }
+    });
+    await Promise.all(finding);
     return logIds;
   }
 

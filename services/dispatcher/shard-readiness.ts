@@ -4,11 +4,11 @@ import type { NodeStatus } from "./node/node-ports.ts";
 
 /**
  * Whether a dispatcher has begun: something is served, and what is not has halted or waits for somebody else.
- * Throws: OperatingError as the first node, when all have halted.
+ * Throws: OperatingError as the first node, when all have halted and no other shard `mayCome`.
  */
-export function hasBegun(statuses: readonly NodeStatus[], peerId: string): boolean {
+export function hasBegun(statuses: readonly NodeStatus[], peerId: string, mayCome: boolean): boolean {
   const [first] = statuses;
-  if (first?.halt !== undefined && statuses.every(({ halt }) => halt !== undefined))
+  if (!mayCome && first?.halt !== undefined && statuses.every(({ halt }) => halt !== undefined))
     throw new OperatingError(first.halt.code, `shard ${first.shard}: ${first.halt.message}`, { definite: true });
   const others = statuses.filter((status) => !isServing(status, peerId));
   return others.length < statuses.length && others.every(isHindered);

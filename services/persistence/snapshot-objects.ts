@@ -236,6 +236,8 @@ class ObjectWriter implements SnapshotWriter {
       if (verdict === "keep") return existing;
     }
     const replaced = existing === undefined ? undefined : objectOf(existing);
+    // Its pieces are gone, or going.
+    if (this.#ending !== undefined) throw aborted();
     const object = await this.#upload.publish(nameOf(label), metadataOf(info), replaced);
     if (object === undefined) throw takenMeanwhile(label);
     return { ...info, id: object.id };

@@ -1,11 +1,21 @@
 /** `omnirelay shard` against real dispatchers: who leads, who follows, and handing a shard over. */
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { testMesh } from "../support/mesh.ts";
 import { failOnLeakedServers, natsServer, skipWithoutNats } from "../support/nats.ts";
 import { cli } from "./fake-terminal.ts";
 
 beforeEach(skipWithoutNats);
 afterEach(failOnLeakedServers);
+
+/** A leader works a moment before its hint stands in the registry. */
+const untilRegistered = (url: string, leader: string): Promise<void> =>
+  vi.waitFor(
+    async () => {
+      const { out } = await cli("shard", "list", "--json", "--nats-url", url);
+      expect(JSON.parse(out)).toMatchObject({ lastKnown: { leader } });
+    },
+    { timeout: 10_000 },
+  );
 
 test("shows each shard with its leader and followers, and hands one over in order", async ({ onTestFinished }) => {
   const mesh = await testMesh(onTestFinished);
@@ -15,6 +25,7 @@ test("shows each shard with its leader and followers, and hands one over in orde
   const shard = (...args: readonly string[]) => cli("shard", ...args, "--nats-url", mesh.server.url);
   const json = async (...args: readonly string[]) => JSON.parse((await shard(...args, "--json")).out);
 
+  await untilRegistered(mesh.server.url, "a");
   expect(await json("list")).toMatchObject({
     ...{ region: "local", shard: "orders", leader: "a", term: 1, lastKnown: { leader: "a", term: 1 } },
     followers: [{ peer: "b", behind: 0, stopping: false }],
@@ -44,6 +55,7 @@ test("shows each shard with its leader and followers, and hands one over in orde
 test("says what is not there", async ({ onTestFinished }) => {
   const mesh = await testMesh(onTestFinished);
   const dispatcher = await mesh.dispatcher("a");
+  await untilRegistered(mesh.server.url, "a");
   await dispatcher.signal("SIGKILL");
   expect((await cli("shard", "list", "--nats-url", mesh.server.url)).out).toBe(
     "local/default  led by nobody, last a in term 1  followed by nobody",

@@ -22,7 +22,7 @@ test.each([
   ["one has halted beside others that are served", [HALTED, LED]],
   ["one waits for somebody else beside others that are served", [WAITING, FOLLOWED]],
 ] as const)("a dispatcher has begun where %s", (_where, statuses) => {
-  expect(hasBegun(statuses, "a")).toBe(true);
+  expect(hasBegun(statuses, "a", false)).toBe(true);
 });
 
 test.each([
@@ -30,9 +30,10 @@ test.each([
   ["one has no leader but us, who do not lead", [LED, ORPHANED]],
   ["nothing is served yet", [WAITING, HALTED]],
 ] as const)("a dispatcher has not begun where %s", (_where, statuses) => {
-  expect(hasBegun(statuses, "a")).toBe(false);
+  expect(hasBegun(statuses, "a", false)).toBe(false);
 });
 
 test("where all have halted, the first one's reason is thrown", () => {
-  expect(() => hasBegun([HALTED, HALTED], "a")).toThrow("shard halted: 2 is missing");
+  expect(() => hasBegun([HALTED, HALTED], "a", false)).toThrow("shard halted: 2 is missing");
+  expect(hasBegun([HALTED, HALTED], "a", true)).toBe(false);
 });

@@ -1,6 +1,10 @@
 /** Nodes whose next message has been trimmed away: a snapshot leads on, or it is waited for as long as nobody can say whether there is one. */
 import { expect, test } from "vitest";
 import { OperatingError } from "../../contracts/errors.ts";
+import type { Log } from "../../contracts/ports.ts";
+import { NODE_TIMES } from "../../services/dispatcher/node/node-config.ts";
+import { Replica } from "../../services/dispatcher/node/replica.ts";
+import { FakeClock } from "../../services/testing/fake-clock.ts";
 import { MemorySnapshots } from "./memory-snapshots.ts";
 import { NodeWorld } from "./node-world.ts";
 
@@ -109,4 +113,61 @@ test("a leader whose log is trimmed calls it incomplete only when the snapshots 
   snapshots.unreachable = undefined;
   snapshots.published.length = 0;
   world.clock.until(() => codes().includes("log_incomplete"), 60_000, 50);
+});
+
+test("a follower whose log could not be asked for long tries a snapshot before it halts", () => {
+  const clock = new FakeClock();
+  const failed = {
+    kind: "failed",
+    error: new OperatingError("jetstream_unavailable", "no leader", { definite: true }),
+  } as const;
+  const info = {
+    firstSequence: 50,
+    lastSequence: 60,
+    messages: 11,
+    bytes: 1,
+    bytesMax: -1,
+    serverTimeMs: 0,
+    replicas: 1,
+  };
+  let isDown = true;
+  let loads = 0;
+  const halts: string[] = [];
+  const message = { streamSequence: 50, subject: "", payload: new Uint8Array(0), chainHeader: "", pending: 0 };
+  const log: Pick<Log, "follow" | "read" | "info"> = {
+    follow: (_from, handler) => {
+      let isOpen = true;
+      clock.defer(() => isOpen && handler.message(message));
+      return {
+        close: () => {
+          isOpen = false;
+        },
+      };
+    },
+    read: (_sequence, _timeoutMs, callback) => void clock.defer(() => callback(isDown ? failed : { kind: "absent" })),
+    info: (_timeoutMs, callback) => void clock.defer(() => callback(isDown ? failed : { kind: "info", info })),
+  };
+  const replica: Replica = new Replica({
+    config: { ...NODE_TIMES, region: "local", shard: "default", peerId: "a", logId: "log-1" },
+    ...{ log: log as Log, clock, reporter: { info: () => {}, warn: () => {}, error: () => {} } },
+    snapshots: {
+      load: (_judge, callback) => {
+        loads += 1;
+        clock.defer(() => callback(undefined, 0));
+      },
+      durable: () => {},
+    },
+    onFrame: () => {},
+    onShown: () => {},
+    onHalt: ({ code }) => void halts.push(code),
+    onTrimmed: () => replica.rebuild(() => {}),
+  });
+  replica.streamSequence = 10;
+  replica.open();
+  clock.advance(NODE_TIMES.confirmMs + 1_000);
+  isDown = false;
+  clock.advance(2_000);
+  expect({ loads, halts }).toEqual({ loads: 1, halts: [] });
+  clock.advance(NODE_TIMES.confirmMs + 5_000);
+  expect(halts).toEqual(["log_gap"]);
 });

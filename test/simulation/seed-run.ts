@@ -102,17 +102,16 @@ function calm(world: World): void {
   if (violations.length === 0 && first !== undefined) world.fail("V4", `${CALM_MS} ms after healing ${first}`);
 }
 
-/** The alarms that nothing explains any more. That strangers have published is told for ten minutes. */
-function standing({ dispatchers }: World): readonly string[] {
-  return dispatchers.flatMap((dispatcher) =>
-    dispatcher
-      .statuses()
-      .flatMap(({ shard, alarms, mode }) =>
-        alarms.flatMap(({ code, message }) =>
-          code === "void_messages" ? [] : [`${dispatcher.peerId}/${shard} ${mode} tells ${code}: ${message}`],
-        ),
-      ),
-  );
+/** The alarms that nothing explains any more; that strangers have published is told for ten minutes. */
+function standing({ dispatchers, shards }: World): readonly string[] {
+  const strangers = new Set(shards.flatMap(({ shard, log }) => (log.voids > 0 ? [shard] : [])));
+  const standing: string[] = [];
+  for (const dispatcher of dispatchers)
+    for (const { shard, mode, alarms } of dispatcher.statuses())
+      for (const { code, message } of alarms)
+        if (code !== "void_messages" || !strangers.has(shard))
+          standing.push(`${dispatcher.peerId}/${shard} ${mode} tells ${code}: ${message}`);
+  return standing;
 }
 
 function mend(world: World): void {

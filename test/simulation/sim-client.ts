@@ -104,9 +104,15 @@ export class SimClient {
       else if (!isTimed) this.#later(operation);
       isTimed = true;
     };
-    this.#net.request(rpcSubject(shard.shard, verb, principal), operation.payload, 60_000, heard, () => {
-      attempt.routedMs = scheduler.nowMs;
-    });
+    this.#net.request(
+      rpcSubject(shard.shard, verb, principal),
+      operation.payload,
+      Number.POSITIVE_INFINITY,
+      heard,
+      () => {
+        attempt.routedMs = scheduler.nowMs;
+      },
+    );
     this.process.setTimer(waitMs + timeoutMs + 200, () => {
       if (isTimed || operation.isOver) return;
       isTimed = true;

@@ -72,7 +72,7 @@ export class SimNet implements Net {
     this.connection.send(() => void this.connection.broker.route(message));
   }
 
-  /** `routed`: the broker has passed the request on to somebody. */
+  /** `timeoutMs` infinite: the caller keeps the time itself. `routed`: the broker has passed the request on to somebody. */
   request(
     subject: string,
     payload: Uint8Array,
@@ -86,11 +86,12 @@ export class SimNet implements Net {
     const reply = `_INBOX.${connection.name}.${this.#inboxes}`;
     const finish = (outcome: RequestOutcome): void => {
       if (!this.#requests.delete(reply)) return;
-      process.clearTimer(timer);
+      if (timer !== undefined) process.clearTimer(timer);
       process.defer(() => callback(outcome));
     };
     this.#requests.set(reply, finish);
-    const timer = process.setTimer(timeoutMs, () => finish({ kind: "timeout" }));
+    const isTimed = timeoutMs < Number.POSITIVE_INFINITY;
+    const timer = isTimed ? process.setTimer(timeoutMs, () => finish({ kind: "timeout" })) : undefined;
     if (!connection.isUp) {
       finish({ kind: "disconnected" });
       return;

@@ -10,7 +10,7 @@ import { lightestPeer, placeShards } from "./placement.ts";
 const LOOK_MS = 50;
 /** Words after which a silent dispatcher counts as gone. */
 const SILENT_WORDS = 3;
-/** How long a shard stays with the one that somebody handed it to, as long as that one leads it. ms. */
+/** How long a shard stays with the one that somebody handed it to, while that one lives. ms. */
 const HELD_MS = 600_000;
 /** Events that a successor may be behind: it must take over at once. */
 const LAG_MAX = 10_000;

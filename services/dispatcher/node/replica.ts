@@ -242,14 +242,11 @@ export class Replica {
     this.close();
     const missing = this.streamSequence + 1;
     const { log, config, clock } = this.#options;
-    const nowMs = clock.monotonicMs();
-    this.#holeMs ??= nowMs;
-    const sinceMs = this.#holeMs;
     this.#timer = clock.setTimer(config.ackTimeoutMs * 2, () => this.#reopenLater(0));
     const guard = this.#timer;
     log.read(missing, config.ackTimeoutMs, (outcome) => {
       if (this.#timer !== guard) return;
-      if (outcome.kind === "absent") this.#checkTrimmed(missing, sinceMs, guard);
+      if (outcome.kind === "absent") this.#checkTrimmed(missing, guard);
       else this.#reopenLater(outcome.kind === "found" ? 0 : HOLE_CHECK_MS);
     });
   }
@@ -258,13 +255,16 @@ export class Replica {
    * The log may have been trimmed while we were behind or away: then a snapshot leads past the hole. Where none does we halt, though not while
    * some cannot be asked for.
    */
-  #checkTrimmed(missing: number, sinceMs: number, guard: TimerHandle): void {
+  #checkTrimmed(missing: number, guard: TimerHandle): void {
     const { log, config, clock, snapshots, reporter } = this.#options;
+    this.#holeMs ??= clock.monotonicMs();
+    const sinceMs = this.#holeMs;
     log.info(config.ackTimeoutMs, (outcome) => {
       if (this.#timer !== guard) return;
       const nowMs = clock.monotonicMs();
       const isInside = outcome.kind === "info" && outcome.info.firstSequence <= missing;
-      const isHopeless = isInside || this.#unasked === undefined;
+      const isAnswered = snapshots === undefined || (this.#rebuiltMs >= sinceMs && this.#unasked === undefined);
+      const isHopeless = isInside || isAnswered;
       if (isHopeless && nowMs - sinceMs >= config.confirmMs)
         return this.#halt({
           code: "log_gap",
