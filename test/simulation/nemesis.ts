@@ -135,7 +135,7 @@ export class Nemesis {
       case "kill":
       case "wipe":
         dispatcher.kill(dice.between("written", 0, 1) < 0.7);
-        if (name === "wipe") dispatcher.wipe();
+        if (name === "wipe") this.#wipe(dispatcher, dice);
         later();
         return;
       case "power_cut":
@@ -171,6 +171,14 @@ export class Nemesis {
           dispatcher.isDiskBroken = false;
         });
     }
+  }
+
+  /** A new folder has nothing; where shared snapshots are missed at all, it is often then. */
+  #wipe(dispatcher: SimDispatcher, dice: Dice): void {
+    const { plan, shards } = this.#world;
+    dispatcher.wipe();
+    if (!plan.faults.includes("shelf_down") || dice.between("missed", 0, 1) < 0.4) return;
+    for (const { shelf } of shards) this.#flag(shelf, "isDown", dice.between("ms", 500, 12_000));
   }
 
   #strikeNet(name: string, dispatcher: SimDispatcher, dice: Dice): void {
