@@ -52,10 +52,11 @@ export class ClientCore {
   readonly #lanes: { close(error: OperatingError): void }[] = [];
   #closedBy: OperatingError | undefined;
 
-  constructor(connection: NatsConnection, settings: ClientSettings, clock: Clock) {
+  /** `onDeaf`: see `Exchanges`. */
+  constructor(connection: NatsConnection, settings: ClientSettings, clock: Clock, onDeaf: () => void) {
     this.settings = settings;
     this.clock = clock;
-    this.exchanges = new Exchanges(connection, clock, Math.random);
+    this.exchanges = new Exchanges(connection, clock, Math.random, onDeaf);
     this.#leaderWatch = new LeaderWatch(connection, settings.shard, (term) => this.exchanges.heard(term));
   }
 

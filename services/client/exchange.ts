@@ -3,6 +3,7 @@ import type { NatsConnection } from "@nats-io/transport-node";
 import { ErrorBodySchema, OperatingError } from "../../contracts/errors.ts";
 import type { Clock } from "../../contracts/ports.ts";
 import { type Deadline, DeadlineWheel } from "./deadline-wheel.ts";
+import { Deafness } from "./deafness.ts";
 import { type Fate, type Refusal, tooLarge } from "./refusal.ts";
 import { type InboxHandler, ReplyInbox } from "./reply-inbox.ts";
 
@@ -127,11 +128,14 @@ export class Exchanges implements InboxHandler {
   /** The newest term that a beat has shown, and when one last made us repeat. Apart from `#term`, which no stranger can raise. */
   #heard = { term: 0, atMs: Number.NEGATIVE_INFINITY };
   #closedBy: OperatingError | undefined;
+  readonly #deafness: Deafness;
   /** Requests put on the wire, repeats included. */
   attempts = 0;
 
-  constructor(connection: NatsConnection, clock: Clock, random: () => number) {
+  /** `onDeaf`: nobody of the mesh has been heard for a while, although requests are under way. */
+  constructor(connection: NatsConnection, clock: Clock, random: () => number, onDeaf: () => void) {
     this.#clock = clock;
+    this.#deafness = new Deafness(onDeaf);
     this.#random = random;
     this.wheel = new DeadlineWheel(clock);
     this.#inbox = new ReplyInbox(connection, this);
@@ -170,6 +174,7 @@ export class Exchanges implements InboxHandler {
   }
 
   reply(token: string, payload: Uint8Array): void {
+    this.#deafness.heard();
     const [exchange, attempt] = this.#find(token);
     if (exchange === undefined) return;
     const body = parseObject(payload);
@@ -201,6 +206,7 @@ export class Exchanges implements InboxHandler {
     exchange.last = "no responders";
     this.#doubt(exchange, attempt);
     this.#rest(exchange);
+    this.#deafness.unanswered(this.#clock.monotonicMs());
   }
 
   /**
@@ -208,6 +214,7 @@ export class Exchanges implements InboxHandler {
    * silence, and what rests need not rest longer: whoever beats serves.
    */
   heard(term: number): void {
+    this.#deafness.heard();
     const nowMs = this.#clock.monotonicMs();
     const known = Math.max(this.#term, this.#heard.term);
     if (term <= known || nowMs - this.#heard.atMs < HINT_EVERY_MS) return;
@@ -229,6 +236,7 @@ export class Exchanges implements InboxHandler {
   }
 
   connection(connected: boolean): void {
+    this.#deafness.heard();
     for (const exchange of [...this.#open.values()]) {
       if (!connected && exchange.phase === "sent") {
         this.#wasSilent(exchange, "disconnected");
@@ -254,6 +262,7 @@ export class Exchanges implements InboxHandler {
     if (exchange.phase === "sent" && nowMs >= exchange.attemptEndsMs) {
       this.#wasSilent(exchange, "timeout");
       this.#rest(exchange);
+      this.#deafness.unanswered(nowMs);
     } else if (exchange.phase === "resting" && nowMs >= exchange.attemptEndsMs) this.#send(exchange);
     else this.#schedule(exchange);
   }

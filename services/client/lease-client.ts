@@ -5,7 +5,7 @@ import { errorBody, OperatingError } from "../../contracts/errors.ts";
 import type { ShardOptionsPatch } from "../../contracts/options.ts";
 import type { Clock } from "../../contracts/ports.ts";
 import type { ReplyOf } from "../../contracts/replies.ts";
-import { connectNats } from "../jetstream/connect.ts";
+import { connectNats, leaveServer } from "../jetstream/connect.ts";
 import { createClock } from "../runtime/clock.ts";
 import { type CallOptions, ClientCore } from "./client-core.ts";
 import { clientSettings, type LeaseClientOptions } from "./client-options.ts";
@@ -112,7 +112,9 @@ export class LeaseClient {
     const { connection, servers, nats } = options;
     const used =
       connection ?? (await connectNats({ ...nats, servers: servers ?? [], name: `omnirelay ${settings.peerId}` }));
-    const core = new ClientCore(used, settings, options.clock ?? createClock());
+    // A connection that others use too is not ours to move.
+    const onDeaf = connection === undefined ? () => leaveServer(used) : () => {};
+    const core = new ClientCore(used, settings, options.clock ?? createClock(), onDeaf);
     return new LeaseClient(core, used, connection === undefined);
   }
 

@@ -10,7 +10,9 @@ import { LeaseClient } from "../client/lease-client.ts";
 import { connectNats } from "../jetstream/connect.ts";
 import { NatsKv } from "../jetstream/nats-kv.ts";
 import { NatsNet } from "../jetstream/nats-net.ts";
+import { QuorumWatch } from "../jetstream/quorum-watch.ts";
 import { checkServer, type Finding } from "../jetstream/server-check.ts";
+import { createClock } from "../runtime/clock.ts";
 import { identityOf } from "../runtime/identity.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
 import { natsServers } from "../runtime/settings.ts";
@@ -78,6 +80,7 @@ class ControlPlane implements ControlPlaneRole {
   readonly #startedAt = performance.now();
   #connection: NatsConnection | undefined;
   #net: NatsNet | undefined;
+  #quorum: QuorumWatch | undefined;
   #findings: { readonly atMs: number; readonly list: readonly Finding[] } = {
     atMs: Number.NEGATIVE_INFINITY,
     list: [],
@@ -96,6 +99,8 @@ class ControlPlane implements ControlPlaneRole {
     const { natsUrl, shards, peerId, region, httpHost, httpPort } = this.#settings;
     const connection = await connectNats({ servers: natsServers(natsUrl), name: `omnirelay ${peerId}` });
     this.#connection = connection;
+    this.#quorum = new QuorumWatch({ clock: createClock(), reporter: this.#deps.reporter });
+    this.#quorum.watch(connection, "control-plane");
     this.#net = new NatsNet(connection);
     const kv = new NatsKv(connection, REGISTRY_BUCKET);
     for (const shard of shards) {
@@ -121,6 +126,7 @@ class ControlPlane implements ControlPlaneRole {
   async #close(): Promise<void> {
     await this.#server.close();
     await Promise.all(this.#clients.map((client) => client.close()));
+    this.#quorum?.close();
     this.#net?.close();
     await this.#connection?.close();
     this.#catalogs.close();

@@ -11,6 +11,8 @@ import { connectNats } from "../jetstream/connect.ts";
 import { JetStreamLog } from "../jetstream/jetstream-log.ts";
 import { NatsKv } from "../jetstream/nats-kv.ts";
 import { NatsNet } from "../jetstream/nats-net.ts";
+import { patiently } from "../jetstream/patience.ts";
+import { QuorumWatch } from "../jetstream/quorum-watch.ts";
 import { ReplicaAuditor } from "../jetstream/replica-auditor.ts";
 import { checkServer, type Finding } from "../jetstream/server-check.ts";
 import { SqliteStore } from "../persistence/mod.ts";
@@ -71,6 +73,7 @@ class Dispatcher implements DispatcherRole {
   readonly #connections: NatsConnection[] = [];
   readonly #logs: JetStreamLog[] = [];
   readonly #nets: NatsNet[] = [];
+  readonly #quorum: QuorumWatch;
   /** By shard. */
   readonly #auditors = new Map<string, ReplicaAuditor>();
   #lock: Database | undefined;
@@ -89,6 +92,7 @@ class Dispatcher implements DispatcherRole {
     this.#reporter = reporter;
     this.#clock = clock;
     this.#ids = ids;
+    this.#quorum = new QuorumWatch({ clock, reporter });
     this.#shardLogs = new ShardLogs(settings, reporter, ids);
   }
 
@@ -116,8 +120,9 @@ class Dispatcher implements DispatcherRole {
     const kv = new NatsKv(control, REGISTRY_BUCKET);
     const checkpoints = new NatsKv(control, CHECKPOINT_BUCKET);
     await this.#checkPeerId(gossip);
-    this.#ping = gossip.subscribe(pingSubject(region, peerId), (message) => {
-      if (message.reply !== "") gossip.publish(message.reply, new TextEncoder().encode("{}"));
+    // On the connection of the requests: who pings us learns whether those come through.
+    this.#ping = rpc.subscribe(pingSubject(region, peerId), (message) => {
+      if (message.reply !== "") rpc.publish(message.reply, new TextEncoder().encode("{}"));
     });
     const neighbours = this.#meetNeighbours(gossip);
     const stores = await openSnapshotStores(folder, control, replicas, this.#reporter);
@@ -169,6 +174,7 @@ class Dispatcher implements DispatcherRole {
     if (this.#isStopped) return connection.close();
     const log = new JetStreamLog(connection, { region, shard });
     this.#logs.push(log);
+    const logNet = new NatsNet(connection);
     const reporter = withShard(this.#reporter, shard);
     const isLeading = (): boolean => node.status().mode === "leading";
     const clock = this.#clock;
@@ -177,7 +183,7 @@ class Dispatcher implements DispatcherRole {
     const snapshots = new ShardSnapshots({ region, shard, logId, clock, reporter, local, remote, isLeading });
     const node: ShardNode = new ShardNode(
       { ...NODE_TIMES, snapshotEvents, snapshotMs, region, shard, peerId, logId },
-      { ...shared, clock, ids: this.#ids, log, snapshots, dump, reporter },
+      { ...shared, clock, ids: this.#ids, log, logNet, snapshots, dump, reporter },
     );
     this.#nodes.push(node);
     node.start();
@@ -208,6 +214,7 @@ class Dispatcher implements DispatcherRole {
     this.#stopMoving();
     await Promise.all(this.#nodes.map((node) => this.#stopNode(node)));
     this.#ping?.close();
+    this.#quorum.close();
     for (const auditor of this.#auditors.values()) auditor.stop();
     for (const log of this.#logs) log.close();
     await this.#dumps?.settled();
@@ -242,12 +249,14 @@ class Dispatcher implements DispatcherRole {
     const { natsUrl, peerId } = this.#settings;
     const connection = await connectNats({ servers: natsUrl, name: `omnirelay ${peerId} ${use}` });
     this.#connections.push(connection);
+    this.#quorum.watch(connection, use);
     return connection;
   }
 
   async #checkServer(connection: NatsConnection): Promise<void> {
     const { replicas, natsMonitorUrl } = this.#settings;
-    const { findings } = await checkServer(connection, { replicas, monitorUrl: natsMonitorUrl });
+    // A cluster that elects its leader cannot say; it will.
+    const { findings } = await patiently(() => checkServer(connection, { replicas, monitorUrl: natsMonitorUrl }));
     this.#shardLogs.judge(findings);
   }
 

@@ -10,6 +10,7 @@ import {
 } from "@nats-io/transport-node";
 import { OperatingError } from "../../contracts/errors.ts";
 import { watchOf } from "./connection-watch.ts";
+import { crashOnThrow } from "./crash.ts";
 
 /** Half-open links are noticed after interval times two; the client's own default would take minutes. ms. */
 const PING_INTERVAL_MS = 2_000;
@@ -45,7 +46,7 @@ export interface NatsOptions {
 export async function connectNats(options: NatsOptions): Promise<NatsConnection> {
   const servers = typeof options.servers === "string" ? [options.servers] : [...options.servers];
   try {
-    const connection = await connect(connectionOptions(servers, options));
+    const connection = await connect(connectionOptions(shuffled(servers), options));
     // The watch must hear everything from the start on.
     watchOf(connection);
     keepAll(connection, servers);
@@ -60,6 +61,22 @@ function keepAll(connection: NatsConnection, servers: readonly string[]): void {
   const known = connection.getServers().map(({ listen }) => listen);
   const forgotten = servers.map(withoutLogin).filter((server) => !known.includes(addressOf(server)));
   if (forgotten.length > 0) connection.setServers([...known, ...forgotten]);
+}
+
+/** Drops the connection and dials the other servers first; without effect while it is down. Requests under way end as when a server dies. */
+export function leaveServer(connection: NatsConnection): void {
+  const current = connection.getServer();
+  const others = connection.getServers().filter(({ listen }) => listen !== current);
+  connection.setServers([...others.map(({ listen }) => listen), current]);
+  crashOnThrow(() => void connection.reconnect());
+}
+
+/** In an order of our own, which nats.js then keeps: `leaveServer` needs to say which server comes last. */
+function shuffled(servers: readonly string[]): readonly string[] {
+  return servers
+    .map((server) => ({ server, at: Math.random() }))
+    .sort((left, right) => left.at - right.at)
+    .map(({ server }) => server);
 }
 
 function connectionOptions(servers: readonly string[], options: NatsOptions): ConnectionOptions {
@@ -79,6 +96,7 @@ function connectionOptions(servers: readonly string[], options: NatsOptions): Co
     reconnectJitterTLS: RECONNECT_JITTER_MS,
     timeout: DIAL_TIMEOUT_MS,
     waitOnFirstConnect: false,
+    noRandomize: true,
     // An account server or a reload may refuse us for a while; giving up would need a restart of the process.
     ignoreAuthErrorAbort: true,
     noAsyncTraces: true,

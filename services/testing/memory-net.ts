@@ -27,12 +27,13 @@ export class MemoryWire {
     return { close: () => void this.#subscriptions.delete(subscription) };
   }
 
-  /** Delivers to every subscription that matches now; returns how many there are. */
-  deliver(message: NetMessage): number {
+  /** Delivers to every subscription of the sender's island that matches now; returns how many there are. */
+  deliver(message: NetMessage, island = ""): number {
     const tokens = message.subject.split(".");
     let count = 0;
     for (const subscription of this.#subscriptions) {
-      if (!subscription.owner.isConnected() || !matches(subscription.pattern, tokens)) continue;
+      const { owner } = subscription;
+      if (!owner.isConnected() || owner.island !== island || !matches(subscription.pattern, tokens)) continue;
       count += 1;
       this.#clock.defer(() => {
         if (this.#subscriptions.has(subscription) && subscription.owner.isConnected()) subscription.handler(message);
@@ -48,6 +49,8 @@ export class MemoryNet implements Net {
   readonly #handlers = new Set<(connected: boolean) => void>();
   /** The error headers of the last publishes, by subject: what a client would read beside the payload. */
   readonly errors = new Map<string, { readonly code: string; readonly message: string }>();
+  /** Connections to servers that are cut off from the others have another name in common. */
+  island = "";
   #isConnected = true;
 
   constructor(wire: MemoryWire, clock: Clock) {
@@ -72,7 +75,7 @@ export class MemoryNet implements Net {
   publish(subject: string, payload: Uint8Array, error?: { readonly code: string; readonly message: string }): void {
     if (!this.#isConnected) return;
     if (error !== undefined) this.errors.set(subject, error);
-    this.#wire.deliver({ subject, reply: "", payload, trace: "" });
+    this.#wire.deliver({ subject, reply: "", payload, trace: "" }, this.island);
   }
 
   request(subject: string, payload: Uint8Array, timeoutMs: number, callback: (outcome: RequestOutcome) => void): void {
@@ -91,7 +94,7 @@ export class MemoryNet implements Net {
     };
     const subscription = this.subscribe(reply, (message) => finish({ kind: "reply", payload: message.payload }));
     const timer = this.#clock.setTimer(timeoutMs, () => finish({ kind: "timeout" }));
-    if (this.#wire.deliver({ subject, reply, payload, trace: "" }) === 0)
+    if (this.#wire.deliver({ subject, reply, payload, trace: "" }, this.island) === 0)
       this.#clock.defer(() => finish({ kind: "no_responders" }));
   }
 

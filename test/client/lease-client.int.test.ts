@@ -15,7 +15,7 @@ import {
   signal,
   type WorldOptions,
 } from "./client-world.ts";
-import { refusal } from "./shard-double.ts";
+import { refusal, SHARD } from "./shard-double.ts";
 
 let server: NatsServer & AsyncDisposable;
 beforeEach(skipWithoutNats);
@@ -553,6 +553,18 @@ describe("the connection", () => {
     const call = client.enqueue(item("b"));
     await own.restart();
     expect(await call).toMatchObject({ duplicate: false });
+  });
+
+  test("moves to another server when nobody of the mesh is heard over this one", async ({ onTestFinished }) => {
+    const alone = await natsServer({ cleanup: onTestFinished });
+    const own = await natsServer({ cleanup: onTestFinished });
+    const { shard } = await clientWorld({ url: own.url, cleanup: onTestFinished });
+    await own.kill();
+    const client = await LeaseClient.connect({ servers: [alone.url, own.url], shard: SHARD, principal: "bob" });
+    onTestFinished(() => client.close());
+    await own.restart();
+    await client.enqueue(item("a"));
+    expect(shard.of("enqueue")).toHaveLength(1);
   });
 
   test("that is closed for good ends what is under way", async ({ onTestFinished }) => {

@@ -37,6 +37,7 @@ export interface NodeUnit {
   readonly log: MemoryLog;
   readonly rpc: MemoryNet;
   readonly gossip: MemoryNet;
+  readonly logNet: MemoryNet;
   readonly store: MemoryStore;
   /** What was dumped at a halt. */
   readonly dumps: { readonly code: string; readonly sequence: number }[];
@@ -107,6 +108,7 @@ export class NodeWorld {
     const log = new MemoryLog({ clock: this.clock, stream: this.stream });
     const rpc = new MemoryNet(this.wire, this.clock);
     const gossip = new MemoryNet(this.wire, this.clock);
+    const logNet = new MemoryNet(this.wire, this.clock);
     const lines: NodeUnit["lines"] = [];
     const dumps: NodeUnit["dumps"] = [];
     const reporter: Reporter = {
@@ -122,6 +124,7 @@ export class NodeWorld {
       kv: this.kv,
       rpc,
       gossip,
+      logNet,
       store,
       snapshots,
       checkpoints: this.kv,
@@ -131,10 +134,8 @@ export class NodeWorld {
     });
     node.start();
     // The process answers pings beside its nodes.
-    gossip.subscribe(`omnirelay.ping.${REGION}.${peerId}`, (message) =>
-      gossip.publish(message.reply, new Uint8Array(0)),
-    );
-    return { node, log, rpc, gossip, store, lines, dumps };
+    rpc.subscribe(`omnirelay.ping.${REGION}.${peerId}`, (message) => rpc.publish(message.reply, new Uint8Array(0)));
+    return { node, log, rpc, gossip, logNet, store, lines, dumps };
   }
 
   leading(unit: NodeUnit): NodeUnit {
@@ -146,6 +147,7 @@ export class NodeWorld {
   kill(unit: NodeUnit): void {
     unit.rpc.setConnected(false);
     unit.gossip.setConnected(false);
+    unit.logNet.setConnected(false);
     unit.log.disconnect();
     unit.node.abandon();
     unit.log.close();

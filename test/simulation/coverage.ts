@@ -40,6 +40,7 @@ const COVERAGE_POINTS: readonly string[] = [
   "alarm_data_dir_unwritable",
   "alarm_log_bytes_high",
   "alarm_log_wedged",
+  "alarm_requests_cut_off",
   "alarm_snapshot_failed",
   "alarm_snapshots_unreachable",
   "alarm_void_messages",

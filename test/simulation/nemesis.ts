@@ -80,6 +80,9 @@ export class Nemesis {
       case "split":
         this.#split(this.#leaderOf(shard) ?? dispatcher, dice);
         return;
+      case "island":
+        this.#cutOff(this.#leaderOf(shard) ?? dispatcher, dice);
+        return;
       case "client_pause":
       case "client_cut": {
         const client = dice.pick("client", this.#world.clients);
@@ -216,6 +219,22 @@ export class Nemesis {
         connection.in = "held";
         this.#world.scheduler.after(forMs, () => connection.heal());
       }
+  }
+
+  /** The server that a leader's requests or beats come over is cut off from those with the logs, and so are some clients. */
+  #cutOff({ life }: SimDispatcher, dice: Dice): void {
+    if (life === undefined) return;
+    const side = dice.between("side", 0, 1);
+    const clients = this.#world.clients.filter((_, index) => (side * 100 * (index + 1)) % 1 < 0.4);
+    const connections = [
+      ...(side < 0.7 ? [life.rpc] : []),
+      ...(side > 0.3 ? [life.control] : []),
+      ...clients.map(({ connection }) => connection),
+    ];
+    for (const connection of connections) connection.isCutOff = true;
+    this.#world.scheduler.after(dice.between("ms", 500, 10_000), () => {
+      for (const connection of connections) connection.isCutOff = false;
+    });
   }
 
   #leaderOf({ shard }: SimShard): SimDispatcher | undefined {

@@ -22,6 +22,7 @@ const FAULT_CLASSES = [
   "slow_net",
   "isolate",
   "split",
+  "island",
   "election",
   "quorum",
   "wedge",

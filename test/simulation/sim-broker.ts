@@ -70,12 +70,12 @@ export class Broker {
       for (const interest of [...interests]) if (interest.generation === generation) interests.delete(interest);
   }
 
-  /** Sends a message on to whoever wants it now; returns how many those are. */
-  route(message: BrokerMessage): number {
+  /** Sends a message on to whoever wants it now on the same side of a split; returns how many those are. */
+  route(message: BrokerMessage, isCutOff = false): number {
     const { subject } = message;
     if (subject.startsWith("_INBOX.")) {
       const connection = this.#inboxes.get(subject.slice(7, subject.indexOf(".", 7)));
-      if (connection === undefined) return 0;
+      if (connection === undefined || connection.isCutOff !== isCutOff) return 0;
       connection.receive(connection.generation, () => connection.onInbox(message));
       return 1;
     }
@@ -84,8 +84,13 @@ export class Broker {
       if (this.heard.length > HEARD_MAX) this.heard.shift();
     }
     const interests = this.#interestsIn(subject);
-    for (const { connection, generation, handler } of interests) connection.receive(generation, () => handler(message));
-    return interests.length;
+    let count = 0;
+    for (const { connection, generation, handler } of interests) {
+      if (connection.isCutOff !== isCutOff) continue;
+      connection.receive(generation, () => handler(message));
+      count += 1;
+    }
+    return count;
   }
 
   #interestsIn(subject: string): readonly Interest[] {
@@ -119,6 +124,8 @@ export class SimConnection {
   generation: Generation = { isOutLost: false, isInLost: false };
   out: Path = "ok";
   in: Path = "ok";
+  /** Whether it ends at a server that the others cannot reach: no path to the logs leads over those. */
+  isCutOff = false;
   /** Added to each way. ms. */
   slowMs = 0;
   /** An answer for one of our inboxes has come. */
@@ -182,6 +189,7 @@ export class SimConnection {
   reconnect(): void {
     if (this.isUp || !this.process.isAlive) return;
     this.generation = { isOutLost: false, isInLost: false };
+    this.isCutOff = false;
     this.out = "ok";
     this.in = "ok";
     this.isUp = true;
@@ -193,6 +201,7 @@ export class SimConnection {
   /** What was held back arrives now. */
   heal(): void {
     this.slowMs = 0;
+    this.isCutOff = false;
     this.out = "ok";
     this.in = "ok";
     for (const atBroker of this.#heldOut.splice(0)) this.send(atBroker);

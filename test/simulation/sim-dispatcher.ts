@@ -3,7 +3,7 @@ import type { Ids, Reporter, Store } from "../../contracts/ports.ts";
 import { beatSubject, isReplySubjectPermitted, pingSubject } from "../../contracts/subjects.ts";
 import { Neighbours } from "../../services/dispatcher/node/neighbours.ts";
 import { NODE_TIMES, type NodeConfig } from "../../services/dispatcher/node/node-config.ts";
-import type { NodeStatus } from "../../services/dispatcher/node/node-ports.ts";
+import type { NodePorts, NodeStatus } from "../../services/dispatcher/node/node-ports.ts";
 import { Rebalancer } from "../../services/dispatcher/node/rebalancer.ts";
 import { ShardNode } from "../../services/dispatcher/node/shard-node.ts";
 import { type ClockFaults, SimProcess } from "./scheduler.ts";
@@ -116,7 +116,8 @@ export class SimDispatcher {
     const simLogs = this.#world.shards.map((hall, index) => {
       const log = this.#openLog(hall, process, logs[index] as SimConnection);
       const shared = { rpc: rpcNet, gossip, precedence: neighbours, store: this.#store(process) };
-      nodes.push(this.#node(hall, process, log, control, shared));
+      const logNet = new SimNet(logs[index] as SimConnection);
+      nodes.push(this.#node(hall, process, log, control, { ...shared, logNet }));
       return log;
     });
     const stopMoving = (): void => {
@@ -125,8 +126,8 @@ export class SimDispatcher {
     };
     this.life = { process, rpc, control, logs, simLogs, nodes, stopMoving, isStopping: false };
     process.run(() => {
-      gossip.subscribe(pingSubject(REGION, this.peerId), (message) => {
-        if (message.reply !== "") gossip.publish(message.reply, new Uint8Array([0x7b, 0x7d]));
+      rpcNet.subscribe(pingSubject(REGION, this.peerId), (message) => {
+        if (message.reply !== "") rpcNet.publish(message.reply, new Uint8Array([0x7b, 0x7d]));
       });
       neighbours.start();
       rebalancer.start();
@@ -244,7 +245,7 @@ export class SimDispatcher {
     process: SimProcess,
     log: SimLog,
     control: SimConnection,
-    shared: { readonly rpc: SimNet; readonly gossip: SimNet; readonly precedence: Neighbours; readonly store: Store },
+    shared: Pick<NodePorts, "rpc" | "gossip" | "logNet" | "precedence" | "store">,
   ): ShardNode {
     const { world, name } = { world: this.#world, name: process.name };
     const { shard, logId } = hall;

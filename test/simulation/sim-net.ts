@@ -69,7 +69,7 @@ export class SimNet implements Net {
 
   publishAs(message: BrokerMessage): void {
     this.beforePublish(message.subject);
-    this.connection.send(() => void this.connection.broker.route(message));
+    this.connection.send(() => void this.connection.broker.route(message, this.connection.isCutOff));
   }
 
   /** `timeoutMs` infinite: the caller keeps the time itself. `routed`: the broker has passed the request on to somebody. */
@@ -98,7 +98,7 @@ export class SimNet implements Net {
     }
     const { generation } = connection;
     connection.send(() => {
-      if (connection.broker.route({ subject, reply, payload }) === 0)
+      if (connection.broker.route({ subject, reply, payload }, connection.isCutOff) === 0)
         connection.receive(generation, () => finish({ kind: "no_responders" }));
       else routed();
     });
@@ -176,7 +176,7 @@ export class SimKv implements Kv {
       finish({ kind: "failed", error });
     });
     connection.send(() => {
-      if (this.#bucket.isDown) return;
+      if (this.#bucket.isDown || connection.isCutOff) return;
       const outcome = act();
       connection.receive(generation, () => finish(outcome));
     });

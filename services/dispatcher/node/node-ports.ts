@@ -11,10 +11,12 @@ export interface NodePorts {
   readonly log: Log;
   /** Bucket of the shard registry. */
   readonly kv: Kv;
-  /** Carries requests and answers only; its user may not publish to the log. */
+  /** Carries requests and answers, and is pinged; its user may not publish to the log. */
   readonly rpc: Net;
-  /** Carries beats and pings. */
+  /** Carries beats, and our own pings to others. */
   readonly gossip: Net;
+  /** Core messages over the log's own connection: what they reach, the log's side of a split network reaches. */
+  readonly logNet: Net;
   readonly store: Store;
   /** Where snapshots go; absent: none are taken and every start folds the whole log. */
   readonly snapshots?: Snapshots | undefined;

@@ -38,6 +38,7 @@ export class ShardNode {
   readonly #identity: Identity;
   readonly #patience: Patience;
   readonly #upkeep: Upkeep;
+  readonly #proof: Proof;
   readonly #voidAlarm = new VoidAlarm();
   readonly #alarmLines: AlarmLines;
   #mode: NodeMode = "starting";
@@ -68,6 +69,7 @@ export class ShardNode {
     const lastSequence = (): number => this.#appender?.lastSequence ?? 0;
     this.#upkeep = new Upkeep({ config, clock, log, reporter, snapshots, checkpoints, onLook, lastSequence });
     this.#alarmLines = new AlarmLines(reporter);
+    this.#proof = new Proof({ config, ...ports });
     this.#identity = new Identity(config, ports.store);
     this.#patience = new Patience({ config, ...ports });
     this.#replica = new Replica({
@@ -217,6 +219,11 @@ export class ShardNode {
   }
 
   #campaign(): void {
+    // Who could not be asked had better not lead.
+    if (this.#proof.isCutOff) {
+      this.#patience.endIn(this.#config.tickMs);
+      return;
+    }
     this.#ports.log.info(this.#config.ackTimeoutMs, (outcome) => {
       if (this.#mode !== "following") return;
       const halt = this.#identity.problemOf(outcome, this.#now());
@@ -255,7 +262,7 @@ export class ShardNode {
       this.#followAgain();
       return;
     }
-    const { clock, ids, log, reporter, rpc } = this.#ports;
+    const { clock, ids, reporter, rpc } = this.#ports;
     const { state, reader } = this.#replica;
     assert(this.#appender !== undefined && this.#logTime !== undefined);
     applyFrame(state, sealed.frame);
@@ -265,7 +272,7 @@ export class ShardNode {
     this.#term = new LeaderTerm({
       ...{ config: this.#config, clock, ids, reporter, state, reader },
       ...{ appender: this.#appender, logTime: this.#logTime, upkeep: this.#upkeep },
-      proof: new Proof({ config: this.#config, clock, log, rpc }),
+      proof: this.#proof,
       onEnd: (end) => this.#termEnded(end),
     });
     this.#rpc = this.endpoint.serve(this.#handovers(this.#term), state.term);
@@ -336,7 +343,7 @@ export class ShardNode {
 
   #alarms(): readonly Alarm[] {
     const own = [...wedgeAlarms(this.#term?.unackedMs() ?? 0), ...this.#voidAlarm.alarms(this.#now())];
-    return [...own, ...this.#replica.alarms, ...this.#upkeep.alarms, ...this.#identity.alarms];
+    return [...own, ...this.#proof.alarms, ...this.#replica.alarms, ...this.#upkeep.alarms, ...this.#identity.alarms];
   }
 
   #voidCount(): number {
@@ -352,6 +359,7 @@ export class ShardNode {
 
   #tick(): void {
     const nowMs = this.#now();
+    this.#proof.keep();
     this.#identity.save(this.#appender?.lastSequence ?? this.#replica.streamSequence, nowMs, SHOWN_SAVE_MS);
     this.#upkeep.tick(this.#replica.state, this.#mode === "leading");
     this.#voidAlarm.look(this.#voidCount(), nowMs);
@@ -359,7 +367,8 @@ export class ShardNode {
     if (this.#mode === "leading") {
       if (this.#upkeep.snapshooter?.isWaiting === true) this.#term?.mark();
       this.#term?.tick();
-      if (nowMs - this.#lastBeatMs >= this.#config.beatMs) this.#beat();
+      // Silence lets another one lead.
+      if (nowMs - this.#lastBeatMs >= this.#config.beatMs && !this.#proof.isCutOff) this.#beat();
     } else if (this.#mode === "following") {
       this.#upkeep.quiet(this.#replica);
       if (this.#patience.isOver(this.#replica.state.leader)) this.#campaign();
