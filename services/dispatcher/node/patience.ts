@@ -3,6 +3,7 @@ import type { EventOf } from "../../../contracts/events.ts";
 import type { Clock, Ids, Net, Reporter } from "../../../contracts/ports.ts";
 import { pingSubject } from "../../../contracts/subjects.ts";
 import type { NodeConfig } from "./node-config.ts";
+import type { Proof } from "./proof.ts";
 
 /** Silence after which the leader's process is asked whether it still lives. In beats: one that is merely late costs a ping. */
 const PING_AFTER_BEATS = 1.25;
@@ -41,6 +42,7 @@ export interface PatienceOptions {
   readonly gossip: Net;
   readonly reporter: Reporter;
   readonly precedence: Precedence;
+  readonly proof: Proof;
 }
 
 /** Only ever a hint: whoever campaigns without need costs the shard a term, never data. */
@@ -79,7 +81,7 @@ export class Patience {
   released({ successor, askedBy }: EventOf<"termReleased">): boolean {
     const { peerId, suspectMs, shard } = this.#options.config;
     this.endIn((successor === undefined ? 0 : suspectMs / 2) + this.#turnMs());
-    const isOurs = successor === peerId;
+    const isOurs = successor === peerId && !this.#options.proof.isCutOff;
     if (isOurs) this.#endsMs = Number.POSITIVE_INFINITY;
     if (isOurs && askedBy !== undefined) this.#options.precedence.asked(shard);
     return isOurs;
@@ -87,9 +89,9 @@ export class Patience {
 
   /** Whether it is time to campaign; if so, not again until it is renewed or ended. A silent `leader` is pinged meanwhile. */
   isOver(leader: string): boolean {
-    const { config, gossip } = this.#options;
-    // Who hears nobody may be the one that is cut off: it waits, and starts counting when it hears again.
-    if (!gossip.isConnected()) {
+    const { config, gossip, proof } = this.#options;
+    // Who hears nobody, or is not heard, may be the one that is cut off: it waits, and starts counting when that is over.
+    if (!gossip.isConnected() || proof.isCutOff) {
       this.renew();
       return false;
     }

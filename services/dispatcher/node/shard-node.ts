@@ -71,7 +71,7 @@ export class ShardNode {
     this.#alarmLines = new AlarmLines(reporter);
     this.#proof = new Proof({ config, ...ports });
     this.#identity = new Identity(config, ports.store);
-    this.#patience = new Patience({ config, ...ports });
+    this.#patience = new Patience({ config, proof: this.#proof, ...ports });
     this.#replica = new Replica({
       ...{ config, log, clock, reporter, snapshots },
       onFrame: (frame) => this.#followed(frame),
@@ -133,8 +133,7 @@ export class ShardNode {
     return {
       ...{ mode: this.#mode, region, shard, logId, term, leader, sequence },
       streamSequence: this.#appender?.lastSequence ?? this.#replica.streamSequence,
-      chain: reader.tip.chain,
-      voids: this.#voidCount(),
+      ...{ chain: reader.tip.chain, voids: this.#voidCount() },
       unackedMs: this.#term?.unackedMs() ?? 0,
       halt: this.#halt,
       alarms: this.#alarms(),
@@ -219,11 +218,6 @@ export class ShardNode {
   }
 
   #campaign(): void {
-    // Who could not be asked had better not lead.
-    if (this.#proof.isCutOff) {
-      this.#patience.endIn(this.#config.tickMs);
-      return;
-    }
     this.#ports.log.info(this.#config.ackTimeoutMs, (outcome) => {
       if (this.#mode !== "following") return;
       const halt = this.#identity.problemOf(outcome, this.#now());
@@ -330,12 +324,9 @@ export class ShardNode {
     net.publish(
       beatSubject(this.#config.region, this.#config.shard),
       encodeBeat({
-        logId: this.#config.logId,
-        term: state.term,
-        leader: this.#config.peerId,
-        sequence: state.sequence,
-        streamSequence: this.#appender?.lastSequence ?? 0,
-        incarnation: this.#incarnation,
+        ...{ logId: this.#config.logId, leader: this.#config.peerId },
+        ...{ term: state.term, sequence: state.sequence },
+        ...{ streamSequence: this.#appender?.lastSequence ?? 0, incarnation: this.#incarnation },
         state: this.#onStopped === undefined ? "leading" : "stopping",
       }),
     );
