@@ -4,6 +4,7 @@ import { FollowersPatch } from "./followers.ts";
 import {
   ItemId,
   isSafeKey,
+  LogTimeMs,
   PartitionKey,
   PeerId,
   RequestId,
@@ -18,15 +19,18 @@ import {
   ATTRIBUTE_NAME_LENGTH_MAX,
   ATTRIBUTE_VALUE_LENGTH_MAX,
   ATTRIBUTES_MAX,
+  DELAY_MS_MAX,
   ENTRIES_PER_REQUEST_MAX,
   FAILURE_CODE_LENGTH_MAX,
   ITEM_BYTES_MAX,
   LEASE_DURATION_MS_MAX,
   LEASE_DURATION_MS_MIN,
   PAGE_SIZE_MAX,
+  PRIORITY_MAX,
   REASON_LENGTH_MAX,
   RESOURCE_TYPES_PER_FILTER_MAX,
   RESULT_BYTES_MAX,
+  RETRY_DELAYS_MAX,
   TIMEOUT_MS_MAX,
   WAIT_MS_MAX,
 } from "./limits.ts";
@@ -59,7 +63,31 @@ export const Attributes = z
   })
   .refine((attributes) => Object.keys(attributes).every(isSafeKey), { error: "an attribute name is not allowed" });
 
+const durationMs = z.int().min(LEASE_DURATION_MS_MIN).max(LEASE_DURATION_MS_MAX);
+
 const MEDIA_TYPE = /^[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+(;[a-z0-9=_.-]+)*$/i;
+
+const delayMs = z.int().min(0).max(DELAY_MS_MAX);
+
+/** How long to wait before an item that failed is granted again. */
+export const RetryPolicy = z
+  .discriminatedUnion("kind", [
+    z.strictObject({ kind: z.literal("none") }),
+    z.strictObject({ kind: z.literal("fixed"), delayMs }),
+    z.strictObject({
+      kind: z.literal("exponential"),
+      firstMs: z.int().min(1).max(DELAY_MS_MAX),
+      maxMs: z.int().min(1).max(DELAY_MS_MAX),
+    }),
+    z.strictObject({ kind: z.literal("list"), delaysMs: z.array(delayMs).min(1).max(RETRY_DELAYS_MAX) }),
+  ])
+  .refine((policy) => policy.kind !== "exponential" || policy.firstMs <= policy.maxMs, {
+    error: "firstMs must be at most maxMs",
+  })
+  .describe(
+    "Delay before the item is granted again after a failure or an expiry: none; fixed; exponential (a random part of firstMs, doubled with each charged attempt up to maxMs); list (one delay for each charged attempt, the last for all others). The shard's options by default. ms.",
+  );
+export type RetryPolicy = Readonly<z.infer<typeof RetryPolicy>>;
 
 /** What is to be worked on. `body` is opaque text; bytes travel as base64 with the encoding's suffix `;base64`. */
 export const ItemPayload = z.strictObject({
@@ -71,20 +99,39 @@ export const ItemPayload = z.strictObject({
   attributes: Attributes.optional(),
   exclusivity: Exclusivity.optional(),
   maxAttempts: z.int().min(1).max(ATTEMPTS_MAX).optional(),
+  priority: z
+    .int()
+    .min(0)
+    .max(PRIORITY_MAX)
+    .optional()
+    .describe("Higher goes first; 0 by default. Ignored in a partition."),
+  notBefore: LogTimeMs.optional().describe("Log time before which the item is not granted. ms."),
+  notAfter: LogTimeMs.optional().describe(
+    "Log time from which on the item is granted no more: it is dead-lettered unless it is leased then. ms.",
+  ),
+  leaseDurationMs: durationMs.optional().describe("Length of its leases where the worker asks for none. ms."),
+  retry: RetryPolicy.optional(),
 });
 export type ItemPayload = Readonly<z.infer<typeof ItemPayload>>;
 
-export const EnqueueItem = z.strictObject({
+const EnqueueFields = z.strictObject({
   ...ItemPayload.shape,
+  delayMs: delayMs.optional().describe("The same as notBefore, counted from the enqueue. ms."),
   requestId: RequestId.optional().describe(
     "Makes this item idempotent per principal, in whatever request it stands. Never the same as an id of a request.",
   ),
+});
+export const EnqueueItem = EnqueueFields.refine((item) => item.delayMs === undefined || item.notBefore === undefined, {
+  error: "delayMs and notBefore exclude each other",
+  path: ["delayMs"],
+}).refine((item) => item.notAfter === undefined || item.notBefore === undefined || item.notBefore < item.notAfter, {
+  error: "must be after notBefore",
+  path: ["notAfter"],
 });
 export type EnqueueItem = Readonly<z.infer<typeof EnqueueItem>>;
 
 const LeaseRef = z.strictObject({ itemId: ItemId, token: Token });
 const entriesOf = <Entry extends z.ZodType>(entry: Entry) => z.array(entry).min(1).max(ENTRIES_PER_REQUEST_MAX);
-const durationMs = z.int().min(LEASE_DURATION_MS_MIN).max(LEASE_DURATION_MS_MAX);
 
 const EnqueueRequest = z
   .strictObject({
@@ -130,6 +177,15 @@ export const FailRequest = z.strictObject({
         .max(FAILURE_CODE_LENGTH_MAX)
         .optional(),
       requeue: z.boolean().default(true),
+      delayMs: delayMs
+        .optional()
+        .describe("Delay before the item is granted again, instead of what its policy says. ms."),
+      penalty: z
+        .boolean()
+        .optional()
+        .describe(
+          "Whether the attempt counts towards maxAttempts, true by default; if not, no policy delays the item either.",
+        ),
     }),
   ),
 });
@@ -139,6 +195,11 @@ const ResumeRequest = z.strictObject({ ...envelope });
 const ConfigureRequest = z.strictObject({
   ...envelope,
   options: ShardOptionsPatch.default({}),
+  logVersion: z
+    .int()
+    .min(1)
+    .optional()
+    .describe("Raises the state version of the log, once every registered follower reads it. It is never lowered."),
   followers: FollowersPatch.optional().describe("Followers to register or, with null, to remove, by name."),
 });
 const HandoverRequest = z.strictObject({

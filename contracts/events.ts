@@ -33,6 +33,7 @@ const actor = z.int().min(0).describe("Index into the frame's actors.");
 const item = { itemId: ItemId, resourceType: ResourceType, resourceId: ResourceId };
 export const OUTCOMES = ["requeued", "deadLettered"] as const;
 const outcome = z.enum(OUTCOMES);
+const notBefore = LogTimeMs.optional().describe("From when on a requeued item is granted again; absent: at once.");
 
 const LogCreated = z.strictObject({
   type: z.literal("logCreated"),
@@ -67,6 +68,7 @@ const Configured = z.strictObject({
   actor,
   options: ShardOptionsPatch,
   followers: FollowersPatch.optional(),
+  logVersion: z.int().min(2).optional(),
 });
 const Enqueued = z.strictObject({
   type: z.literal("enqueued"),
@@ -110,6 +112,8 @@ const Failed = z.strictObject({
   reason: z.string(),
   code: z.string().optional(),
   outcome,
+  notBefore,
+  charged: z.literal(false).optional().describe("The attempt does not count towards maxAttempts."),
 });
 const EXPIRY_REASONS = ["duration", "age"] as const;
 const Expired = z.strictObject({
@@ -119,7 +123,10 @@ const Expired = z.strictObject({
   /** `duration`: no heartbeat came in time; `age`: the lease reached its maximum age. */
   reason: z.enum(EXPIRY_REASONS),
   outcome,
+  notBefore,
 });
+/** A pending item that nobody gets any more; what a failure or an expiry dead-letters is said there. */
+const DeadLettered = z.strictObject({ type: z.literal("deadLettered"), ...item, reason: z.string(), code: z.string() });
 const Released = z.strictObject({ type: z.literal("released"), actor, ...item, token: Token });
 const Paused = z.strictObject({ type: z.literal("paused"), actor });
 const Resumed = z.strictObject({ type: z.literal("resumed"), actor });
@@ -137,6 +144,7 @@ export const EVENTS = {
   completed: Completed,
   failed: Failed,
   expired: Expired,
+  deadLettered: DeadLettered,
   released: Released,
   paused: Paused,
   resumed: Resumed,
@@ -153,6 +161,7 @@ export const LogEvent = z.discriminatedUnion("type", [
   Completed,
   Failed,
   Expired,
+  DeadLettered,
   Released,
   Paused,
   Resumed,

@@ -9,7 +9,9 @@ export const API_VERSION = 1;
 /** The version of the frame layout. Never reused. */
 export const FRAME_SCHEMA = 1;
 /** The newest state version whose `apply`, canonical state and hash this code knows. */
-export const LOG_VERSION_MAX = 1;
+export const LOG_VERSION_MAX = 2;
+/** The state version that order, time and retries of items need. */
+export const LOG_VERSION_TERMS = 2;
 
 /** Longest region or shard name. Characters. */
 export const NAME_LENGTH_MAX = 32;
@@ -64,6 +66,17 @@ export const LEASE_DURATION_MS_MAX = 3_600_000;
 /** How long one lease may be kept alive by heartbeats. ms. */
 export const LEASE_AGE_MS_DEFAULT = 86_400_000;
 export const LEASE_AGE_MS_MAX = 30 * 86_400_000;
+/** Highest priority of an item; 0 is the lowest and the default. */
+export const PRIORITY_MAX = 9;
+/** How far ahead of its enqueue, or of its failure, an item may be delayed. ms. */
+export const DELAY_MS_MAX = 366 * 86_400_000;
+/** Longest step of waiting that counts as one priority. ms. */
+export const AGEING_MS_MAX = 30 * 86_400_000;
+/** Most delays in one list of retries. */
+export const RETRY_DELAYS_MAX = 32;
+/** Delay before the first retry, and the longest one, unless the options say otherwise. ms. */
+export const RETRY_FIRST_MS_DEFAULT = 1_000;
+export const RETRY_MAX_MS_DEFAULT = 300_000;
 /** Leases that one peer may hold at once. */
 export const LEASES_PER_PEER_DEFAULT = 10_000;
 export const LEASES_PER_PEER_MAX = 1_000_000;

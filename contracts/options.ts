@@ -1,10 +1,12 @@
 /** The options of a shard. They are state: seeded in the log's first frame, changed by `configure`, read by decide and apply only from there. */
 import { z } from "zod";
 import {
+  AGEING_MS_MAX,
   ATTEMPTS_DEFAULT,
   ATTEMPTS_MAX,
   BODY_BYTES_HIGH_DEFAULT,
   BODY_BYTES_HIGH_MAX,
+  DELAY_MS_MAX,
   ITEM_BYTES_DEFAULT,
   ITEM_BYTES_MAX,
   LEASE_AGE_MS_DEFAULT,
@@ -22,6 +24,8 @@ import {
   PENDING_HIGH_MAX,
   RECORDS_DEFAULT,
   RECORDS_MAX,
+  RETRY_FIRST_MS_DEFAULT,
+  RETRY_MAX_MS_DEFAULT,
 } from "./limits.ts";
 
 /** `none`: items are independent. `resource`: one live lease per resource. `partition`: strict order, one at a time, per partition key. */
@@ -67,6 +71,32 @@ const fields = {
     .max(ATTEMPTS_MAX)
     .default(ATTEMPTS_DEFAULT)
     .describe("Charged attempts after which an item that names no maximum is dead-lettered."),
+  ageingMs: z
+    .int()
+    .min(0)
+    .max(AGEING_MS_MAX)
+    .default(0)
+    .describe(
+      "How long an item must have waited to be as urgent as one of the next higher priority; 0: a higher priority always goes first. Fixed for an item when it is enqueued. ms.",
+    ),
+  retry: z
+    .enum(["none", "fixed", "exponential"])
+    .default("none")
+    .describe(
+      "Delay before an item that failed is granted again, where it names no policy: none, retryFirstMs, or a random part of what begins with retryFirstMs and doubles up to retryMaxMs.",
+    ),
+  retryFirstMs: z
+    .int()
+    .min(1)
+    .max(DELAY_MS_MAX)
+    .default(RETRY_FIRST_MS_DEFAULT)
+    .describe("Delay before the first retry, or its bound. ms."),
+  retryMaxMs: z
+    .int()
+    .min(1)
+    .max(DELAY_MS_MAX)
+    .default(RETRY_MAX_MS_DEFAULT)
+    .describe("Longest delay before a retry. ms. At least retryFirstMs."),
   itemBytesMax: z
     .int()
     .min(1)
@@ -125,6 +155,14 @@ export type ShardOptionsPatch = Readonly<z.infer<typeof ShardOptionsPatch>>;
 
 export const SHARD_OPTIONS_DEFAULT: ShardOptions = Object.freeze(ShardOptions.parse({}));
 
+/** Options that a log of state version 1 does not know. */
+export const OPTIONS_OF_TERMS: ReadonlySet<string> = new Set([
+  "ageingMs",
+  "retry",
+  "retryFirstMs",
+  "retryMaxMs",
+] satisfies readonly (keyof ShardOptions)[]);
+
 /** What is wrong between options, with both values; empty when nothing is. */
 export function optionProblems(options: ShardOptions): readonly string[] {
   const problems: string[] = [];
@@ -136,5 +174,7 @@ export function optionProblems(options: ShardOptions): readonly string[] {
     problems.push(
       `leaseAgeMsMax (${options.leaseAgeMsMax}) must be at least leaseDurationMsMax (${options.leaseDurationMsMax})`,
     );
+  if (options.retryFirstMs > options.retryMaxMs)
+    problems.push(`retryFirstMs (${options.retryFirstMs}) must be at most retryMaxMs (${options.retryMaxMs})`);
   return problems;
 }

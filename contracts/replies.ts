@@ -1,6 +1,6 @@
 /** The replies of the RPC surface. Clients ignore fields that they do not know, so these schemas are loose. */
 import { z } from "zod";
-import { Attributes, LIST_STATUSES } from "./commands.ts";
+import { Attributes, LIST_STATUSES, RetryPolicy } from "./commands.ts";
 import { ErrorBodySchema } from "./errors.ts";
 import { OUTCOMES } from "./events.ts";
 import { Follower, FollowerName } from "./followers.ts";
@@ -86,6 +86,11 @@ const ItemRecord = z.looseObject({
   attempt: z.int().min(0).optional(),
   charged: z.int().min(0).optional(),
   maxAttempts: z.int().min(1).optional(),
+  priority: z.int().min(0).optional(),
+  notBefore: LogTimeMs.optional().describe("From when on it is granted, by its enqueue or its last failure."),
+  notAfter: LogTimeMs.optional(),
+  leaseDurationMs: z.int().min(1).optional(),
+  retry: RetryPolicy.optional(),
   enqueuedBy: Principal.optional(),
   item: ItemView.optional(),
   lease: z

@@ -49,13 +49,15 @@ function detailOf(event: LogEvent): string {
       return ` ${event.itemId} ${event.resourceType} ${event.resourceId}, token ${event.token}: ${event.outcome}: ${event.reason}`;
     case "expired":
       return ` ${event.itemId} ${event.resourceType} ${event.resourceId}, token ${event.token}: ${event.outcome}, ${event.reason}`;
+    case "deadLettered":
+      return ` ${event.itemId} ${event.resourceType} ${event.resourceId}: ${event.reason}`;
     case "logCreated":
       return ` ${event.logId}`;
     case "termStarted":
     case "termReleased":
       return ` ${event.term} ${event.leader}`;
     case "configured":
-      return ` ${JSON.stringify(event.options)}`;
+      return ` ${JSON.stringify(event.options)}${event.logVersion === undefined ? "" : `, state version ${event.logVersion}`}`;
     case "stateHash":
       return ` ${event.hash}`;
     case "paused":

@@ -3,8 +3,14 @@ import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
 import type { FollowersPatch } from "../../contracts/followers.ts";
-import { FOLLOWERS_MAX } from "../../contracts/limits.ts";
-import { optionProblems, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
+import { FOLLOWERS_MAX, LOG_VERSION_MAX, LOG_VERSION_TERMS } from "../../contracts/limits.ts";
+import {
+  OPTIONS_OF_TERMS,
+  optionProblems,
+  type ShardOptions,
+  type ShardOptionsPatch,
+} from "../../contracts/options.ts";
+import { versionRefusal } from "./item-terms.ts";
 import {
   type Context,
   cite,
@@ -35,7 +41,7 @@ export function executeConfigure(
   context: Context,
   sink: EventSink,
 ): Outcome {
-  const decision = decideConfigure(state, request.options, request.followers);
+  const decision = decideConfigure(state, request.options, request.followers, request.logVersion);
   if (decision.kind === "refused") return refuse(decision.error, true);
   if (decision.kind === "accepted") new Emitter(state, context, sink).emit(decision.event);
   const followers = Object.fromEntries(state.followers);
@@ -46,17 +52,19 @@ export function executeConfigure(
  * Decides a change of options and followers.
  *
  * Shapes: one `configured` with what really changes, or none when nothing does.
- * Refuses with: invalid_argument when the options together make no sense, or when followers become too many.
+ * Refuses with: invalid_argument when the options together make no sense, when followers become too many, or when somebody does not read the
+ * state version; unsupported_version for an option that the log is too old for.
  */
 export function decideConfigure(
   state: ShardState,
   patch: ShardOptionsPatch,
   followersPatch: FollowersPatch = {},
+  logVersion: number = state.logVersion,
 ): Decision<EventOf<"configured">, ShardOptions> {
   const options = mergeOptions(state.options, patch);
-  const problems = [...optionProblems(options)];
-  if (mergeFollowers(state.followers, followersPatch).size > FOLLOWERS_MAX)
-    problems.push(`a shard has at most ${FOLLOWERS_MAX} followers; remove one first`);
+  const merged = mergeFollowers(state.followers, followersPatch);
+  const problems = [...optionProblems(options), ...versionProblems(state, logVersion, merged)];
+  if (merged.size > FOLLOWERS_MAX) problems.push(`a shard has at most ${FOLLOWERS_MAX} followers; remove one first`);
   if (problems.length > 0)
     return refused(
       errorBody("invalid_argument", `options: ${problems.join("; ")}`, {
@@ -65,14 +73,30 @@ export function decideConfigure(
     );
   const before: Readonly<Record<string, unknown>> = state.options;
   const changed = Object.entries(options).filter(([name, value]) => before[name] !== value);
+  if (logVersion < LOG_VERSION_TERMS && changed.some(([name]) => OPTIONS_OF_TERMS.has(name)))
+    return refused(versionRefusal(logVersion, LOG_VERSION_TERMS));
   const followers = changedFollowers(state, followersPatch);
-  if (changed.length === 0 && followers === undefined) return { kind: "unchanged", result: state.options };
+  const raised = logVersion === state.logVersion ? undefined : { logVersion };
+  if (changed.length === 0 && followers === undefined && raised === undefined)
+    return { kind: "unchanged", result: state.options };
   const event = { type: "configured", actor: 0, options: Object.fromEntries(changed) as ShardOptionsPatch } as const;
   return {
     kind: "accepted",
-    event: { ...event, ...(followers === undefined ? undefined : { followers }) },
+    event: { ...event, ...(followers === undefined ? undefined : { followers }), ...raised },
     result: options,
   };
+}
+
+function versionProblems(state: ShardState, logVersion: number, followers: ShardState["followers"]): readonly string[] {
+  if (logVersion === state.logVersion) return [];
+  if (logVersion < state.logVersion) return [`the log has state version ${state.logVersion}; it is never lowered`];
+  if (logVersion > LOG_VERSION_MAX)
+    return [`this release knows state versions up to ${LOG_VERSION_MAX}, not ${logVersion}`];
+  const behind = [...followers].filter(([, { logVersionMax }]) => logVersionMax < logVersion).map(([name]) => name);
+  if (behind.length === 0) return [];
+  return [
+    `these followers do not read state version ${logVersion}: ${behind.join(", ")}; upgrade or remove them first`,
+  ];
 }
 
 /** What of a change really changes; undefined for nothing. */

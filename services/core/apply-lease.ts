@@ -11,7 +11,15 @@ import {
   hashLeaseRequest,
   hashRecord,
 } from "./hash.ts";
-import { EndedRecord, type EndKind, type Item, type LeaseEnd, LeaseRequestRecord, type LiveLease } from "./item.ts";
+import {
+  type DeadLetter,
+  EndedRecord,
+  type EndKind,
+  type Item,
+  type LeaseEnd,
+  LeaseRequestRecord,
+  type LiveLease,
+} from "./item.ts";
 import { haltsPartition } from "./ready.ts";
 import type { ShardState } from "./state.ts";
 
@@ -36,6 +44,7 @@ export function applyLeased(state: ShardState, event: EventOf<"leased">, meta: E
   // Messages are put together when they are needed: a million events make a million of each.
   if (item.status !== "pending") assert.fail(`leased while ${item.status}`);
   if (event.attempt !== item.attempt + 1) assert.fail(`attempt ${event.attempt} after ${item.attempt}`);
+  if (item.delayedTo > meta.at) assert.fail(`leased at ${meta.at}, delayed to ${item.delayedTo}`);
   state.cut?.keep(item);
   state.ready.take(item);
   const peerId = state.intern(actor.peerId);
@@ -101,10 +110,10 @@ export function applyRenewed(state: ShardState, event: EventOf<"renewed">, meta:
   }
 }
 
-export function applyCompleted(state: ShardState, event: EventOf<"completed">): void {
+export function applyCompleted(state: ShardState, event: EventOf<"completed">, meta: EventMeta): void {
   const item = itemOf(state, event.itemId);
   const lease = endLease(state, item, event.token);
-  state.ready.end(item, false);
+  state.ready.end(item, false, meta.at);
   state.items.delete(item.itemId);
   state.unfinished.remove(item);
   state.itemSum.subtract(item.high, item.low);
@@ -120,7 +129,8 @@ export function applyCompleted(state: ShardState, event: EventOf<"completed">): 
 export function applyFailed(state: ShardState, event: EventOf<"failed">, meta: EventMeta): void {
   const item = itemOf(state, event.itemId);
   const lease = endLease(state, item, event.token);
-  item.charged += 1;
+  if (event.charged !== false) item.charged += 1;
+  item.delayedTo = event.notBefore ?? item.delayedTo;
   setLastEnd(item, lease, "failed", event.digest, event.outcome);
   setLastError(item, lease, event.reason, event.code, meta.at);
   become(state, item, event.outcome, event.reason, event.code, meta.at);
@@ -130,6 +140,7 @@ export function applyExpired(state: ShardState, event: EventOf<"expired">, meta:
   const item = itemOf(state, event.itemId);
   const lease = endLease(state, item, event.token);
   item.charged += 1;
+  item.delayedTo = event.notBefore ?? item.delayedTo;
   setLastEnd(item, lease, "expired", "", event.outcome);
   setLastError(item, lease, EXPIRED_REASON[event.reason], EXPIRED_CODE, meta.at);
   become(state, item, event.outcome, EXPIRED_REASON[event.reason], EXPIRED_CODE, meta.at);
@@ -140,6 +151,18 @@ export function applyReleased(state: ShardState, event: EventOf<"released">, met
   const lease = endLease(state, item, event.token);
   setLastEnd(item, lease, "released", "", "requeued");
   become(state, item, "requeued", "", undefined, meta.at);
+}
+
+/** A pending item whose time is over. */
+export function applyDeadLettered(state: ShardState, event: EventOf<"deadLettered">, meta: EventMeta): void {
+  const item = itemOf(state, event.itemId);
+  if (item.status !== "pending") assert.fail(`dead-lettered while ${item.status}`);
+  state.cut?.keep(item);
+  const halts = haltsPartition(item, state.options);
+  state.ready.drop(item, halts, meta.at);
+  state.pending -= 1;
+  bury(state, item, { reason: event.reason, code: event.code, at: meta.at, halts });
+  rehash(state, item);
 }
 
 /** Forgets the oldest records above the maximum, and moves the horizon to the last forgotten one. */
@@ -241,19 +264,23 @@ function become(
   if (outcome === "requeued") {
     item.status = "pending";
     state.pending += 1;
-    state.ready.giveBack(item);
+    state.ready.giveBack(item, at);
   } else {
     const letter = { reason, code, at, halts: haltsPartition(item, state.options) };
-    const { high, low } = hashDeadLetter(letter);
-    item.deadLetter = { ...letter, high, low };
-    item.status = "deadLettered";
-    state.ready.end(item, letter.halts);
-    state.unfinished.remove(item);
-    state.deadLetters.insert(item);
-    state.deadLettered += 1;
-    state.bodyBytes -= item.bodyBytes;
+    state.ready.end(item, letter.halts, at);
+    bury(state, item, letter);
   }
   rehash(state, item);
+}
+
+function bury(state: ShardState, item: Item, letter: Omit<DeadLetter, "high" | "low">): void {
+  const { high, low } = hashDeadLetter(letter);
+  item.deadLetter = { ...letter, high, low };
+  item.status = "deadLettered";
+  state.unfinished.remove(item);
+  state.deadLetters.insert(item);
+  state.deadLettered += 1;
+  state.bodyBytes -= item.bodyBytes;
 }
 
 function rehash(state: ShardState, item: Item): void {

@@ -7,6 +7,7 @@ import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
 import {
   applyCompleted,
+  applyDeadLettered,
   applyExpired,
   applyFailed,
   applyLeased,
@@ -17,6 +18,7 @@ import {
 } from "./apply-lease.ts";
 import { hashNewItem, stateHash } from "./hash.ts";
 import { Item } from "./item.ts";
+import { termsOf } from "./item-terms.ts";
 import { itemIdOf, mergeFollowers, mergeOptions, type ShardState } from "./state.ts";
 
 /**
@@ -30,7 +32,7 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
   if (meta.at < state.at) assert.fail(`log time went back: ${meta.at} after ${state.at}`);
   // Both throw, so they come before anything changes.
   const type: string = event.type;
-  if (type === "stateHash" || type === "logCreated") checkEvent(state, event);
+  if (type === "stateHash" || type === "logCreated" || type === "configured") checkEvent(state, event);
   state.sequence += 1;
   state.at = meta.at;
   switch (event.type) {
@@ -46,6 +48,7 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
       break;
     case "configured":
       state.options = mergeOptions(state.options, event.options);
+      state.logVersion = event.logVersion ?? state.logVersion;
       if (event.followers !== undefined) state.followers = mergeFollowers(state.followers, event.followers);
       evictRecords(state);
       break;
@@ -59,13 +62,16 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
       applyRenewed(state, event, meta);
       break;
     case "completed":
-      applyCompleted(state, event);
+      applyCompleted(state, event, meta);
       break;
     case "failed":
       applyFailed(state, event, meta);
       break;
     case "expired":
       applyExpired(state, event, meta);
+      break;
+    case "deadLettered":
+      applyDeadLettered(state, event, meta);
       break;
     case "released":
       applyReleased(state, event, meta);
@@ -99,7 +105,7 @@ export function applyFrame(state: ShardState, frame: Frame): void {
 
 function checkEvent(state: ShardState, event: LogEvent): void {
   if (event.type === "stateHash") checkHash(state, event.hash);
-  if (event.type === "logCreated") checkVersion(event);
+  if (event.type === "logCreated" || event.type === "configured") checkVersion(event.logVersion ?? 0);
 }
 
 function checkHash(state: ShardState, expected: string): void {
@@ -111,11 +117,11 @@ function checkHash(state: ShardState, expected: string): void {
   });
 }
 
-function checkVersion(event: EventOf<"logCreated">): void {
-  if (event.logVersion <= LOG_VERSION_MAX) return;
+function checkVersion(logVersion: number): void {
+  if (logVersion <= LOG_VERSION_MAX) return;
   throw new OperatingError("log_version_unsupported", "the log is newer than this program; upgrade it", {
     definite: true,
-    details: { logVersion: event.logVersion, supported: LOG_VERSION_MAX },
+    details: { logVersion, supported: LOG_VERSION_MAX },
   });
 }
 
@@ -156,13 +162,15 @@ function applyEnqueued(state: ShardState, event: EventOf<"enqueued">, meta: Even
     maxAttempts: payload.maxAttempts,
     requestId: event.requestId,
     digest: event.digest,
+    terms: termsOf(payload, state.options.ageingMs),
+    delayedTo: payload.notBefore ?? 0,
   });
   hashNewItem(item);
   state.itemSum.add(item.high, item.low);
   state.items.set(itemId, item);
   state.enqueueRequests.add(item);
   state.unfinished.insert(item);
-  state.ready.admit(item);
+  state.ready.admit(item, meta.at);
   state.pending += 1;
   state.enqueuedTotal += 1;
   state.bodyBytes += item.bodyBytes;

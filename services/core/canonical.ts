@@ -10,8 +10,9 @@ import {
   hashRecord,
 } from "./hash.ts";
 import { HashSum, hexOf } from "./hasher.ts";
-import type { HeapEntry, IndexedHeap } from "./indexed-heap.ts";
-import { type EndedRecord, Item } from "./item.ts";
+import { type HeapEntry, type IndexedHeap, isBefore } from "./indexed-heap.ts";
+import { type EndedRecord, Item, type ItemTerms, type KeyQueue } from "./item.ts";
+import { retryText } from "./item-terms.ts";
 import { fenceKey } from "./ready.ts";
 import type { ShardState } from "./state.ts";
 
@@ -82,11 +83,18 @@ function itemFields(item: Item): object {
     status: item.status,
     attempt: item.attempt,
     charged: item.charged,
+    terms: item.terms && termsFields(item.terms),
+    delayedTo: item.delayedTo === 0 ? undefined : item.delayedTo,
     lease: leaseFields(item),
     lastEnd: withoutHash(item.lastEnd),
     lastError: withoutHash(item.lastError),
     deadLetter: withoutHash(item.deadLetter),
   };
+}
+
+export function termsFields(terms: ItemTerms): object {
+  const { retry, ...fields } = terms;
+  return { ...fields, retry: retry && retryText(retry) };
 }
 
 function leaseFields(item: Item): object | undefined {
@@ -166,11 +174,13 @@ function checkIndexes(state: ShardState, items: readonly Item[]): void {
 
 const idOf = (item: Item): string => item.itemId;
 
-/** Keys as they follow from the items: unfinished ones in order, halted by a dead letter that halts. */
+/** Keys as they follow from the items: unfinished ones in order, halted by a dead letter that halts; of a resource, who is not delayed. */
 function checkKeys(state: ShardState, items: readonly Item[]): void {
   const expected = new Map<string, { ids: string[]; halted: boolean }>();
   for (const item of items) {
-    if (item.exclusivity === "none" || (item.status === "deadLettered" && item.deadLetter?.halts !== true)) {
+    const isFree = item.exclusivity === "resource" && state.ready.isDelayed(item);
+    const isOver = item.status === "deadLettered" && item.deadLetter?.halts !== true;
+    if (item.exclusivity === "none" || isFree || isOver) {
       assert(item.key === undefined, `key of ${item.itemId}`);
       continue;
     }
@@ -182,28 +192,48 @@ function checkKeys(state: ShardState, items: readonly Item[]): void {
   }
   assert.equal(state.ready.keys.size, expected.size, "keys vanish when they are empty and not halted");
   for (const key of state.ready.keys.values()) {
-    const ids: string[] = [];
-    let last: Item | undefined;
-    for (let item = key.head; item !== undefined; item = item.nextOfKey) {
-      assert(item.key === key, `key of ${item.itemId}`);
-      ids.push(item.itemId);
-      last = item;
-    }
-    assert(key.tail === last, `tail of ${key.fenceKey}`);
+    const ids = key.head?.exclusivity === "resource" ? resourceIds(key) : partitionIds(key);
     assert.deepEqual({ ids, halted: key.halted }, expected.get(key.fenceKey), key.fenceKey);
   }
 }
 
+function partitionIds(key: KeyQueue): readonly string[] {
+  const ids: string[] = [];
+  let last: Item | undefined;
+  for (let item = key.head; item !== undefined; item = item.nextOfKey) {
+    assert(item.key === key, `key of ${item.itemId}`);
+    ids.push(item.itemId);
+    last = item;
+  }
+  assert(key.tail === last, `tail of ${key.fenceKey}`);
+  assert(key.waiting === undefined, `nobody waits beside the list of ${key.fenceKey}`);
+  return ids;
+}
+
+function resourceIds(key: KeyQueue): readonly string[] {
+  const { head, waiting } = key;
+  assert(head !== undefined && key.tail === undefined, `head of ${key.fenceKey}`);
+  if (waiting !== undefined) checkHeap(waiting);
+  const others = waiting?.entries ?? [];
+  const first = waiting?.top();
+  if (first !== undefined && head.status === "pending")
+    assert(isBefore(head.rank, head.tie, first.rank, first.tie), `the first of ${key.fenceKey} is shown`);
+  for (const item of [head, ...others]) assert(item.key === key, `key of ${item.itemId}`);
+  return [head, ...others].sort((left, right) => left.sequence - right.sequence).map(idOf);
+}
+
 function checkLanes(state: ShardState, items: readonly Item[]): void {
-  const leasable = items.filter(
-    (item) => item.status === "pending" && (item.key === undefined || (item.key.head === item && !item.key.halted)),
-  );
+  const { ready } = state;
+  const isOpen = (item: Item): boolean => item.status === "pending" && !isHeldBack(item);
+  const leasable = items.filter((item) => isOpen(item) && !ready.isDelayed(item));
+  checkTimes(state, items.filter(isOpen));
   const shown: Item[] = [];
   assert.equal(state.ready.lanes.size, state.ready.byHead.size, "lanes");
   checkHeap(state.ready.byHead);
   for (const lane of state.ready.lanes.values()) {
     checkHeap(lane.items.late);
     assert.equal(lane.rank, lane.items.top()?.rank, `rank of lane ${lane.resourceType}`);
+    assert.equal(lane.tie, lane.items.top()?.tie, `tie of lane ${lane.resourceType}`);
     for (const item of lane.items.values()) {
       assert.equal(item.resourceType, lane.resourceType);
       shown.push(item);
@@ -213,10 +243,30 @@ function checkLanes(state: ShardState, items: readonly Item[]): void {
   assert.deepEqual(shown.map(idOf), leasable.map(idOf), "lanes hold exactly what is leasable");
 }
 
+const isHeldBack = (item: Item): boolean => item.key !== undefined && (item.key.head !== item || item.key.halted);
+
+/** What waits for the end of its delay, and what may be granted for some time only. */
+function checkTimes({ ready }: ShardState, open: readonly Item[]): void {
+  checkHeap(ready.delayed);
+  for (const item of ready.delayed.entries) {
+    assert(item.delayedTo > 0 && item.rank === item.delayedTo, `delay of ${item.itemId}`);
+    assert(open.includes(item), `${item.itemId} is delayed and held back`);
+  }
+  checkHeap(ready.lapses);
+  const lapsing = open.filter((item) => item.terms?.notAfter !== undefined);
+  // Who waits for its resource may lapse too.
+  for (const item of lapsing) assert(item.lapse !== undefined, `end of the time of ${item.itemId}`);
+  for (const lapse of ready.lapses.entries) {
+    assert(lapse.item.lapse === lapse && lapse.item.status === "pending", `end of the time of ${lapse.item.itemId}`);
+    assert.equal(lapse.rank, lapse.item.terms?.notAfter);
+  }
+}
+
 function checkHeap<Entry extends HeapEntry>(heap: IndexedHeap<Entry>): void {
   for (const [slot, entry] of heap.entries.entries()) {
     assert.equal(entry.slot, slot, "slot");
-    if (slot > 0) assert((heap.entries[(slot - 1) >> 1] as Entry).rank <= entry.rank, "order of the heap");
+    const parent = heap.entries[(slot - 1) >> 1] as Entry;
+    if (slot > 0) assert(isBefore(parent.rank, parent.tie, entry.rank, entry.tie), "order of the heap");
   }
 }
 

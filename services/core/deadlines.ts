@@ -28,7 +28,7 @@ export class Deadlines {
   set(itemId: string, token: number, deadlineMs: number, reason: "duration" | "age"): void {
     const known = this.byToken.get(token);
     if (known === undefined) {
-      const deadline = { itemId, token, reason, deadlineMs, rank: deadlineMs, slot: -1 };
+      const deadline = { itemId, token, reason, deadlineMs, rank: deadlineMs, tie: token, slot: -1 };
       this.byToken.set(token, deadline);
       this.heap.push(deadline);
       return;

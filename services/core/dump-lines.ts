@@ -4,7 +4,8 @@
  */
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { EXCLUSIVITIES } from "../../contracts/options.ts";
-import { canonicalLine, sorted } from "./canonical.ts";
+import { canonicalLine, sorted, termsFields } from "./canonical.ts";
+import type { ItemTerms } from "./item.ts";
 import {
   damaged,
   END_KINDS,
@@ -165,11 +166,23 @@ function itemFields(row: Row, lease: Row | undefined): Fields {
     status: nameAt(STATUSES, row[15] ?? 0),
     attempt: row[16] ?? 0,
     charged: row[17] ?? 0,
+    ...termsFieldsOf(rowIn(row, 22)),
     lease: lease && leaseFields(lease),
     lastEnd: endFields(rowIn(row, 19)),
     lastError: errorFields(rowIn(row, 20)),
     deadLetter: letterFields(rowIn(row, 21)),
   };
+}
+
+function termsFieldsOf(row: Row | undefined): Fields {
+  if (row === undefined) return { terms: undefined, delayedTo: undefined };
+  const [delayedTo, priority, boost, notAfter, leaseDurationMs, retry] = row;
+  const isEmpty = [priority, boost, notAfter, leaseDurationMs, retry].every((value) => value === 0);
+  const terms = {
+    ...{ priority, boost, notAfter: optional(notAfter), leaseDurationMs: optional(leaseDurationMs) },
+    retry: optional(retry),
+  } as ItemTerms;
+  return { terms: isEmpty ? undefined : termsFields(terms), delayedTo: optional(delayedTo) };
 }
 
 const itemIdIn = (row: Row): string => Number(row[1]).toString(ID_BASE);

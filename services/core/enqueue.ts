@@ -3,6 +3,7 @@ import type { EnqueueItem, ItemPayload, RequestOf } from "../../contracts/comman
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
 import { digestFields, payloadDigest } from "./hash.ts";
+import { termsProblem } from "./item-terms.ts";
 import { BACKPRESSURE_RETRY_AFTER_MS, EVENT_BYTES, FRAME_FULL_RETRY_AFTER_MS } from "./limits.ts";
 import {
   type Context,
@@ -25,6 +26,8 @@ export interface EnqueueResult {
 }
 
 export interface EnqueueTerms {
+  /** Log time of the enqueue. ms. */
+  readonly at: number;
   readonly principal: string;
   /** As the log holds it: from the item's own, or from the request's and the index. */
   readonly requestId: string | undefined;
@@ -51,6 +54,7 @@ export function executeEnqueue(
     request.requestId === undefined ? undefined : identityOf(state, request, request.requestId, context);
   for (const [index, item] of request.items.entries()) {
     const decision = decideEnqueue(state, item, {
+      at: context.at,
       principal: context.principal,
       requestId: requested === undefined ? ownId(item.requestId) : requested.ids[index],
       digest: requested?.digest,
@@ -90,7 +94,8 @@ function ownId(requestId: string | undefined): string | undefined {
  * Decides one item.
  *
  * Shapes: one `enqueued`; or the earlier result with `duplicate: true` for a known request id with the same contents.
- * Refuses with: payload_too_large, unavailable (frame full), backpressure, request_expired, conflict (first that applies).
+ * Refuses with: invalid_argument (times and lengths that the shard does not allow), unsupported_version (a log that is too old for them),
+ * payload_too_large, unavailable (frame full), backpressure, request_expired, conflict (first that applies).
  */
 export function decideEnqueue(
   state: ShardState,
@@ -107,6 +112,8 @@ export function decideEnqueue(
       kind: "unchanged",
       result: { itemId: known.itemId, sequence: sequenceOfItemId(known.itemId), duplicate: true },
     };
+  const problem = termsProblem(state, item, terms.at);
+  if (problem !== undefined) return refused(problem);
   const bodyBytes = item.body === undefined ? 0 : jsonLength(item.body);
   if (bodyBytes > options.itemBytesMax)
     return refused(
@@ -140,7 +147,7 @@ export function decideEnqueue(
       type: "enqueued",
       actor: 0,
       itemId,
-      item: payloadOf(item),
+      item: payloadOf(item, terms.at),
       ...(terms.requestId === undefined || digest === undefined ? undefined : { requestId: terms.requestId, digest }),
     },
     result: { itemId, sequence, duplicate: false },
@@ -162,8 +169,9 @@ function backpressure(state: ShardState) {
   });
 }
 
-function payloadOf(item: EnqueueItem): ItemPayload {
-  if (item.requestId === undefined) return item;
-  const { requestId: _requestId, ...payload } = item;
-  return payload;
+/** As the log holds it: without its request id, and its delay as a time. */
+function payloadOf(item: EnqueueItem, at: number): ItemPayload {
+  if (item.requestId === undefined && item.delayMs === undefined) return item;
+  const { requestId: _requestId, delayMs = 0, ...payload } = item;
+  return delayMs === 0 ? payload : { ...payload, notBefore: at + delayMs };
 }

@@ -1,30 +1,33 @@
 /**
  * The state hash: per table a sum modulo 2^64 of record hashes, kept up with each change, so that reading it costs the same at any size.
  *
- * Fields of state version 1, in the order in which they are hashed:
+ * Fields, in the order in which they are hashed; those of state version 2 only where they are there, so that older logs keep their hashes:
  * - item, fixed part: itemId, sequence, enqueuedAt, principal, exclusivity, resourceType, resourceId, partitionKey, payloadEncoding,
- *   body, maxAttempts, requestId, digest, attributes (count, then name and value sorted by name)
+ *   body, maxAttempts, requestId, digest, attributes (count, then name and value sorted by name); version 2: terms (priority, boost,
+ *   notAfter, leaseDurationMs, retry as JSON)
  * - item, changing part: the fixed part's hash, status, attempt, charged, lease (token, principal, peerId, grantedAt, grantMs, requestId;
  *   renewedAt, durationMs, expiresAt), last end (token, kind, principal, digest, outcome), last error (reason, code, attempt, peerId, at),
- *   dead letter (reason, code, at, halts)
+ *   dead letter (reason, code, at, halts); version 2: delayedTo
  * - record: itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence
  * - lease request: principal, requestId, digest
  * - meta: logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, recordCount, pending, active, deadLettered,
- *   enqueuedTotal, completedTotal, bodyBytes, options (name and value sorted by name), followers (count, then name, kind,
+ *   enqueuedTotal, completedTotal, bodyBytes, options (name and value sorted by name; those of version 2 only where they are not the default), followers (count, then name, kind,
  *   logVersionMax, keepBytes, keepMs sorted by name)
  */
-import type { ItemPayload } from "../../contracts/commands.ts";
-import { EXCLUSIVITIES } from "../../contracts/options.ts";
+import type { EnqueueItem } from "../../contracts/commands.ts";
+import { EXCLUSIVITIES, OPTIONS_OF_TERMS, SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
 import { type Hash64, Hasher, hexOf } from "./hasher.ts";
 import type {
   DeadLetter,
   EndedRecord,
   Item,
+  ItemTerms,
   LastErrorRecord,
   LeaseEnd,
   LeaseRequestRecord,
   LiveLease,
 } from "./item.ts";
+import { retryText } from "./item-terms.ts";
 import type { ShardState } from "./state.ts";
 
 /** Scratch space: between `begin` and reading `high` and `low` nothing else runs. */
@@ -45,11 +48,15 @@ export function digestFields(fields: readonly (string | number | undefined)[]): 
 }
 
 /** Digest of what an item asks for; its attributes in any order. */
-export function payloadDigest(payload: ItemPayload): string {
+export function payloadDigest(payload: EnqueueItem): string {
   hasher.begin().text(payload.resourceType).text(payload.resourceId).optional(payload.partitionKey);
   hasher.optional(payload.payloadEncoding).optional(payload.body).optional(payload.exclusivity);
   hasher.optionalNumber(payload.maxAttempts);
   hashAttributes(payload.attributes);
+  const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry } = payload;
+  const policy = retry === undefined ? undefined : retryText(retry);
+  const terms = [priority, delayMs, notBefore, notAfter, leaseDurationMs, policy];
+  if (terms.some((term) => term !== undefined)) hasher.text(JSON.stringify(terms.map((term) => term ?? null)));
   return hasher.end().hex();
 }
 
@@ -72,10 +79,16 @@ export function hashNewItem(item: Item): void {
   else item.bodyBytes = hasher.int(1).measured(item.body);
   hasher.optionalNumber(item.maxAttempts).optional(item.requestId).optional(item.digest);
   hashAttributes(item.attributes);
+  if (item.terms !== undefined) hashTerms(item.terms);
   hasher.end();
   item.staticHigh = hasher.high;
   item.staticLow = hasher.low;
   hashItem(item);
+}
+
+function hashTerms({ priority, boost, notAfter, leaseDurationMs, retry }: ItemTerms): void {
+  hasher.int(priority).number(boost).optionalNumber(notAfter).optionalNumber(leaseDurationMs);
+  hasher.optional(retry === undefined ? undefined : retryText(retry));
 }
 
 /** Computes an item's hash from its fixed part and what has changed. */
@@ -88,6 +101,7 @@ export function hashItem(item: Item): void {
   hashOptional(item.lastEnd);
   hashOptional(item.lastError);
   hashOptional(item.deadLetter);
+  if (item.delayedTo !== 0) hasher.number(item.delayedTo);
   hasher.end();
   item.high = hasher.high;
   item.low = hasher.low;
@@ -148,7 +162,11 @@ export function stateHash(state: ShardState): string {
   hasher.number(state.pending).number(state.active).number(state.deadLettered);
   hasher.number(state.enqueuedTotal).number(state.completedTotal).number(state.bodyBytes);
   const options: Readonly<Record<string, string | number>> = state.options;
-  for (const name of Object.keys(options).sort()) hasher.text(name).text(String(options[name]));
+  const defaults: Readonly<Record<string, string | number>> = SHARD_OPTIONS_DEFAULT;
+  for (const name of Object.keys(options).sort()) {
+    if (OPTIONS_OF_TERMS.has(name) && options[name] === defaults[name]) continue;
+    hasher.text(name).text(String(options[name]));
+  }
   hasher.int(state.followers.size);
   for (const [name, follower] of state.followers)
     hasher

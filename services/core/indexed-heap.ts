@@ -4,15 +4,22 @@ import assert from "node:assert/strict";
 export interface HeapEntry {
   /** What the heap orders by; changed only while the entry is outside, or followed by `moved`. */
   rank: number;
+  /** What it orders equal ranks by; changed only together with `rank`. */
+  readonly tie: number;
   /** Place of the entry in its heap. */
   slot: number;
 }
 
-/** Invariant: entries[i].slot === i, ranks[i] === entries[i].rank, and no entry has a lower rank than its parent. */
+/** Whether one rank comes before another. */
+export const isBefore = (rank: number, tie: number, otherRank: number, otherTie: number): boolean =>
+  rank < otherRank || (rank === otherRank && tie < otherTie);
+
+/** Invariant: entries[i].slot === i, ranks[i] === entries[i].rank, ties[i] === entries[i].tie, and no entry comes before its parent. */
 export class IndexedHeap<Entry extends HeapEntry> {
   readonly entries: Entry[] = [];
   /** Beside the entries, so that a search for the place of one reads no others: they lie anywhere in memory. */
   private readonly ranks: number[] = [];
+  private readonly ties: number[] = [];
   /** Entries written to a place so far: what the flat-cost test counts. */
   moves = 0;
 
@@ -28,6 +35,7 @@ export class IndexedHeap<Entry extends HeapEntry> {
   push(entry: Entry): void {
     this.entries.push(entry);
     this.ranks.push(entry.rank);
+    this.ties.push(entry.tie);
     this.siftUp(entry, this.entries.length - 1);
   }
 
@@ -37,6 +45,7 @@ export class IndexedHeap<Entry extends HeapEntry> {
     assert(entries[slot] === entry, "the entry is not in this heap");
     const last = entries.pop() as Entry;
     this.ranks.pop();
+    this.ties.pop();
     entry.slot = -1;
     if (last !== entry) this.place(last, slot);
   }
@@ -49,53 +58,61 @@ export class IndexedHeap<Entry extends HeapEntry> {
   clear(): void {
     this.entries.length = 0;
     this.ranks.length = 0;
+    this.ties.length = 0;
   }
 
   private place(entry: Entry, slot: number): void {
-    if (slot > 0 && (this.ranks[(slot - 1) >> 1] as number) > entry.rank) this.siftUp(entry, slot);
+    const above = (slot - 1) >> 1;
+    if (slot > 0 && isBefore(entry.rank, entry.tie, this.ranks[above] as number, this.ties[above] as number))
+      this.siftUp(entry, slot);
     else this.siftDown(entry, slot);
   }
 
   private siftUp(entry: Entry, from: number): void {
     const { entries, ranks } = this;
-    const { rank } = entry;
+    const { rank, tie } = entry;
     let slot = from;
     while (slot > 0) {
       const above = (slot - 1) >> 1;
       const parentRank = ranks[above] as number;
-      if (parentRank <= rank) break;
-      this.put(slot, entries[above] as Entry, parentRank);
+      const parentTie = this.ties[above] as number;
+      if (!isBefore(rank, tie, parentRank, parentTie)) break;
+      this.put(slot, entries[above] as Entry, parentRank, parentTie);
       slot = above;
     }
-    this.put(slot, entry, rank);
+    this.put(slot, entry, rank, tie);
   }
 
   private siftDown(entry: Entry, from: number): void {
-    const { entries, ranks } = this;
-    const { rank } = entry;
+    const { entries, ranks, ties } = this;
+    const { rank, tie } = entry;
     const { length } = entries;
     let slot = from;
     for (;;) {
       let below = 2 * slot + 1;
       if (below >= length) break;
       let childRank = ranks[below] as number;
+      let childTie = ties[below] as number;
       if (below + 1 < length) {
         const rightRank = ranks[below + 1] as number;
-        if (rightRank < childRank) {
+        const rightTie = ties[below + 1] as number;
+        if (isBefore(rightRank, rightTie, childRank, childTie)) {
           childRank = rightRank;
+          childTie = rightTie;
           below += 1;
         }
       }
-      if (childRank >= rank) break;
-      this.put(slot, entries[below] as Entry, childRank);
+      if (!isBefore(childRank, childTie, rank, tie)) break;
+      this.put(slot, entries[below] as Entry, childRank, childTie);
       slot = below;
     }
-    this.put(slot, entry, rank);
+    this.put(slot, entry, rank, tie);
   }
 
-  private put(slot: number, entry: Entry, rank: number): void {
+  private put(slot: number, entry: Entry, rank: number, tie: number): void {
     this.entries[slot] = entry;
     this.ranks[slot] = rank;
+    this.ties[slot] = tie;
     entry.slot = slot;
     this.moves += 1;
   }

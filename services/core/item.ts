@@ -1,9 +1,10 @@
 /** The records of a shard's state: item, lease, end of a lease, ended item, lease request. Flat classes, for a million of them must be small. */
+import type { RetryPolicy } from "../../contracts/commands.ts";
 import type { Exclusivity } from "../../contracts/options.ts";
-import type { HeapEntry } from "./indexed-heap.ts";
+import type { HeapEntry, IndexedHeap } from "./indexed-heap.ts";
 
 /**
- * `pending`: enqueued or given back; leasable unless its key holds it back. Left by a grant.
+ * `pending`: enqueued or given back; leasable unless its key or its delay holds it back. Left by a grant, or when its time is over.
  * `leased`: one worker has it. Left by complete (the item ends), fail, release or expiry.
  * `deadLettered`: nobody gets it any more; kept with its reason. Never left in this version.
  */
@@ -80,18 +81,37 @@ export class LeaseRequestRecord {
 }
 
 /**
- * The items of one resource or partition that are not ended, oldest first, as a linked list. Derived from the items.
- * Invariant: only the head is in a lane or leased; a halted key has neither.
+ * The items of one resource or partition that are not ended. Derived from the items.
+ *
+ * A partition keeps them in the order of their enqueue, as a linked list from `head` to `tail`; `head` may be delayed. A resource has those
+ * that are not delayed: `head`, and the rest in `waiting` by their rank.
+ * Invariant: only the head is in a lane or leased; a halted key has neither. A head of a resource that is not leased comes before all others.
  */
 export class KeyQueue {
   readonly fenceKey: string;
   head: Item | undefined = undefined;
   tail: Item | undefined = undefined;
+  waiting: IndexedHeap<Item> | undefined = undefined;
   halted = false;
 
   constructor(fenceKey: string) {
     this.fenceKey = fenceKey;
   }
+}
+
+/** What few items name at their enqueue. */
+export interface ItemTerms {
+  readonly priority: number;
+  /** How much earlier than its time it counts in the order of leasing, by its priority and the shard's ageing then. ms. */
+  readonly boost: number;
+  readonly notAfter: number | undefined;
+  readonly leaseDurationMs: number | undefined;
+  readonly retry: RetryPolicy | undefined;
+}
+
+/** The end of the time in which a pending item may be granted, in the heap of those. */
+export interface Lapse extends HeapEntry {
+  readonly item: Item;
 }
 
 /** What an item is made of; see `Item`. */
@@ -111,6 +131,8 @@ export type ItemFields = Pick<
   | "maxAttempts"
   | "requestId"
   | "digest"
+  | "terms"
+  | "delayedTo"
 >;
 
 /**
@@ -135,6 +157,7 @@ export class Item implements HeapEntry {
   readonly maxAttempts: number | undefined;
   readonly requestId: string | undefined;
   readonly digest: string | undefined;
+  readonly terms: ItemTerms | undefined;
 
   /** Of the body as JSON; set with the hashes. */
   bodyBytes = 0;
@@ -142,15 +165,19 @@ export class Item implements HeapEntry {
   status: ItemStatus = "pending";
   attempt = 0;
   charged = 0;
+  /** Log time from which on it is granted, by its enqueue or its last failure; 0 when it was never delayed. ms. */
+  delayedTo: number;
   lease: LiveLease | undefined = undefined;
   lastEnd: LeaseEnd | undefined = undefined;
   lastError: LastErrorRecord | undefined = undefined;
   deadLetter: DeadLetter | undefined = undefined;
 
-  /** Order of leasing: the enqueue sequence. */
+  /** Order of leasing (`rankOf`), or the end of its delay while it is delayed. Derived. */
   rank: number;
-  /** Place in the lane while leasable, in the list of leased items while leased. Derived. */
+  /** Place in the lane, among the delayed, among those that wait for their resource, or in the list of leased items. Derived. */
   slot = -1;
+  /** Only where it has a `notAfter`, while it is pending. Derived. */
+  lapse: Lapse | undefined = undefined;
   key: KeyQueue | undefined = undefined;
   nextOfKey: Item | undefined = undefined;
   sameId: Remembered | undefined = undefined;
@@ -175,8 +202,21 @@ export class Item implements HeapEntry {
     this.maxAttempts = fields.maxAttempts;
     this.requestId = fields.requestId;
     this.digest = fields.digest;
-    this.rank = fields.sequence;
+    this.terms = fields.terms;
+    this.delayedTo = fields.delayedTo;
+    this.rank = rankOf(this);
   }
+
+  /** Of equal ranks the older one comes first. */
+  get tie(): number {
+    return this.sequence;
+  }
+}
+
+/** Order of leasing: by the time since which it may be leased, moved ahead by its priority. ms. */
+export function rankOf(item: Pick<Item, "enqueuedAt" | "delayedTo" | "terms">): number {
+  const sinceMs = item.delayedTo === 0 ? item.enqueuedAt : item.delayedTo;
+  return item.terms === undefined ? sinceMs : sinceMs - item.terms.boost;
 }
 
 /** What is remembered of a completed item, so that repeats of its requests are recognised. */

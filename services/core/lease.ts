@@ -1,4 +1,4 @@
-/** The verb `lease`: grants the oldest leasable items to one peer. */
+/** The verb `lease`: grants the first leasable items to one peer. */
 import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
@@ -19,11 +19,13 @@ import {
 import { fenceKey, type Lane } from "./ready.ts";
 import { jsonLength, payloadLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
+import { buryLapsed } from "./term.ts";
 import { itemView, lastErrorView } from "./views.ts";
 
 export interface GrantTerms {
   readonly at: number;
-  readonly durationMs: number;
+  /** What the worker asked for, if it did. */
+  readonly durationMs: number | undefined;
   /** undefined stands for every lane. */
   readonly lanes: readonly Lane[] | undefined;
   readonly replyBytesLeft: number;
@@ -34,7 +36,7 @@ export interface GrantTerms {
  * Grants up to `maxItems` leases.
  *
  * Shapes: one `leased` per grant. A repeat of the request id answers those of its leases that still live and writes nothing.
- * Units: `leaseDurationMs` in ms; absent means the shard's default; above `leaseDurationMsMax` is refused, not clamped.
+ * Units: `leaseDurationMs` in ms; absent means the item's own, or the shard's default; above `leaseDurationMsMax` is refused, not clamped.
  * Refuses with: invalid_argument, resource_exhausted, conflict, backpressure (first that applies). Paused or nothing leasable is an empty reply.
  */
 export function executeLease(
@@ -44,8 +46,8 @@ export function executeLease(
   sink: EventSink,
 ): Outcome {
   const { options } = state;
-  const durationMs = request.leaseDurationMs ?? options.leaseDurationMsDefault;
-  if (durationMs > options.leaseDurationMsMax)
+  const { leaseDurationMs: durationMs } = request;
+  if (durationMs !== undefined && durationMs > options.leaseDurationMsMax)
     return refuse(durationRefusal("leaseDurationMs", durationMs, options.leaseDurationMsMax), true);
   const identity = request.requestId === undefined ? undefined : identityOf(request, request.requestId, context);
   const known = identity === undefined ? undefined : state.leaseRequests.find(context.principal, identity.requestId);
@@ -69,7 +71,10 @@ export function executeLease(
   if (context.logPressure === "full") return refuse(logPressureRefusal(), false);
   if (state.paused) return replyEmpty(state, "paused");
 
-  const emitter = new Emitter(state, context, sink, identity);
+  const frameBytesLeft = context.frameBytesLeft ?? FRAME_BYTES_MAX - FRAME_BYTES_RESERVE;
+  const buriedBytes = buryLapsed(state, context, frameBytesLeft, sink);
+  const emitter = new Emitter(state, { ...context, frameBytesLeft: frameBytesLeft - buriedBytes }, sink, identity);
+  state.ready.release(context.at);
   const lanes = state.ready.lanesOf(request.resourceTypes);
   const granted: Item[] = [];
   let replyBytesLeft = FRAME_BYTES_MAX - FRAME_BYTES_RESERVE;
@@ -86,11 +91,15 @@ export function executeLease(
   return granted.length === 0 ? replyEmpty(state, "none") : replyLeases(state, granted);
 }
 
-/** Decides one grant: the oldest leasable item, unless reply or frame cannot take it. undefined when there is none. */
+/** Decides one grant: the first leasable item, unless reply or frame cannot take it. undefined when there is none. */
 export function decideGrant(state: ShardState, terms: GrantTerms): EventOf<"leased"> | undefined {
   const item = state.ready.next(terms.lanes);
-  if (item === undefined) return undefined;
+  // One whose time is over, where the frame had no room for its end.
+  if (item === undefined || (item.lapse !== undefined && item.lapse.rank <= terms.at)) return undefined;
   const { itemId, resourceType, resourceId } = item;
+  const { leaseDurationMsDefault, leaseDurationMsMax, leaseAgeMsMax } = state.options;
+  const ownMs = Math.min(item.terms?.leaseDurationMs ?? leaseDurationMsDefault, leaseDurationMsMax);
+  const durationMs = terms.durationMs ?? ownMs;
   if (leaseLength(item) > terms.replyBytesLeft) return undefined;
   if (leasedLength(item) > terms.frameBytesLeft) return undefined;
   return {
@@ -100,8 +109,8 @@ export function decideGrant(state: ShardState, terms: GrantTerms): EventOf<"leas
     resourceType,
     resourceId,
     attempt: item.attempt + 1,
-    durationMs: terms.durationMs,
-    expiresAt: terms.at + Math.min(terms.durationMs, state.options.leaseAgeMsMax),
+    durationMs,
+    expiresAt: terms.at + Math.min(durationMs, leaseAgeMsMax),
   };
 }
 

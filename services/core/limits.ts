@@ -4,10 +4,13 @@ import { ATTRIBUTES_MAX, ENTRIES_PER_REQUEST_MAX, FRAME_BYTES_MAX } from "../../
 
 /** Bytes of an event in a frame besides its texts of free length. */
 export const EVENT_BYTES = 256;
+/** Bytes of a payload besides its texts of free length and its retry policy, and of the longest policy. */
+export const PAYLOAD_BYTES = 256;
+export const RETRY_BYTES = 512;
 /** Bytes of a lease in a reply besides its item, fence key and last error. */
 export const LEASE_BYTES = 384;
 /** Bytes of an item in `get` and `list` besides its payload, last error and dead letter. */
-export const ITEM_RECORD_BYTES = 560;
+export const ITEM_RECORD_BYTES = 680;
 /** Bytes of a frame besides its events. */
 export const FRAME_BYTES_RESERVE = 16 * 1_024;
 /** How long a client waits after `backpressure`. ms. */

@@ -14,6 +14,8 @@ export interface Context {
   readonly at: number;
   /** Log time at this moment; `at` by default, which stands still while the frame waits to be sent. ms. */
   readonly now?: number | undefined;
+  /** Chance in [0, 1), for the delays of retries; the shortest by default. */
+  readonly random?: (() => number) | undefined;
   /** The authenticated caller. */
   readonly principal: string;
   /** The request's `peerId`, or the principal. */

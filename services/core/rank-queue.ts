@@ -1,12 +1,12 @@
 /** A priority queue for entries that come nearly in the order of their rank: they wait in line, and only who comes late goes through a heap. */
 import assert from "node:assert/strict";
-import { type HeapEntry, IndexedHeap } from "./indexed-heap.ts";
+import { type HeapEntry, IndexedHeap, isBefore } from "./indexed-heap.ts";
 
 /** Places in front that are gone before the line is moved up. */
 const GONE_MIN = 1_024;
 
 /**
- * Invariant: ranks rise along the line, whose first place from `from` on is taken; an entry in line has the slot `-2 - its place`, one of
+ * Invariant: ranks and ties rise along the line, whose first place from `from` on is taken; an entry in line has the slot `-2 - its place`, one of
  * the late its slot in their heap.
  */
 export class RankQueue<Entry extends HeapEntry> {
@@ -16,6 +16,7 @@ export class RankQueue<Entry extends HeapEntry> {
   private dropped = 0;
   private inLine = 0;
   private lastRank = Number.NEGATIVE_INFINITY;
+  private lastTie = Number.NEGATIVE_INFINITY;
   private lineMoves = 0;
   /** Those whose rank was below that of the last in line when they came. */
   readonly late = new IndexedHeap<Entry>();
@@ -34,15 +35,16 @@ export class RankQueue<Entry extends HeapEntry> {
     const first = this.line[this.from - this.dropped];
     const late = this.late.top();
     if (first === undefined || late === undefined) return first ?? late;
-    return first.rank <= late.rank ? first : late;
+    return isBefore(late.rank, late.tie, first.rank, first.tie) ? late : first;
   }
 
   push(entry: Entry): void {
-    if (entry.rank < this.lastRank) {
+    if (isBefore(entry.rank, entry.tie, this.lastRank, this.lastTie)) {
       this.late.push(entry);
       return;
     }
     this.lastRank = entry.rank;
+    this.lastTie = entry.tie;
     entry.slot = -2 - (this.dropped + this.line.length);
     this.line.push(entry);
     this.inLine += 1;

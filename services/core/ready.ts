@@ -1,20 +1,27 @@
 /** Who is next: lanes of leasable items by resource type, and the queues of keys behind them. Derived from the items, never hashed. */
 import assert from "node:assert/strict";
 import type { ShardOptions } from "../../contracts/options.ts";
-import { type HeapEntry, IndexedHeap } from "./indexed-heap.ts";
-import { type Item, KeyQueue } from "./item.ts";
+import { type HeapEntry, IndexedHeap, isBefore } from "./indexed-heap.ts";
+import { type Item, KeyQueue, type Lapse, rankOf } from "./item.ts";
 import { RankQueue } from "./rank-queue.ts";
 import { StripedMap } from "./striped-map.ts";
 
-/** The leasable items of one resource type. Invariant: never empty; rank is that of its first item. */
+/** The leasable items of one resource type. Invariant: never empty; rank and tie are those of its first item. */
 export class Lane implements HeapEntry {
   readonly resourceType: string;
   readonly items = new RankQueue<Item>();
   rank = 0;
+  tie = 0;
   slot = -1;
 
   constructor(resourceType: string) {
     this.resourceType = resourceType;
+  }
+
+  /** Takes the rank of its first item. */
+  follow({ rank, tie }: Item): void {
+    this.rank = rank;
+    this.tie = tie;
   }
 }
 
@@ -46,30 +53,39 @@ export function haltsPartition(item: Item, options: ShardOptions): boolean {
   return item.exclusivity === "partition" && options.onDeadLetter === "halt";
 }
 
-/** Invariant: an item is in a lane exactly when it is pending and no older item of its key holds it back. */
+/**
+ * Invariant: a pending item is in a lane, unless it is among the delayed or an other one of its key holds it back.
+ * `at` is log time, in ms. What is delayed is let go by `release` alone, which only a leader calls: an item that was granted may be anywhere.
+ */
 export class Ready {
   readonly lanes = new StripedMap<Lane>();
   readonly byHead = new IndexedHeap<Lane>();
   readonly keys = new StripedMap<KeyQueue>();
+  /** By the end of their delay. */
+  readonly delayed = new IndexedHeap<Item>();
+  /** Pending items that may be granted for some time only; of a partition only its head. */
+  readonly lapses = new IndexedHeap<Lapse>();
   /** Resource types that got something leasable since the leader looked last; kept only where somebody looks. */
   shown: Set<string> | undefined = undefined;
 
   /** Takes in a new pending item: the youngest of its key. */
-  admit(item: Item): void {
-    if (item.exclusivity === "none") {
-      this.show(item);
-      return;
-    }
-    if (this.queue(item)) this.show(item);
+  admit(item: Item, at: number): void {
+    if (item.exclusivity === "partition" && !this.queue(item)) return;
+    this.place(item, at);
   }
 
   /** Takes in an item of a snapshot; they come in order of enqueue. False when an older one of its key should have held it back. */
   restore(item: Item): boolean {
     if (item.status === "pending") {
-      this.admit(item);
+      // Whatever was ever delayed counts as delayed until it is let go.
+      this.admit(item, 0);
       return true;
     }
-    if (item.status === "leased") return item.exclusivity === "none" || this.queue(item);
+    if (item.status === "leased") {
+      if (item.exclusivity === "none") return true;
+      if (item.exclusivity === "partition") return this.queue(item);
+      return this.lead(this.keyOf(item), item);
+    }
     if (item.deadLetter?.halts !== true) return true;
     if (item.exclusivity !== "partition") return false;
     const key = this.keyOf(item);
@@ -78,43 +94,78 @@ export class Ready {
     return key.head === undefined;
   }
 
-  /** Takes a granted item out of its lane. */
-  take(item: Item): void {
-    if (item.key !== undefined && (item.key.head !== item || item.key.halted))
-      assert.fail(`item ${item.itemId} is not leasable`);
-    const lane = this.lanes.get(item.resourceType);
-    if (lane === undefined) assert.fail(`item ${item.itemId} has no lane`);
-    lane.items.remove(item);
-    const head = lane.items.top();
-    if (head === undefined) {
-      this.byHead.remove(lane);
-      this.lanes.delete(lane.resourceType);
-    } else if (head.rank !== lane.rank) {
-      lane.rank = head.rank;
-      this.byHead.moved(lane);
+  /** Lets go of what was delayed to `at` or before. */
+  release(at: number): void {
+    for (let item = this.delayed.top(); item !== undefined && item.rank <= at; item = this.delayed.top()) {
+      this.delayed.remove(item);
+      this.enter(item);
     }
   }
 
-  /** Puts an item whose lease ended back in its old place. */
-  giveBack(item: Item): void {
-    if (item.key !== undefined && item.key.head !== item)
-      assert.fail(`item ${item.itemId} is not the first of its key`);
-    this.show(item);
+  /** Takes a granted item out of where it waits. */
+  take(item: Item): void {
+    this.unwatch(item);
+    if (item.exclusivity === "partition" && (item.key?.head !== item || item.key.halted))
+      assert.fail(`item ${item.itemId} is not leasable`);
+    this.detach(item);
+    if (item.exclusivity === "resource" && !this.lead(item.key ?? this.keyOf(item), item))
+      assert.fail(`item ${item.itemId} is not leasable`);
+  }
+
+  /** Puts an item whose lease ended back in its place. */
+  giveBack(item: Item, at: number): void {
+    const { key } = item;
+    if (key !== undefined && key.head !== item) assert.fail(`item ${item.itemId} is not the first of its key`);
+    if (item.exclusivity === "resource" && (item.delayedTo > at || key?.waiting?.top() !== undefined))
+      this.end(item, false, at);
+    if (item.key === key && item.delayedTo <= at) {
+      // Also the head of a resource that nobody else waits for.
+      this.watch(item);
+      item.rank = rankOf(item);
+      this.show(item);
+    } else this.place(item, at);
   }
 
   /** Forgets a leased item that ended or was dead-lettered, and lets the next of its key come. */
-  end(item: Item, halts: boolean): void {
+  end(item: Item, halts: boolean, at: number): void {
     const key = item.key;
     if (key === undefined) return;
     if (key.head !== item) assert.fail(`item ${item.itemId} is not the first of its key`);
-    key.head = item.nextOfKey;
-    if (key.head === undefined) key.tail = undefined;
-    item.nextOfKey = undefined;
     item.key = undefined;
+    if (item.exclusivity === "resource") {
+      key.head = key.waiting?.top();
+      if (key.head !== undefined) key.waiting?.remove(key.head);
+    } else {
+      key.head = item.nextOfKey;
+      if (key.head === undefined) key.tail = undefined;
+      item.nextOfKey = undefined;
+    }
     if (halts) key.halted = true;
     if (key.halted) return;
     if (key.head === undefined) this.keys.delete(key.fenceKey);
-    else this.show(key.head);
+    else if (item.exclusivity === "resource") this.show(key.head);
+    else this.place(key.head, at);
+  }
+
+  /** Forgets a pending item that is dead-lettered: of a partition, its head. */
+  drop(item: Item, halts: boolean, at: number): void {
+    this.unwatch(item);
+    if (item.exclusivity === "partition" && item.key?.head !== item)
+      assert.fail(`item ${item.itemId} is not the first of its partition`);
+    this.detach(item);
+    if (item.key?.head === item) this.end(item, halts, at);
+    else item.key = undefined;
+  }
+
+  /** The pending item whose time is over first, if it is over by `at`. */
+  lapsed(at: number): Item | undefined {
+    const first = this.lapses.top();
+    return first !== undefined && first.rank <= at ? first.item : undefined;
+  }
+
+  /** Whether a pending item waits for the end of its delay. */
+  isDelayed(item: Item): boolean {
+    return this.delayed.entries[item.slot] === item;
   }
 
   /** The lanes of some resource types; undefined stands for all of them. */
@@ -128,15 +179,80 @@ export class Ready {
     return [...lanes];
   }
 
-  /** The oldest leasable item of some lanes. */
+  /** The first leasable item of some lanes. */
   next(lanes: readonly Lane[] | undefined): Item | undefined {
     if (lanes === undefined) return this.byHead.top()?.items.top();
-    let oldest: Item | undefined;
+    let first: Item | undefined;
     for (const lane of lanes) {
       const head = lane.items.top();
-      if (head !== undefined && (oldest === undefined || head.rank < oldest.rank)) oldest = head;
+      if (head !== undefined && (first === undefined || precedes(head, first))) first = head;
     }
-    return oldest;
+    return first;
+  }
+
+  /** Shows an item that nothing of its key holds back, or lets it wait for the end of its delay. */
+  private place(item: Item, at: number): void {
+    if (item.delayedTo <= at) {
+      this.enter(item);
+      return;
+    }
+    this.watch(item);
+    item.rank = item.delayedTo;
+    this.delayed.push(item);
+  }
+
+  /** Lets an item come whose delay is over: to its lane, or to those that wait for its resource. */
+  private enter(item: Item): void {
+    this.watch(item);
+    item.rank = rankOf(item);
+    if (item.exclusivity !== "resource") {
+      this.show(item);
+      return;
+    }
+    const key = this.keyOf(item);
+    const { head } = key;
+    if (head !== undefined && (head.status === "leased" || precedes(head, item))) {
+      key.waiting ??= new IndexedHeap<Item>();
+      key.waiting.push(item);
+      return;
+    }
+    this.lead(key, item);
+    this.show(item);
+  }
+
+  /** Makes an item that is nowhere the head of its resource; false when another one has a lease. */
+  private lead(key: KeyQueue, item: Item): boolean {
+    const { head } = key;
+    if (head !== undefined && head !== item) {
+      if (head.status === "leased") return false;
+      this.hide(head);
+      key.waiting ??= new IndexedHeap<Item>();
+      key.waiting.push(head);
+    }
+    key.head = item;
+    return true;
+  }
+
+  /** Takes a pending item out of the delayed, out of its lane, or from those that wait for its resource. */
+  private detach(item: Item): void {
+    if (this.isDelayed(item)) this.delayed.remove(item);
+    else if (item.exclusivity === "resource" && item.key?.head !== item) {
+      if (item.key?.waiting === undefined) assert.fail(`item ${item.itemId} waits nowhere`);
+      item.key.waiting.remove(item);
+    } else this.hide(item);
+  }
+
+  private watch(item: Item): void {
+    const notAfter = item.terms?.notAfter;
+    if (notAfter === undefined || item.lapse !== undefined) return;
+    item.lapse = { item, rank: notAfter, tie: item.sequence, slot: -1 };
+    this.lapses.push(item.lapse);
+  }
+
+  private unwatch(item: Item): void {
+    if (item.lapse === undefined) return;
+    this.lapses.remove(item.lapse);
+    item.lapse = undefined;
   }
 
   private show(item: Item): void {
@@ -146,17 +262,31 @@ export class Ready {
       lane = new Lane(item.resourceType);
       this.lanes.set(lane.resourceType, lane);
       lane.items.push(item);
-      lane.rank = item.rank;
+      lane.follow(item);
       this.byHead.push(lane);
       return;
     }
     lane.items.push(item);
-    if (item.rank >= lane.rank) return;
-    lane.rank = item.rank;
+    if (!isBefore(item.rank, item.tie, lane.rank, lane.tie)) return;
+    lane.follow(item);
     this.byHead.moved(lane);
   }
 
-  /** Makes an item the youngest of its key; true when nothing holds it back. */
+  private hide(item: Item): void {
+    const lane = this.lanes.get(item.resourceType);
+    if (lane === undefined) assert.fail(`item ${item.itemId} has no lane`);
+    lane.items.remove(item);
+    const head = lane.items.top();
+    if (head === undefined) {
+      this.byHead.remove(lane);
+      this.lanes.delete(lane.resourceType);
+    } else if (head.rank !== lane.rank || head.tie !== lane.tie) {
+      lane.follow(head);
+      this.byHead.moved(lane);
+    }
+  }
+
+  /** Makes an item the youngest of its partition; true when nothing holds it back. */
   private queue(item: Item): boolean {
     const key = this.keyOf(item);
     if (key.tail === undefined) key.head = item;
@@ -176,3 +306,5 @@ export class Ready {
     return key;
   }
 }
+
+const precedes = (left: Item, right: Item): boolean => isBefore(left.rank, left.tie, right.rank, right.tie);

@@ -2,9 +2,11 @@
 import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf, LogEvent } from "../../contracts/events.ts";
+import { LOG_VERSION_TERMS } from "../../contracts/limits.ts";
 import { frameFull } from "./enqueue.ts";
 import { digestFields } from "./hash.ts";
 import type { Item } from "./item.ts";
+import { retryDelayMs, versionRefusal } from "./item-terms.ts";
 import { checkLease, type LeaseRef } from "./lease-check.ts";
 import {
   type Context,
@@ -22,6 +24,9 @@ import { maxAttemptsOf, type ShardState } from "./state.ts";
 type FailEntry = RequestOf<"fail">["leases"][number];
 type CompleteEntry = RequestOf<"complete">["leases"][number];
 export type FailOutcome = EventOf<"failed">["outcome"];
+/** Log time, caller, and chance for the delays of retries. */
+export type SettleTerms = Pick<Context, "at" | "principal" | "random">;
+type Fate = Pick<EventOf<"failed">, "outcome" | "notBefore">;
 
 export const executeComplete = (state: ShardState, request: RequestOf<"complete">, context: Context, sink: EventSink) =>
   settle(state, request.leases, context, sink, decideComplete);
@@ -35,12 +40,12 @@ function settle<Entry extends LeaseRef>(
   entries: readonly Entry[],
   context: Context,
   sink: EventSink,
-  decide: (state: ShardState, entry: Entry, principal: string) => Decision<LogEvent & { actor: number }, object>,
+  decide: (state: ShardState, entry: Entry, terms: SettleTerms) => Decision<LogEvent & { actor: number }, object>,
 ): Outcome {
   const emitter = new Emitter(state, context, sink);
   const results = new Results();
   for (const entry of entries) {
-    const decision = decide(state, entry, context.principal);
+    const decision = decide(state, entry, context);
     if (decision.kind === "refused") results.refuse(decision.error);
     else if (decision.kind === "unchanged") results.add(decision.result);
     else if (eventLength(decision.event) > emitter.bytesLeft) results.refuse(frameFull());
@@ -61,7 +66,7 @@ function settle<Entry extends LeaseRef>(
 export function decideComplete(
   state: ShardState,
   entry: CompleteEntry,
-  principal: string,
+  { principal }: SettleTerms,
 ): Decision<EventOf<"completed">, { duplicate: boolean }> {
   const digest = digestFields([entry.result]);
   const check = checkLease(state, entry, principal, "completed");
@@ -86,23 +91,30 @@ export function decideComplete(
 /**
  * Decides the failure of one attempt: the item goes back to its place, or becomes a dead letter at its last charged attempt or on request.
  *
- * Shapes: one `failed`; or the earlier outcome with `duplicate: true` for a repeat with the same reason, code and requeue.
- * Refuses with: permission_denied, conflict, item_not_found, stale_token (first that applies).
+ * Shapes: one `failed`; or the earlier outcome with `duplicate: true` for a repeat with the same contents.
+ * Refuses with: unsupported_version (delay and penalty in an old log), permission_denied, conflict, item_not_found, stale_token (first that applies).
  */
 export function decideFail(
   state: ShardState,
   entry: FailEntry,
-  principal: string,
+  terms: SettleTerms,
 ): Decision<EventOf<"failed">, { outcome: FailOutcome; duplicate: boolean }> {
-  const { reason, code } = entry;
-  const digest = digestFields([reason, code, entry.requeue ? "requeue" : "discard"]);
-  const check = checkLease(state, entry, principal, "failed");
+  const { reason, code, delayMs, penalty = true } = entry;
+  const isPlain = delayMs === undefined && penalty;
+  if (!isPlain && state.logVersion < LOG_VERSION_TERMS)
+    return refused(versionRefusal(state.logVersion, LOG_VERSION_TERMS));
+  const digest = digestFields([
+    ...[reason, code, entry.requeue ? "requeue" : "discard"],
+    ...(isPlain ? [] : [delayMs, penalty ? "charged" : "free"]),
+  ]);
+  const check = checkLease(state, entry, terms.principal, "failed");
   if (check.kind === "refused") return check;
   if (check.kind === "repeat") {
-    if (check.digest !== digest || check.outcome === "completed") return conflict("reason, code or requeue");
+    if (check.digest !== digest || check.outcome === "completed")
+      return conflict("reason, code, requeue, delay or penalty");
     return { kind: "unchanged", result: { outcome: check.outcome, duplicate: true } };
   }
-  const outcome = entry.requeue ? outcomeOfCharge(state, check.item) : "deadLettered";
+  const fate = fateOf(state, check.item, entry, terms);
   return {
     kind: "accepted",
     event: {
@@ -113,9 +125,9 @@ export function decideFail(
       digest,
       reason,
       ...(code === undefined ? undefined : { code }),
-      outcome,
+      ...fate,
     },
-    result: { outcome, duplicate: false },
+    result: { outcome: fate.outcome, duplicate: false },
   };
 }
 
@@ -128,7 +140,7 @@ export function decideFail(
 export function decideRelease(
   state: ShardState,
   entry: LeaseRef,
-  principal: string,
+  { principal }: SettleTerms,
 ): Decision<EventOf<"released">, { duplicate: boolean }> {
   const check = checkLease(state, entry, principal, "released");
   if (check.kind === "refused") return check;
@@ -140,9 +152,26 @@ export function decideRelease(
   };
 }
 
-/** What becomes of an item whose running attempt is charged. */
-export function outcomeOfCharge(state: ShardState, item: Item): FailOutcome {
-  return item.charged + 1 >= maxAttemptsOf(state, item) ? "deadLettered" : "requeued";
+/** What becomes of an item whose running attempt is charged, and from when on it is granted again. `random`: the shortest delay without it. */
+export function chargeOf(state: ShardState, item: Item, at: number, random: () => number = () => 0): Fate {
+  const charged = item.charged + 1;
+  if (charged >= maxAttemptsOf(state, item)) return { outcome: "deadLettered" };
+  return requeuedFor(retryDelayMs(item, state.options, charged, random), item, at);
+}
+
+function fateOf(state: ShardState, item: Item, entry: FailEntry, { at, random }: SettleTerms) {
+  const { requeue, delayMs, penalty = true } = entry;
+  if (!requeue) return { outcome: "deadLettered" } as const;
+  const charged = penalty ? chargeOf(state, item, at, random) : requeuedFor(0, item, at);
+  const fate = delayMs === undefined || charged.outcome === "deadLettered" ? charged : requeuedFor(delayMs, item, at);
+  return penalty ? fate : { ...fate, charged: false as const };
+}
+
+/** A requeued item: where its time would be over before its delay, it is a dead letter at once. */
+function requeuedFor(delayMs: number, item: Item, at: number): Fate {
+  const notBefore = at + delayMs;
+  if (item.terms?.notAfter !== undefined && item.terms.notAfter <= notBefore) return { outcome: "deadLettered" };
+  return delayMs === 0 ? { outcome: "requeued" } : { outcome: "requeued", notBefore };
 }
 
 function named(item: Item) {

@@ -1,7 +1,7 @@
 /** Encoded sizes without encoding: what texts weigh as JSON in a frame or a reply. */
 import type { ItemPayload } from "../../contracts/commands.ts";
 import type { LogEvent } from "../../contracts/events.ts";
-import { EVENT_BYTES } from "./limits.ts";
+import { EVENT_BYTES, PAYLOAD_BYTES, RETRY_BYTES } from "./limits.ts";
 
 /** Bytes of a text as a JSON string in UTF-8, quotes included. */
 export function jsonLength(text: string): number {
@@ -30,8 +30,9 @@ const optionalLength = (text: string | undefined): number => (text === undefined
 
 /** Bytes of an item's payload as JSON, field names included, rounded up. */
 export function payloadLength(payload: ItemPayload, bodyBytes: number): number {
-  let bytes = 128 + bodyBytes + jsonLength(payload.resourceType) + jsonLength(payload.resourceId);
+  let bytes = PAYLOAD_BYTES + bodyBytes + jsonLength(payload.resourceType) + jsonLength(payload.resourceId);
   bytes += optionalLength(payload.partitionKey) + optionalLength(payload.payloadEncoding);
+  if (payload.retry !== undefined) bytes += RETRY_BYTES;
   const attributes = payload.attributes;
   if (attributes === undefined) return bytes;
   for (const name in attributes) bytes += jsonLength(name) + jsonLength(attributes[name] as string) + 2;
@@ -46,6 +47,7 @@ export function eventLength(event: LogEvent): number {
     case "leased":
     case "released":
     case "expired":
+    case "deadLettered":
       return EVENT_BYTES + jsonLength(event.resourceType) + jsonLength(event.resourceId);
     case "completed":
       return EVENT_BYTES + jsonLength(event.resourceType) + jsonLength(event.resourceId) + optionalLength(event.result);

@@ -22,6 +22,7 @@ class KeptItem implements ItemChanges {
   readonly status: Item["status"];
   readonly attempt: number;
   readonly charged: number;
+  readonly delayedTo: number;
   readonly lease: Item["lease"];
   readonly lastEnd: Item["lastEnd"];
   readonly lastError: Item["lastError"];
@@ -33,6 +34,7 @@ class KeptItem implements ItemChanges {
     this.status = item.status;
     this.attempt = item.attempt;
     this.charged = item.charged;
+    this.delayedTo = item.delayedTo;
     // A renewal changes the lease itself; the other three are replaced as a whole.
     this.lease = item.lease && { ...item.lease };
     this.lastEnd = item.lastEnd;

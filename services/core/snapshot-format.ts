@@ -1,8 +1,8 @@
 /**
  * The text of a snapshot: JSON lines, one record each. Rows are arrays, for a million of them are read before a shard serves.
  *
- * Format 1, in this order: a header, items by sequence (`itemLine`), ended records by end (`recordLine`), a footer. In a row 0 stands
- * for an absent field, and an item id as the number that it is in base 36: a million short texts are looked up one by one when they are
+ * Format 2, in this order: a header, items by sequence (`itemLine`), ended records by end (`recordLine`), a footer. In a row 0 stands
+ * for an absent field (in format 1 items had no terms), and an item id as the number that it is in base 36: a million short texts are looked up one by one when they are
  * parsed. Lease requests have no rows: each is told by its leases, for it is remembered while one of them lives.
  */
 import { OperatingError } from "../../contracts/errors.ts";
@@ -12,7 +12,7 @@ import { digest64, stateHash } from "./hash.ts";
 import type { EndedRecord, Item, LiveLease } from "./item.ts";
 import type { ShardState } from "./state.ts";
 
-export const SNAPSHOT_FORMAT = 1;
+export const SNAPSHOT_FORMAT = 2;
 /** Longest line that is worth reading: a frame holds any item, and what happened to it since is short. Characters. */
 export const SNAPSHOT_LINE_LENGTH_MAX = 4 * 1_024 * 1_024;
 
@@ -24,6 +24,9 @@ export const ROW_RECORD = 2;
 /** Fields of an item that is as it was enqueued, and of one to which something happened. */
 export const ITEM_FIELDS = 15;
 export const ITEM_FIELDS_CHANGED = 22;
+/** The same with terms, or a delay. */
+export const ITEM_FIELDS_TERMS = 23;
+export const TERMS_FIELDS = 6;
 export const LEASE_FIELDS = 10;
 export const END_FIELDS = 5;
 export const ERROR_FIELDS = 5;
@@ -63,7 +66,7 @@ export interface SnapshotHeader {
 /** What of an item changes while it lives. */
 export type ItemChanges = Pick<
   Item,
-  "status" | "attempt" | "charged" | "lease" | "lastEnd" | "lastError" | "deadLetter"
+  "status" | "attempt" | "charged" | "delayedTo" | "lease" | "lastEnd" | "lastError" | "deadLetter"
 >;
 
 /** The header of a state as it is now. */
@@ -96,7 +99,8 @@ export function headerOf(state: ShardState): SnapshotHeader {
 
 export function itemLine(item: Item, now: ItemChanges): string {
   const isNew = now.attempt === 0 && now.charged === 0 && now.status === "pending" && now.lastEnd === undefined;
-  return JSON.stringify(isNew && now.lastError === undefined ? newRow(item) : changedRow(item, now));
+  const isPlain = item.terms === undefined && now.delayedTo === 0;
+  return JSON.stringify(isNew && isPlain && now.lastError === undefined ? newRow(item) : changedRow(item, now));
 }
 
 /** Literals, for this runs a million times. */
@@ -120,7 +124,8 @@ function newRow(item: Item): unknown[] {
   ];
 }
 
-function changedRow(item: Item, { status, attempt, charged, lease, lastEnd, lastError, deadLetter }: ItemChanges) {
+function changedRow(item: Item, now: ItemChanges): unknown[] {
+  const { status, attempt, charged, delayedTo, lease, lastEnd, lastError, deadLetter } = now;
   const row = newRow(item);
   row.push(STATUSES.indexOf(status), attempt, charged);
   row.push(lease === undefined ? 0 : leaseRow(lease));
@@ -143,7 +148,14 @@ function changedRow(item: Item, { status, attempt, charged, lease, lastEnd, last
   row.push(
     deadLetter === undefined ? 0 : [deadLetter.reason, deadLetter.code ?? 0, deadLetter.at, deadLetter.halts ? 1 : 0],
   );
+  if (item.terms !== undefined || delayedTo !== 0) row.push(termsRow(item, delayedTo));
   return row;
+}
+
+function termsRow({ terms }: Item, delayedTo: number): unknown[] {
+  if (terms === undefined) return [delayedTo, 0, 0, 0, 0, 0];
+  const { priority, boost, notAfter, leaseDurationMs, retry } = terms;
+  return [delayedTo, priority, boost, notAfter ?? 0, leaseDurationMs ?? 0, retry ?? 0];
 }
 
 function leaseRow(lease: LiveLease): unknown[] {

@@ -1,5 +1,6 @@
 /** Builds a state from the text of a snapshot, and trusts none of it: what it returns is the state of the cut, or it throws. */
 import assert from "node:assert/strict";
+import { RetryPolicy } from "../../contracts/commands.ts";
 import { EXCLUSIVITIES } from "../../contracts/options.ts";
 import {
   hashDeadLetter,
@@ -21,6 +22,7 @@ import {
   ID_BASE,
   ITEM_FIELDS,
   ITEM_FIELDS_CHANGED,
+  ITEM_FIELDS_TERMS,
   LEASE_FIELDS,
   LETTER_FIELDS,
   RECORD_FIELDS,
@@ -29,6 +31,7 @@ import {
   SNAPSHOT_LINE_LENGTH_MAX,
   type SnapshotHeader,
   STATUSES,
+  TERMS_FIELDS,
 } from "./snapshot-format.ts";
 import { checkFooter, readHeader } from "./snapshot-header.ts";
 import { Row } from "./snapshot-row.ts";
@@ -40,6 +43,7 @@ const leaseRow = new Row("lease");
 const endRow = new Row("lease end");
 const errorRow = new Row("last error");
 const letterRow = new Row("dead letter");
+const termsRow = new Row("terms");
 const recordRow = new Row("record");
 
 /**
@@ -113,7 +117,10 @@ export class SnapshotLoader {
   private readRow(value: readonly unknown[]): void {
     const { state } = this;
     if (value[0] === ROW_ITEM) {
-      const item = readItem(state, itemRow.begin(value, this.lines, ITEM_FIELDS, ITEM_FIELDS_CHANGED));
+      const item = readItem(
+        state,
+        itemRow.begin(value, this.lines, ITEM_FIELDS, ITEM_FIELDS_CHANGED, ITEM_FIELDS_TERMS),
+      );
       if (state.recordCount > 0) throw damaged(this.lines, "an item after records");
       this.rise(item.sequence);
       insertItem(state, item, itemRow);
@@ -161,11 +168,28 @@ function readItem(state: ShardState, row: Row): Item {
     maxAttempts: row.optionalCount(12),
     requestId: row.optionalText(13),
     digest: row.optionalText(14),
+    ...(row.length === ITEM_FIELDS_TERMS ? readTerms(row) : NO_TERMS),
   };
   const item = new Item(fields);
-  if (row.length === ITEM_FIELDS_CHANGED) readChanges(state, item, row);
+  if (row.length !== ITEM_FIELDS) readChanges(state, item, row);
   hashNewItem(item);
   return item;
+}
+
+const NO_TERMS = { terms: undefined, delayedTo: 0 };
+
+function readTerms(item: Row): Pick<Item, "terms" | "delayedTo"> {
+  const row = item.inner(22, termsRow, TERMS_FIELDS);
+  if (row === undefined) throw item.damaged("terms that are none");
+  const terms = {
+    priority: row.count(1),
+    boost: row.count(2),
+    notAfter: row.optionalCount(3),
+    leaseDurationMs: row.optionalCount(4),
+    retry: row.optionalOf(5, RetryPolicy),
+  };
+  const isEmpty = Object.values(terms).every((value) => value === undefined || value === 0);
+  return { terms: isEmpty ? undefined : terms, delayedTo: row.count(0) };
 }
 
 function readChanges(state: ShardState, item: Item, row: Row): void {

@@ -1,4 +1,5 @@
 /** Reads one row of a snapshot field by field: each is of its type, or the snapshot is damaged. By hand, for a million rows. */
+import type { z } from "zod";
 import { isSafeKey } from "../../contracts/ids.ts";
 import { damaged } from "./snapshot-format.ts";
 
@@ -12,10 +13,10 @@ export class Row {
     this.what = what;
   }
 
-  /** Takes the row of a line, 1-based; it must have one of two lengths. */
-  begin(value: unknown, line: number, length: number, otherLength: number = length): this {
+  /** Takes the row of a line, 1-based; it must have one of these lengths. */
+  begin(value: unknown, line: number, length: number, ...otherLengths: readonly number[]): this {
     this.line = line;
-    if (!Array.isArray(value) || (value.length !== length && value.length !== otherLength))
+    if (!Array.isArray(value) || (value.length !== length && !otherLengths.includes(value.length)))
       throw damaged(line, `no ${this.what} of ${length} fields`);
     this.values = value;
     return this;
@@ -64,6 +65,15 @@ export class Row {
     for (const [name, text] of Object.entries(value))
       if (typeof text !== "string" || !isSafeKey(name)) throw this.wrong(index, "attributes or 0");
     return value as Record<string, string>;
+  }
+
+  /** What a schema accepts; undefined for 0. */
+  optionalOf<Value>(index: number, schema: z.ZodType<Value>): Value | undefined {
+    const value = this.values[index];
+    if (value === 0) return undefined;
+    const parsed = schema.safeParse(value);
+    if (!parsed.success) throw this.wrong(index, "what its schema wants");
+    return parsed.data;
   }
 
   /** A row within the row; undefined when there is none. */

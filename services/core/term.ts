@@ -5,12 +5,14 @@ import type { ShardOptions } from "../../contracts/options.ts";
 import { apply } from "./apply.ts";
 import { stateHash } from "./hash.ts";
 import type { EventSink } from "./outcome.ts";
-import { outcomeOfCharge } from "./settle.ts";
+import { chargeOf } from "./settle.ts";
+import { eventLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
 
-/** Log time of the open frame. */
+/** Log time of the open frame, and chance for the delays of retries. */
 interface Moment {
   readonly at: number;
+  readonly random?: (() => number) | undefined;
 }
 
 function write(state: ShardState, event: LogEvent, at: number, sink: EventSink): void {
@@ -63,11 +65,12 @@ export function decideExpire(
   itemId: string,
   token: number,
   reason: "duration" | "age",
+  { at, random }: Moment,
 ): EventOf<"expired"> | undefined {
   const item = state.items.get(itemId);
   if (item?.lease?.token !== token) return undefined;
   const { resourceType, resourceId } = item;
-  return { type: "expired", itemId, resourceType, resourceId, token, reason, outcome: outcomeOfCharge(state, item) };
+  return { type: "expired", itemId, resourceType, resourceId, token, reason, ...chargeOf(state, item, at, random) };
 }
 
 /** Writes the expiry of a lease. Answers false, and writes nothing, when the lease does not live any more. */
@@ -79,8 +82,31 @@ export function expire(
   context: Moment,
   sink: EventSink,
 ): boolean {
-  const event = decideExpire(state, itemId, token, reason);
+  const event = decideExpire(state, itemId, token, reason, context);
   if (event === undefined) return false;
   write(state, event, context.at, sink);
   return true;
+}
+
+const LAPSED_REASON = "it was not granted before its notAfter";
+const LAPSED_CODE = "not_after";
+
+/** Writes the end of pending items whose time is over, as many as fit; answers the bytes that they take. */
+export function buryLapsed(state: ShardState, { at }: Moment, bytesLeft: number, sink: EventSink): number {
+  let bytes = 0;
+  for (let item = state.ready.lapsed(at); item !== undefined; item = state.ready.lapsed(at)) {
+    const { itemId, resourceType, resourceId } = item;
+    const event = {
+      type: "deadLettered",
+      itemId,
+      resourceType,
+      resourceId,
+      reason: LAPSED_REASON,
+      code: LAPSED_CODE,
+    } as const;
+    bytes += eventLength(event);
+    if (bytes > bytesLeft) return bytes - eventLength(event);
+    write(state, event, at, sink);
+  }
+  return bytes;
 }

@@ -1,7 +1,7 @@
 /** Items as replies show them. */
 
 import type { EndedRecord, Item, LastErrorRecord } from "./item.ts";
-import { ITEM_RECORD_BYTES } from "./limits.ts";
+import { ITEM_RECORD_BYTES, RETRY_BYTES } from "./limits.ts";
 import { jsonLength, payloadLength } from "./sizes.ts";
 import { maxAttemptsOf, type ShardState, sequenceOfItemId } from "./state.ts";
 
@@ -41,6 +41,7 @@ export function itemRecord(state: ShardState, item: Item, depth: ViewDepth): obj
     attempt: item.attempt,
     charged: item.charged,
     maxAttempts: maxAttemptsOf(state, item),
+    ...termsView(item),
     enqueuedBy: item.principal,
     ...(lease === undefined
       ? undefined
@@ -63,6 +64,19 @@ export function itemRecord(state: ShardState, item: Item, depth: ViewDepth): obj
   };
 }
 
+/** What it names of its order and its time; a delay also when it is over. */
+function termsView({ terms, delayedTo }: Item): object | undefined {
+  if (terms === undefined && delayedTo === 0) return undefined;
+  const { priority, notAfter, leaseDurationMs, retry } = terms ?? { priority: 0 };
+  return {
+    ...(priority === 0 ? undefined : { priority }),
+    ...(delayedTo === 0 ? undefined : { notBefore: delayedTo }),
+    ...(notAfter === undefined ? undefined : { notAfter }),
+    ...(leaseDurationMs === undefined ? undefined : { leaseDurationMs }),
+    ...(retry === undefined ? undefined : { retry }),
+  };
+}
+
 /** Of a completed item only what its record keeps. */
 export function endedRecord(record: EndedRecord): object {
   return {
@@ -80,7 +94,7 @@ export function itemRecordLength(item: Item, depth: ViewDepth): number {
   if (depth === "state") return ITEM_RECORD_BYTES;
   const payload = payloadLength(item, depth === "full" ? item.bodyBytes : 0) + 6 * (item.requestId?.length ?? 0);
   const reasons = item.lastError === undefined ? 0 : 2 * (ITEM_RECORD_BYTES + jsonLength(item.lastError.reason));
-  return ITEM_RECORD_BYTES + payload + reasons;
+  return ITEM_RECORD_BYTES + payload + reasons + (item.terms?.retry === undefined ? 0 : RETRY_BYTES);
 }
 
 function deadLetterView(letter: { reason: string; code: string | undefined; at: number }): object {

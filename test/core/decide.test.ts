@@ -28,7 +28,8 @@ const failed: EventOf<"failed"> = {
 };
 const TOKEN = 4;
 const everyLane = { at: 1_000, durationMs: 30_000, lanes: undefined, replyBytesLeft: 1e6, frameBytesLeft: 1e6 };
-const enqueueTerms = { principal: "seeder", requestId: undefined, after: undefined, frameBytesLeft: 1e6 };
+const settleTerms = { at: 1_000, principal: "worker" };
+const enqueueTerms = { principal: "seeder", requestId: undefined, at: 1_000, after: undefined, frameBytesLeft: 1e6 };
 
 describe("enqueue", () => {
   test("an item gets the id of its event sequence in base 36", () => {
@@ -110,14 +111,14 @@ describe("complete", () => {
   const entry = { itemId: "3", token: TOKEN, result: "ok" };
 
   test("the holder completes its item", () => {
-    const decision = decideComplete(given(enqueued, leased), entry, "worker");
+    const decision = decideComplete(given(enqueued, leased), entry, settleTerms);
     expect(decision).toMatchObject({ kind: "accepted", event, result: { duplicate: false } });
   });
 
   test("a repeat is a duplicate and writes nothing", () => {
-    const first = decideComplete(given(enqueued, leased), entry, "worker");
+    const first = decideComplete(given(enqueued, leased), entry, settleTerms);
     if (first.kind !== "accepted") throw new Error("the first time is accepted");
-    const again = decideComplete(given(enqueued, leased, first.event), entry, "worker");
+    const again = decideComplete(given(enqueued, leased, first.event), entry, settleTerms);
     expect(again).toEqual({ kind: "unchanged", result: { duplicate: true } });
   });
 });
@@ -126,7 +127,7 @@ describe("fail", () => {
   const entry = { itemId: "3", token: TOKEN, reason: "no space", requeue: true };
 
   test("an item with attempts left goes back", () => {
-    const decision = decideFail(given(enqueued, leased), entry, "worker");
+    const decision = decideFail(given(enqueued, leased), entry, settleTerms);
     expect(decision).toMatchObject({
       event: { outcome: "requeued" },
       result: { outcome: "requeued", duplicate: false },
@@ -134,7 +135,7 @@ describe("fail", () => {
   });
 
   test("an item that must not be tried again becomes a dead letter", () => {
-    const decision = decideFail(given(enqueued, leased), { ...entry, requeue: false, code: "bad.input" }, "worker");
+    const decision = decideFail(given(enqueued, leased), { ...entry, requeue: false, code: "bad.input" }, settleTerms);
     expect(decision).toMatchObject({ event: { outcome: "deadLettered", code: "bad.input" } });
   });
 });
@@ -143,7 +144,7 @@ describe("release", () => {
   const released: LogEvent = { type: "released", actor: 0, ...named, token: TOKEN };
 
   test("the holder gives its item back", () => {
-    const decision = decideRelease(given(enqueued, leased), { itemId: "3", token: TOKEN }, "worker");
+    const decision = decideRelease(given(enqueued, leased), { itemId: "3", token: TOKEN }, settleTerms);
     expect(decision).toEqual({ kind: "accepted", event: released, result: { duplicate: false } });
   });
 
@@ -160,14 +161,20 @@ describe("expiry", () => {
   test("an expired lease says truthfully what became of its item", () => {
     const item: LogEvent = { ...enqueued, item: { ...payload, maxAttempts: 1 } } as LogEvent;
     const expired = { type: "expired", ...named, token: TOKEN, reason: "duration" };
-    expect(decideExpire(given(enqueued, leased), "3", TOKEN, "duration")).toEqual({ ...expired, outcome: "requeued" });
-    expect(decideExpire(given(item, leased), "3", TOKEN, "duration")).toEqual({ ...expired, outcome: "deadLettered" });
+    expect(decideExpire(given(enqueued, leased), "3", TOKEN, "duration", { at: 1_000 })).toEqual({
+      ...expired,
+      outcome: "requeued",
+    });
+    expect(decideExpire(given(item, leased), "3", TOKEN, "duration", { at: 1_000 })).toEqual({
+      ...expired,
+      outcome: "deadLettered",
+    });
   });
 
   test("a lease that has ended does not expire", () => {
-    expect(decideExpire(given(enqueued, leased, failed), "3", TOKEN, "duration")).toBeUndefined();
-    expect(decideExpire(given(enqueued), "3", TOKEN, "duration")).toBeUndefined();
-    expect(decideExpire(given(), "nothing", TOKEN, "age")).toBeUndefined();
+    expect(decideExpire(given(enqueued, leased, failed), "3", TOKEN, "duration", { at: 1_000 })).toBeUndefined();
+    expect(decideExpire(given(enqueued), "3", TOKEN, "duration", { at: 1_000 })).toBeUndefined();
+    expect(decideExpire(given(), "nothing", TOKEN, "age", { at: 1_000 })).toBeUndefined();
   });
 });
 

@@ -3,20 +3,23 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { EVENTS } from "../../contracts/events.ts";
 import { Frame } from "../../contracts/frame.ts";
+import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { assertInvariants } from "../../services/core/canonical.ts";
 import { stateHash } from "../../services/core/hash.ts";
 import { goldenLog, readGoldenLog } from "./golden-log.ts";
 import { foldFrames } from "./shard-world.ts";
 
-const file = new URL("golden/log-v1.jsonl", import.meta.url);
+const fileOf = (version: number): URL => new URL(`golden/log-v${version}.jsonl`, import.meta.url);
+const file = fileOf(LOG_VERSION_MAX);
+const versions = Array.from({ length: LOG_VERSION_MAX }, (_, index) => index + 1);
 
-/** Never rewrite this file for a change of hash or event that was released: raise `logVersion` instead. */
+/** Never rewrite a file for a change of hash or event that was released: raise `logVersion` instead. */
 test("the present code writes the golden log of its version", async () => {
   await expect(goldenLog()).toMatchFileSnapshot(file.pathname);
 });
 
-test("the golden log of version 1 replays to its hash", () => {
-  const { frames, hash } = readGoldenLog(readFileSync(file, "utf8"));
+test.each(versions)("the golden log of version %i replays to its hash", (version) => {
+  const { frames, hash } = readGoldenLog(readFileSync(fileOf(version), "utf8"));
   for (const frame of frames) Frame.parse(frame);
   const state = foldFrames(frames);
   assertInvariants(state);

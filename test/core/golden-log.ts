@@ -1,4 +1,4 @@
-/** The golden log of state version 1: fixed commands, whose frames are checked in. Rewritten only when the version is raised. */
+/** The golden log of the newest state version: fixed commands, whose frames are checked in. Another file for each version that was raised. */
 import type { Frame } from "../../contracts/frame.ts";
 import { stateHash } from "../../services/core/hash.ts";
 import { releaseTerm, startTerm, writeStateHash } from "../../services/core/term.ts";
@@ -82,9 +82,50 @@ function goldenWorld(): ShardWorld {
     { principal: "other" },
   );
   world.send("complete", { leases: settled.slice(0, 3) }, { principal: "other" });
+  orderAndTime(world, wait);
   wait(4_000_000);
   const last = settled.at(-1);
   if (last !== undefined) world.expire(last.itemId, "age");
   world.frame((sink) => writeStateHash(world.state, { at: world.at }, sink));
   return world;
+}
+
+/** State version 2: priorities with and without ageing, delays, ends of time, lengths of leases, retries. */
+function orderAndTime(world: ShardWorld, wait: (ms: number) => void): void {
+  world.send(
+    "configure",
+    { options: { retry: "exponential", retryFirstMs: 100, maxAttempts: 5 } },
+    { principal: "operator" },
+  );
+  const type = { resourceType: "timed" };
+  world.seed(1, { ...type, priority: 3, leaseDurationMs: 7_000 });
+  world.send("configure", { options: { ageingMs: 60_000 } }, { principal: "operator" });
+  world.seed(1, { ...type, priority: 1, exclusivity: "resource", retry: { kind: "list", delaysMs: [10, 20] } });
+  world.seed(1, {
+    ...type,
+    priority: 9,
+    exclusivity: "resource",
+    retry: { kind: "exponential", firstMs: 5, maxMs: 50 },
+  });
+  world.seed(1, { ...type, delayMs: 500, notAfter: world.at + 900, retry: { kind: "fixed", delayMs: 30 } });
+  world.seed(1, {
+    ...type,
+    partitionKey: "timed",
+    exclusivity: "partition",
+    notBefore: world.at + 50,
+    retry: { kind: "none" },
+  });
+  world.seed(1, { ...type, notAfter: world.at + 10 });
+  wait(60);
+  const failing = { reason: "busy", code: "busy" };
+  const random = (): number => 0.75;
+  const fail = (more: object): unknown =>
+    world.send("fail", { leases: [{ ...world.take({ resourceTypes: ["timed"] }), ...failing, ...more }] }, { random });
+  fail({});
+  fail({ penalty: false });
+  fail({ delayMs: 2_000 });
+  wait(500);
+  fail({});
+  wait(400);
+  world.take({ resourceTypes: ["timed"] });
 }

@@ -8,7 +8,7 @@ import { jsonLength } from "../../services/core/sizes.ts";
 import { StripedMap } from "../../services/core/striped-map.ts";
 import { anyText } from "../support/any-text.ts";
 
-test("a heap gives its entries by rank, whichever are removed or moved meanwhile", () => {
+test("a heap gives its entries by rank, and of equal ones the older, whichever are removed or moved meanwhile", () => {
   const step = fc.record({
     action: fc.constantFrom("push", "remove", "move"),
     place: fc.nat(),
@@ -18,10 +18,11 @@ test("a heap gives its entries by rank, whichever are removed or moved meanwhile
     fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
       const heap = new IndexedHeap<HeapEntry>();
       const model: HeapEntry[] = [];
+      let pushed = 0;
       for (const { action, place, rank } of steps) {
         const entry = model[place % Math.max(1, model.length)];
         if (action === "push" || entry === undefined) {
-          const fresh = { rank, slot: -1 };
+          const fresh = { rank, tie: ++pushed, slot: -1 };
           model.push(fresh);
           heap.push(fresh);
         } else if (action === "move") {
@@ -31,7 +32,8 @@ test("a heap gives its entries by rank, whichever are removed or moved meanwhile
           model.splice(model.indexOf(entry), 1);
           heap.remove(entry);
         }
-        expect(heap.top()?.rank).toBe(model.length === 0 ? undefined : Math.min(...model.map((one) => one.rank)));
+        const [first] = model.toSorted((left, right) => left.rank - right.rank || left.tie - right.tie);
+        expect(heap.top()).toBe(first);
         for (const one of model) expect(heap.entries[one.slot]).toBe(one);
       }
     }),

@@ -19,7 +19,7 @@ test("a lease that is due only since it was asked whether all beats had come is 
   for (const frame of world.frames()) applyFrame(state, frame);
   const { clock } = world;
   const proof = { reachedMs: Number.NEGATIVE_INFINITY, isFresh: true, renew: () => undefined };
-  const watch = new LeaseWatch(state, clock, TICK_MS, proof as unknown as Proof);
+  const watch = new LeaseWatch(state, clock, TICK_MS, proof as unknown as Proof, () => 0);
   const expired: number[] = [];
   const frame = {
     head: { at: state.at },

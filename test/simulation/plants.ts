@@ -203,8 +203,8 @@ export const PLANTS: readonly Plant[] = [
   plant(
     "expiry_not_charged",
     `${CORE}/apply-lease.ts`,
-    '  item.charged += 1;\n  setLastEnd(item, lease, "expired"',
-    '  setLastEnd(item, lease, "expired"',
+    '  item.charged += 1;\n  item.delayedTo = event.notBefore ?? item.delayedTo;\n  setLastEnd(item, lease, "expired"',
+    '  item.delayedTo = event.notBefore ?? item.delayedTo;\n  setLastEnd(item, lease, "expired"',
     "Q6",
   ),
   plant(

@@ -1,10 +1,14 @@
-/** What one term of leadership is given, and how it ends. */
+/** What one term of leadership is given, what it keeps until its answers may leave, and how it ends. */
+import type { Command } from "../../../contracts/commands.ts";
 import type { Clock, Ids, Reporter } from "../../../contracts/ports.ts";
 import type { LogReader } from "../../core/log-reader.ts";
+import type { Outcome } from "../../core/outcome.ts";
 import type { ShardState } from "../../core/state.ts";
 import type { Appender, AppendResult } from "./appender.ts";
 import type { LogTime } from "./log-time.ts";
 import type { NodeConfig } from "./node-config.ts";
+import type { SealedFrame } from "./open-frame.ts";
+import type { PendingRequest } from "./pending-request.ts";
 import type { Proof } from "./proof.ts";
 import type { Upkeep } from "./upkeep.ts";
 
@@ -27,4 +31,19 @@ export interface LeaderTermOptions {
   readonly proof: Proof;
   readonly upkeep: Upkeep;
   readonly onEnd: (end: TermEnd) => void;
+}
+
+/** An answer that waits for the frames that it was decided on. */
+export interface Waiting {
+  readonly request: PendingRequest<Command>;
+  readonly outcome: Outcome;
+  /** Whether the request left events: then a missing ack leaves its outcome unknown. */
+  readonly hasEffect: boolean;
+}
+
+/** The frame that has no answer yet. */
+export interface Flight {
+  readonly sealed: SealedFrame;
+  readonly answers: readonly Waiting[];
+  readonly sentMs: number;
 }

@@ -6,9 +6,10 @@ import { execute } from "../../core/execute.ts";
 import { cite, type Outcome } from "../../core/outcome.ts";
 import { releaseTerm, writeStateHash } from "../../core/term.ts";
 import type { AppendResult } from "./appender.ts";
-import type { LeaderTermOptions, TermEnd } from "./leader-term-options.ts";
+import { turnTimes } from "./item-times.ts";
+import type { Flight, LeaderTermOptions, TermEnd, Waiting } from "./leader-term-options.ts";
 import { LeaseWatch } from "./lease-watch.ts";
-import { OpenFrame, type SealedFrame } from "./open-frame.ts";
+import { OpenFrame } from "./open-frame.ts";
 import { answer, entriesOf, type PendingRequest } from "./pending-request.ts";
 import { openOutcome, refusal } from "./refusals.ts";
 import { RequestQueue } from "./request-queue.ts";
@@ -27,19 +28,6 @@ const CONFIRM_EVERY_MS = 10;
 /** Requests that wait undecided at most, however small they are. */
 const UNDECIDED_MAX = 100_000;
 
-interface Waiting {
-  readonly request: PendingRequest<Command>;
-  readonly outcome: Outcome;
-  /** Whether the request left events: then a missing ack leaves its outcome unknown. */
-  readonly hasEffect: boolean;
-}
-
-interface Flight {
-  readonly sealed: SealedFrame;
-  readonly answers: readonly Waiting[];
-  readonly sentMs: number;
-}
-
 /**
  * Invariant: the state is the log's last frame, plus the frame in flight, plus the open frame; no answer leaves before every frame
  * that it was decided on is acknowledged. One frame is in flight at a time.
@@ -48,6 +36,7 @@ export class LeaderTerm {
   readonly polls = new WaitingPolls();
   readonly #options: LeaderTermOptions;
   readonly #leases: LeaseWatch;
+  readonly #random: () => number;
   readonly #undecided = new RequestQueue();
   #open: OpenFrame | undefined;
   #openAnswers: Waiting[] = [];
@@ -68,7 +57,8 @@ export class LeaderTerm {
 
   constructor(options: LeaderTermOptions) {
     this.#options = options;
-    this.#leases = new LeaseWatch(options.state, options.clock, options.config.tickMs, options.proof);
+    this.#random = () => options.ids.random("retry");
+    this.#leases = new LeaseWatch(options.state, options.clock, options.config.tickMs, options.proof, this.#random);
     this.#hashed = { sequence: options.state.sequence, ms: options.clock.monotonicMs() };
     this.#incarnation = options.ids.id("term");
     options.state.ready.shown = new Set();
@@ -123,6 +113,8 @@ export class LeaderTerm {
         () => this.#openFrame(),
         () => [...(this.#flight?.sealed.frame.events ?? []), ...(this.#open?.events ?? [])],
       );
+    if (!this.#isStopping && this.unackedMs() <= STALL_MS)
+      turnTimes(this.#options.state, this.#frameAt(), () => this.#openFrame());
     this.#answerOverdue(nowMs);
     this.#drain();
   }
@@ -157,7 +149,7 @@ export class LeaderTerm {
 
   #openFrame(): OpenFrame {
     if (this.#open !== undefined) return this.#open;
-    const { state, reader, config, logTime } = this.#options;
+    const { state, reader, config } = this.#options;
     this.#appendCount += 1;
     this.#open = new OpenFrame({
       logId: reader.logId,
@@ -167,10 +159,15 @@ export class LeaderTerm {
       writer: config.peerId,
       append: `${this.#incarnation}-${this.#appendCount}`,
       first: state.sequence + 1,
-      at: Math.max(logTime.now(), state.at),
+      at: this.#frameAt(),
       prev: this.#flight === undefined ? reader.tip.chain : this.#flight.sealed.chain,
     });
     return this.#open;
+  }
+
+  /** Log time of the open frame, or of one that was opened now. ms. */
+  #frameAt(): number {
+    return this.#open?.head.at ?? Math.max(this.#options.logTime.now(), this.#options.state.at);
   }
 
   #canDecide(request: PendingRequest): boolean {
@@ -205,6 +202,7 @@ export class LeaderTerm {
     const context = {
       at,
       now: this.#options.logTime.now(),
+      random: this.#random,
       frameBytesLeft: open.bytesLeft,
       principal,
       peerId,

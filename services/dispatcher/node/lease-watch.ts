@@ -27,6 +27,7 @@ export class LeaseWatch {
   readonly #deadlines = new Deadlines();
   readonly #proof: Proof;
   readonly #now: () => number;
+  readonly #random: () => number;
   #provenMs = Number.NEGATIVE_INFINITY;
   /** Since when some lease is due, and how many requests had come when it was proven that all before had. */
   #dueMs: number | undefined;
@@ -34,11 +35,12 @@ export class LeaseWatch {
   /** The lease clock then: what became due later needs an answer of its own. ms. */
   #dueCountedMs = 0;
 
-  /** Every lease gets its whole length from now: nobody's beats were heard before. */
-  constructor(state: ShardState, clock: Clock, tickMs: number, proof: Proof) {
+  /** Every lease gets its whole length from now: nobody's beats were heard before. `random`: for the delays of retries. */
+  constructor(state: ShardState, clock: Clock, tickMs: number, proof: Proof, random: () => number) {
     this.#state = state;
     this.#proof = proof;
     this.#now = () => clock.monotonicMs();
+    this.#random = random;
     this.#clock = new LeaseClock(clock, tickMs);
     for (const { itemId, lease } of state.leased)
       if (lease !== undefined) this.#set(itemId, lease.token, lease.expiresAt - lease.renewedAt);
@@ -130,7 +132,8 @@ export class LeaseWatch {
       // Not `hasRoomFor`: under load the frame is always at its aim, and expiries would wait for ever.
       if (open.bytesLeft < EXPIRY_BYTES) return;
       this.#deadlines.remove(due.token);
-      expire(this.#state, due.itemId, due.token, due.reason, open.head, open);
+      const moment = { at: open.head.at, random: this.#random };
+      expire(this.#state, due.itemId, due.token, due.reason, moment, open);
     }
   }
 
