@@ -27,11 +27,13 @@ import {
   LEASE_DURATION_MS_MIN,
   PAGE_SIZE_MAX,
   PRIORITY_MAX,
+  PROGRESS_LENGTH_MAX,
   REASON_LENGTH_MAX,
   RESOURCE_TYPES_PER_FILTER_MAX,
   RESULT_BYTES_MAX,
   RETRY_DELAYS_MAX,
   TIMEOUT_MS_MAX,
+  UNIQUE_KEY_LENGTH_MAX,
   WAIT_MS_MAX,
 } from "./limits.ts";
 import { Exclusivity, ShardOptionsPatch } from "./options.ts";
@@ -111,6 +113,11 @@ export const ItemPayload = z.strictObject({
   ),
   leaseDurationMs: durationMs.optional().describe("Length of its leases where the worker asks for none. ms."),
   retry: RetryPolicy.optional(),
+  uniqueKey: wellFormed(z.string().min(1).max(UNIQUE_KEY_LENGTH_MAX))
+    .optional()
+    .describe(
+      "At most one pending or leased item has it: an enqueue while there is one answers that one as a duplicate.",
+    ),
 });
 export type ItemPayload = Readonly<z.infer<typeof ItemPayload>>;
 
@@ -157,7 +164,14 @@ export const LeaseRequest = z.strictObject({
 });
 export const HeartbeatRequest = z.strictObject({
   ...envelope,
-  leases: entriesOf(LeaseRef),
+  leases: entriesOf(
+    z.strictObject({
+      ...LeaseRef.shape,
+      progress: wellFormed(z.string().max(PROGRESS_LENGTH_MAX))
+        .optional()
+        .describe("How far the work is, for people; always written."),
+    }),
+  ),
   extendMs: durationMs.optional().describe("New length from now; always written. By default the length of the grant."),
 });
 const Result = wellFormed(z.string().max(RESULT_BYTES_MAX));
@@ -190,6 +204,41 @@ export const FailRequest = z.strictObject({
   ),
 });
 export const ReleaseRequest = z.strictObject({ ...envelope, leases: entriesOf(LeaseRef) });
+const CancelRequest = z.strictObject({
+  ...envelope,
+  itemIds: entriesOf(ItemId),
+  reason: wellFormed(z.string().min(1).max(REASON_LENGTH_MAX)).optional(),
+});
+const deadLetters = {
+  ...envelope,
+  itemIds: entriesOf(ItemId).optional().describe("These; without it, all dead letters that the filter names."),
+  resourceType: ResourceType.optional(),
+  resourceId: ResourceId.optional(),
+  partitionKey: PartitionKey.optional(),
+  code: z.string().max(FAILURE_CODE_LENGTH_MAX).optional(),
+  limit: z.int().min(1).max(ENTRIES_PER_REQUEST_MAX).optional().describe("Most dead letters that the request takes."),
+  cursor: z
+    .string()
+    .regex(/^[0-9a-z]{1,16}$/)
+    .optional(),
+};
+const FILTERS = ["resourceType", "resourceId", "partitionKey", "code", "limit", "cursor"] as const;
+const isOneWay = (request: Readonly<Record<string, unknown>>): boolean =>
+  request["itemIds"] === undefined || FILTERS.every((name) => request[name] === undefined);
+const ONE_WAY = { error: `itemIds excludes ${FILTERS.join(", ")}`, path: ["itemIds"] };
+const RedriveRequest = z
+  .strictObject({
+    ...deadLetters,
+    everyMs: z
+      .int()
+      .min(0)
+      .max(DELAY_MS_MAX)
+      .optional()
+      .describe("Time between two of them: each is delayed by so much more than the one before. ms; 0 by default."),
+  })
+  .refine(isOneWay, ONE_WAY);
+const PurgeRequest = z.strictObject(deadLetters).refine(isOneWay, ONE_WAY);
+const ExplainRequest = z.strictObject({ ...envelope, itemId: ItemId });
 const PauseRequest = z.strictObject({ ...envelope });
 const ResumeRequest = z.strictObject({ ...envelope });
 const ConfigureRequest = z.strictObject({
@@ -233,12 +282,16 @@ export const REQUESTS = {
   complete: CompleteRequest,
   fail: FailRequest,
   release: ReleaseRequest,
+  cancel: CancelRequest,
+  redrive: RedriveRequest,
+  purge: PurgeRequest,
   pause: PauseRequest,
   resume: ResumeRequest,
   configure: ConfigureRequest,
   handover: HandoverRequest,
   get: GetRequest,
   list: ListRequest,
+  explain: ExplainRequest,
   stats: StatsRequest,
 } as const satisfies Record<Verb, z.ZodType>;
 

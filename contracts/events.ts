@@ -31,7 +31,8 @@ export type Actor = Readonly<z.infer<typeof Actor>>;
 
 const actor = z.int().min(0).describe("Index into the frame's actors.");
 const item = { itemId: ItemId, resourceType: ResourceType, resourceId: ResourceId };
-export const OUTCOMES = ["requeued", "deadLettered"] as const;
+/** What became of the item: `cancelled` when that was asked for while it was leased. */
+export const OUTCOMES = ["requeued", "deadLettered", "cancelled"] as const;
 const outcome = z.enum(OUTCOMES);
 const notBefore = LogTimeMs.optional().describe("From when on a requeued item is granted again; absent: at once.");
 
@@ -92,7 +93,12 @@ const Renewed = z.strictObject({
   type: z.literal("renewed"),
   actor,
   leases: z
-    .array(z.strictObject({ itemId: ItemId, token: Token, durationMs: z.int().min(1), expiresAt: LogTimeMs }))
+    .array(
+      z.strictObject({
+        ...{ itemId: ItemId, token: Token, durationMs: z.int().min(1), expiresAt: LogTimeMs },
+        progress: z.string().optional(),
+      }),
+    )
     .min(1),
 });
 const Completed = z.strictObject({
@@ -115,6 +121,7 @@ const Failed = z.strictObject({
   notBefore,
   charged: z.literal(false).optional().describe("The attempt does not count towards maxAttempts."),
 });
+export const CANCEL_OUTCOMES = ["ended", "requested"] as const;
 const EXPIRY_REASONS = ["duration", "age"] as const;
 const Expired = z.strictObject({
   type: z.literal("expired"),
@@ -127,7 +134,28 @@ const Expired = z.strictObject({
 });
 /** A pending item that nobody gets any more; what a failure or an expiry dead-letters is said there. */
 const DeadLettered = z.strictObject({ type: z.literal("deadLettered"), ...item, reason: z.string(), code: z.string() });
-const Released = z.strictObject({ type: z.literal("released"), actor, ...item, token: Token });
+const Released = z.strictObject({
+  type: z.literal("released"),
+  actor,
+  ...item,
+  token: Token,
+  outcome: z.literal("cancelled").optional().describe("Absent: requeued."),
+});
+const Cancelled = z.strictObject({
+  type: z.literal("cancelled"),
+  actor,
+  ...item,
+  reason: z.string().optional(),
+  outcome: z
+    .enum(CANCEL_OUTCOMES)
+    .describe(
+      "`ended`: nobody had it. `requested`: its holder hears of it; any end of its lease but completion ends it.",
+    ),
+});
+/** A dead letter goes back to its place, with none of its attempts charged and without an end of its time. */
+const Redriven = z.strictObject({ type: z.literal("redriven"), actor, ...item, notBefore });
+/** A dead letter is no more. */
+const Purged = z.strictObject({ type: z.literal("purged"), actor, ...item });
 const Paused = z.strictObject({ type: z.literal("paused"), actor });
 const Resumed = z.strictObject({ type: z.literal("resumed"), actor });
 /** The state hash before this event. A follower that differs halts. */
@@ -146,6 +174,9 @@ export const EVENTS = {
   expired: Expired,
   deadLettered: DeadLettered,
   released: Released,
+  cancelled: Cancelled,
+  redriven: Redriven,
+  purged: Purged,
   paused: Paused,
   resumed: Resumed,
   stateHash: StateHashed,
@@ -163,6 +194,9 @@ export const LogEvent = z.discriminatedUnion("type", [
   Expired,
   DeadLettered,
   Released,
+  Cancelled,
+  Redriven,
+  Purged,
   Paused,
   Resumed,
   StateHashed,

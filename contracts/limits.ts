@@ -55,6 +55,9 @@ export const RESULT_BYTES_MAX = 8 * KIB;
 export const REASON_LENGTH_MAX = 1_024;
 /** Longest machine code of a failure. Characters. */
 export const FAILURE_CODE_LENGTH_MAX = 64;
+/** Longest progress that a heartbeat tells, and longest unique key. Characters. */
+export const PROGRESS_LENGTH_MAX = 1_024;
+export const UNIQUE_KEY_LENGTH_MAX = 128;
 /** Most resource types in one lease filter. */
 export const RESOURCE_TYPES_PER_FILTER_MAX = 64;
 

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { Attributes, LIST_STATUSES, RetryPolicy } from "./commands.ts";
 import { ErrorBodySchema } from "./errors.ts";
-import { OUTCOMES } from "./events.ts";
+import { CANCEL_OUTCOMES, OUTCOMES } from "./events.ts";
 import { Follower, FollowerName } from "./followers.ts";
 import { ItemId, LogTimeMs, PeerId, Principal, Sequence, Token } from "./ids.ts";
 import { Exclusivity, ShardOptions } from "./options.ts";
@@ -57,13 +57,42 @@ const LeaseReply = z.looseObject({
   leases: z.array(Lease),
   reason: z.enum(LEASE_EMPTY_REASONS).optional().describe("Why no lease was granted."),
 });
-const HeartbeatResult = z.looseObject({ expiresAt: LogTimeMs, validMs: z.number().min(0) });
+const HeartbeatResult = z.looseObject({
+  expiresAt: LogTimeMs,
+  validMs: z.number().min(0),
+  cancelRequested: z.boolean().optional().describe("Somebody wants the item no more: stop, and fail or release it."),
+});
 const HeartbeatReply = z.looseObject({ ...cited, results: resultsOf(HeartbeatResult) });
 const SettleResult = z.looseObject({ duplicate: z.boolean() });
 const CompleteReply = z.looseObject({ ...cited, results: resultsOf(SettleResult) });
 const FailResult = z.looseObject({ outcome: z.enum(OUTCOMES), duplicate: z.boolean() });
 const FailReply = z.looseObject({ ...cited, results: resultsOf(FailResult) });
 
+const CancelResult = z.looseObject({ outcome: z.enum(CANCEL_OUTCOMES), duplicate: z.boolean() });
+const CancelReply = z.looseObject({ ...cited, results: resultsOf(CancelResult) });
+const TakenResult = z.looseObject({ itemId: ItemId, duplicate: z.boolean() });
+/** Of `redrive` and `purge`. */
+const DeadLettersReply = z.looseObject({
+  ...cited,
+  results: resultsOf(TakenResult).describe("In the order asked, or in order of enqueue."),
+  cursor: z.string().optional().describe("Present when there may be more."),
+});
+const ExplainReply = z.looseObject({
+  ...cited,
+  itemId: ItemId,
+  status: z.string(),
+  holds: z
+    .array(
+      z.looseObject({
+        hold: z.string().describe("`paused`, `delayed`, `keyBusy`, `keyHalted`, `keyQueued`, `behind`, `next`, …"),
+        message: z.string(),
+        until: LogTimeMs.optional(),
+        itemId: ItemId.optional().describe("The item that holds it back."),
+        peerId: PeerId.optional(),
+      }),
+    )
+    .describe("Why the item is not running, the most lasting reason first."),
+});
 const PauseReply = z.looseObject({ ...cited, paused: z.boolean() });
 const Followers = z.record(FollowerName, Follower.loose());
 const ConfigureReply = z.looseObject({ ...cited, options: ShardOptions.loose(), followers: Followers });
@@ -75,7 +104,7 @@ const HandoverReply = z.looseObject({
   ),
 });
 
-const ITEM_STATUSES = [...LIST_STATUSES, "completed"] as const;
+const ITEM_STATUSES = [...LIST_STATUSES, "completed", "cancelled", "purged"] as const;
 /** An item as an operator sees it. Of an ended item only what its record keeps. */
 const ItemRecord = z.looseObject({
   itemId: ItemId,
@@ -91,6 +120,10 @@ const ItemRecord = z.looseObject({
   notAfter: LogTimeMs.optional(),
   leaseDurationMs: z.int().min(1).optional(),
   retry: RetryPolicy.optional(),
+  uniqueKey: z.string().optional(),
+  redrives: z.int().min(1).optional().describe("How often it was redriven."),
+  cancelRequested: z.looseObject({ reason: z.string().optional(), principal: Principal, at: LogTimeMs }).optional(),
+  progress: z.looseObject({ text: z.string(), at: LogTimeMs }).optional(),
   enqueuedBy: Principal.optional(),
   item: ItemView.optional(),
   lease: z
@@ -120,6 +153,7 @@ const StatsReply = z.looseObject({
   paused: z.boolean(),
   enqueued: z.int().min(0),
   completed: z.int().min(0),
+  removed: z.int().min(0).describe("Items that were cancelled or purged."),
   bodyBytes: z.int().min(0),
   oldestPendingAt: LogTimeMs.optional(),
   stateHash: z.string(),
@@ -135,12 +169,16 @@ export const REPLIES = {
   complete: CompleteReply,
   fail: FailReply,
   release: CompleteReply,
+  cancel: CancelReply,
+  redrive: DeadLettersReply,
+  purge: DeadLettersReply,
   pause: PauseReply,
   resume: PauseReply,
   configure: ConfigureReply,
   handover: HandoverReply,
   get: GetReply,
   list: ListReply,
+  explain: ExplainReply,
   stats: StatsReply,
 } as const satisfies Record<Verb, z.ZodType>;
 export type ReplyOf<V extends Verb> = z.infer<(typeof REPLIES)[V]>;

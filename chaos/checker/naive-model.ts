@@ -309,7 +309,7 @@ export class NaiveModel {
     if (type !== "expired")
       this.#must(lease.principal === actor?.principal, "F2", `${actor?.principal} ends a lease of ${lease.principal}`);
     item.lease = undefined;
-    const outcome = "outcome" in event ? event.outcome : type;
+    const outcome = ("outcome" in event ? event.outcome : undefined) ?? type;
     this.ends.set(token, { type, itemId, principal: lease.principal, outcome, sequence: this.sequence });
     if (type === "completed") {
       this.#remembered.push(item);

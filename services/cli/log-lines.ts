@@ -51,6 +51,11 @@ function detailOf(event: LogEvent): string {
       return ` ${event.itemId} ${event.resourceType} ${event.resourceId}, token ${event.token}: ${event.outcome}, ${event.reason}`;
     case "deadLettered":
       return ` ${event.itemId} ${event.resourceType} ${event.resourceId}: ${event.reason}`;
+    case "cancelled":
+      return ` ${event.itemId} ${event.resourceType} ${event.resourceId}: ${event.outcome}${event.reason === undefined ? "" : `, ${event.reason}`}`;
+    case "redriven":
+    case "purged":
+      return ` ${event.itemId} ${event.resourceType} ${event.resourceId}`;
     case "logCreated":
       return ` ${event.logId}`;
     case "termStarted":

@@ -1,27 +1,14 @@
 /** Folds the events of a lease's life: granted, renewed, and its four ends. */
 import assert from "node:assert/strict";
-import type { Actor, EventOf } from "../../contracts/events.ts";
+import type { Actor, EventOf, OUTCOMES } from "../../contracts/events.ts";
 import { tokenOf } from "../../contracts/ids.ts";
-import {
-  hashDeadLetter,
-  hashItem,
-  hashLastError,
-  hashLease,
-  hashLeaseEnd,
-  hashLeaseRequest,
-  hashRecord,
-} from "./hash.ts";
-import {
-  type DeadLetter,
-  EndedRecord,
-  type EndKind,
-  type Item,
-  type LeaseEnd,
-  LeaseRequestRecord,
-  type LiveLease,
-} from "./item.ts";
+import { bury, endItem, itemOf, leaveUnfinished, rehash, setExtra } from "./apply-item.ts";
+import { hashLastError, hashLease, hashLeaseEnd, hashLeaseRequest } from "./hash.ts";
+import { type EndKind, type Item, type LeaseEnd, LeaseRequestRecord, type LiveLease } from "./item.ts";
 import { haltsPartition } from "./ready.ts";
 import type { ShardState } from "./state.ts";
+
+type Outcome = (typeof OUTCOMES)[number];
 
 export interface EventMeta {
   /** Log time of the event's frame. ms. */
@@ -106,6 +93,7 @@ export function applyRenewed(state: ShardState, event: EventOf<"renewed">, meta:
     lease.renewedAt = meta.at;
     lease.durationMs = renewal.durationMs;
     lease.expiresAt = renewal.expiresAt;
+    if (renewal.progress !== undefined) setExtra(item, { progress: { text: renewal.progress, at: meta.at } });
     rehash(state, item);
   }
 }
@@ -114,16 +102,9 @@ export function applyCompleted(state: ShardState, event: EventOf<"completed">, m
   const item = itemOf(state, event.itemId);
   const lease = endLease(state, item, event.token);
   state.ready.end(item, false, meta.at);
-  state.items.delete(item.itemId);
-  state.unfinished.remove(item);
-  state.itemSum.subtract(item.high, item.low);
-  state.bodyBytes -= item.bodyBytes;
-  state.completedTotal += 1;
-  remember(
-    state,
-    item,
-    new EndedRecord(item, event.token, lease.principal, state.intern(event.digest), state.sequence),
-  );
+  leaveUnfinished(state, item);
+  const { token, digest } = event;
+  endItem(state, item, { token, principal: lease.principal, digest: state.intern(digest), ending: "completed" });
 }
 
 export function applyFailed(state: ShardState, event: EventOf<"failed">, meta: EventMeta): void {
@@ -131,9 +112,8 @@ export function applyFailed(state: ShardState, event: EventOf<"failed">, meta: E
   const lease = endLease(state, item, event.token);
   if (event.charged !== false) item.charged += 1;
   item.delayedTo = event.notBefore ?? item.delayedTo;
-  setLastEnd(item, lease, "failed", event.digest, event.outcome);
-  setLastError(item, lease, event.reason, event.code, meta.at);
-  become(state, item, event.outcome, event.reason, event.code, meta.at);
+  const end = { kind: "failed", digest: event.digest, outcome: event.outcome } as const;
+  become(state, item, lease, end, { reason: event.reason, code: event.code, at: meta.at });
 }
 
 export function applyExpired(state: ShardState, event: EventOf<"expired">, meta: EventMeta): void {
@@ -141,64 +121,14 @@ export function applyExpired(state: ShardState, event: EventOf<"expired">, meta:
   const lease = endLease(state, item, event.token);
   item.charged += 1;
   item.delayedTo = event.notBefore ?? item.delayedTo;
-  setLastEnd(item, lease, "expired", "", event.outcome);
-  setLastError(item, lease, EXPIRED_REASON[event.reason], EXPIRED_CODE, meta.at);
-  become(state, item, event.outcome, EXPIRED_REASON[event.reason], EXPIRED_CODE, meta.at);
+  const end = { kind: "expired", digest: "", outcome: event.outcome } as const;
+  become(state, item, lease, end, { reason: EXPIRED_REASON[event.reason], code: EXPIRED_CODE, at: meta.at });
 }
 
 export function applyReleased(state: ShardState, event: EventOf<"released">, meta: EventMeta): void {
   const item = itemOf(state, event.itemId);
   const lease = endLease(state, item, event.token);
-  setLastEnd(item, lease, "released", "", "requeued");
-  become(state, item, "requeued", "", undefined, meta.at);
-}
-
-/** A pending item whose time is over. */
-export function applyDeadLettered(state: ShardState, event: EventOf<"deadLettered">, meta: EventMeta): void {
-  const item = itemOf(state, event.itemId);
-  if (item.status !== "pending") assert.fail(`dead-lettered while ${item.status}`);
-  state.cut?.keep(item);
-  const halts = haltsPartition(item, state.options);
-  state.ready.drop(item, halts, meta.at);
-  state.pending -= 1;
-  bury(state, item, { reason: event.reason, code: event.code, at: meta.at, halts });
-  rehash(state, item);
-}
-
-/** Forgets the oldest records above the maximum, and moves the horizon to the last forgotten one. */
-export function evictRecords(state: ShardState): void {
-  while (state.recordCount > state.options.recordsMax) {
-    const record = state.oldestRecord;
-    assert(record !== undefined, "records are counted");
-    state.cut?.keepRecord(record);
-    state.oldestRecord = record.next;
-    if (record.next === undefined) state.newestRecord = undefined;
-    record.next = undefined;
-    state.records.delete(record.itemId);
-    state.enqueueRequests.remove(record);
-    const { high, low } = hashRecord(record);
-    state.recordSum.subtract(high, low);
-    state.recordCount -= 1;
-    state.horizon = record.endedSequence;
-  }
-}
-
-function remember(state: ShardState, item: Item, record: EndedRecord): void {
-  state.records.set(record.itemId, record);
-  state.enqueueRequests.replace(item, record);
-  const { high, low } = hashRecord(record);
-  state.recordSum.add(high, low);
-  if (state.newestRecord === undefined) state.oldestRecord = record;
-  else state.newestRecord.next = record;
-  state.newestRecord = record;
-  state.recordCount += 1;
-  evictRecords(state);
-}
-
-function itemOf(state: ShardState, itemId: string): Item {
-  const item = state.items.get(itemId);
-  if (item === undefined) assert.fail(`there is no item ${itemId}`);
-  return item;
+  become(state, item, lease, { kind: "released", digest: "", outcome: event.outcome ?? "requeued" }, { at: meta.at });
 }
 
 function leaseOf(item: Item, token: number): LiveLease {
@@ -252,15 +182,30 @@ function setLastError(item: Item, lease: LiveLease, reason: string, code: string
   item.lastError = { ...error, high, low };
 }
 
-/** Gives an item back, or makes it a dead letter. */
+/** Gives an item back whose lease has ended, makes it a dead letter, or ends it because that was asked for. */
 function become(
   state: ShardState,
   item: Item,
-  outcome: LeaseEnd["outcome"],
-  reason: string,
-  code: string | undefined,
-  at: number,
+  lease: LiveLease,
+  end: { readonly kind: Exclude<EndKind, "completed">; readonly digest: string; readonly outcome: Outcome },
+  error: { readonly reason?: string; readonly code?: string | undefined; readonly at: number },
 ): void {
+  const { kind, digest, outcome } = end;
+  const { reason = "", code, at } = error;
+  if (outcome === "cancelled") {
+    state.ready.end(item, false, at);
+    leaveUnfinished(state, item);
+    endItem(state, item, {
+      token: lease.token,
+      principal: lease.principal,
+      digest: state.intern(digest),
+      ending: kind,
+    });
+    return;
+  }
+  setLastEnd(item, lease, kind, digest, outcome);
+  if (kind !== "released") setLastError(item, lease, reason, code, at);
+  if (item.extra?.cancel !== undefined) assert.fail(`${outcome} although it was to be cancelled`);
   if (outcome === "requeued") {
     item.status = "pending";
     state.pending += 1;
@@ -271,20 +216,4 @@ function become(
     bury(state, item, letter);
   }
   rehash(state, item);
-}
-
-function bury(state: ShardState, item: Item, letter: Omit<DeadLetter, "high" | "low">): void {
-  const { high, low } = hashDeadLetter(letter);
-  item.deadLetter = { ...letter, high, low };
-  item.status = "deadLettered";
-  state.unfinished.remove(item);
-  state.deadLetters.insert(item);
-  state.deadLettered += 1;
-  state.bodyBytes -= item.bodyBytes;
-}
-
-function rehash(state: ShardState, item: Item): void {
-  state.itemSum.subtract(item.high, item.low);
-  hashItem(item);
-  state.itemSum.add(item.high, item.low);
 }

@@ -5,16 +5,16 @@ import type { EventOf, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
+import { applyCancelled, applyDeadLettered, applyPurged, applyRedriven } from "./apply-ends.ts";
+import { enterUnfinished, evictRecords } from "./apply-item.ts";
 import {
   applyCompleted,
-  applyDeadLettered,
   applyExpired,
   applyFailed,
   applyLeased,
   applyReleased,
   applyRenewed,
   type EventMeta,
-  evictRecords,
 } from "./apply-lease.ts";
 import { hashNewItem, stateHash } from "./hash.ts";
 import { Item } from "./item.ts";
@@ -75,6 +75,15 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
       break;
     case "released":
       applyReleased(state, event, meta);
+      break;
+    case "cancelled":
+      applyCancelled(state, event, meta);
+      break;
+    case "redriven":
+      applyRedriven(state, event, meta);
+      break;
+    case "purged":
+      applyPurged(state, event, meta);
       break;
     case "paused":
       state.paused = true;
@@ -169,9 +178,8 @@ function applyEnqueued(state: ShardState, event: EventOf<"enqueued">, meta: Even
   state.itemSum.add(item.high, item.low);
   state.items.set(itemId, item);
   state.enqueueRequests.add(item);
-  state.unfinished.insert(item);
+  enterUnfinished(state, item);
   state.ready.admit(item, meta.at);
   state.pending += 1;
   state.enqueuedTotal += 1;
-  state.bodyBytes += item.bodyBytes;
 }

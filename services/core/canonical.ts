@@ -11,7 +11,7 @@ import {
 } from "./hash.ts";
 import { HashSum, hexOf } from "./hasher.ts";
 import { type HeapEntry, type IndexedHeap, isBefore } from "./indexed-heap.ts";
-import { type EndedRecord, Item, type ItemTerms, type KeyQueue } from "./item.ts";
+import { type EndedRecord, Item, type ItemExtra, type ItemTerms, type KeyQueue, notAfterOf } from "./item.ts";
 import { retryText } from "./item-terms.ts";
 import { fenceKey } from "./ready.ts";
 import type { ShardState } from "./state.ts";
@@ -34,6 +34,7 @@ export function* canonicalState(state: ShardState): Generator<string> {
     deadLettered: state.deadLettered,
     enqueuedTotal: state.enqueuedTotal,
     completedTotal: state.completedTotal,
+    removedTotal: state.removedTotal,
     bodyBytes: state.bodyBytes,
     records: state.recordCount,
   });
@@ -85,6 +86,7 @@ function itemFields(item: Item): object {
     charged: item.charged,
     terms: item.terms && termsFields(item.terms),
     delayedTo: item.delayedTo === 0 ? undefined : item.delayedTo,
+    extra: item.extra && extraFields(item.extra),
     lease: leaseFields(item),
     lastEnd: withoutHash(item.lastEnd),
     lastError: withoutHash(item.lastError),
@@ -92,9 +94,14 @@ function itemFields(item: Item): object {
   };
 }
 
+export function extraFields({ redrives, cancel, progress }: ItemExtra): object {
+  const asked = cancel && { principal: cancel.principal, reason: cancel.reason, at: cancel.at };
+  return { redrives, cancel: asked, progress: progress && { text: progress.text, at: progress.at } };
+}
+
 export function termsFields(terms: ItemTerms): object {
-  const { retry, ...fields } = terms;
-  return { ...fields, retry: retry && retryText(retry) };
+  const { retry, uniqueKey, ...fields } = terms;
+  return { ...fields, retry: retry && retryText(retry), uniqueKey };
 }
 
 function leaseFields(item: Item): object | undefined {
@@ -114,8 +121,8 @@ function leaseFields(item: Item): object | undefined {
 }
 
 function recordFields(record: EndedRecord): object {
-  const { itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence } = record;
-  return { itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence };
+  const { itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence, ending } = record;
+  return { itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence, ending };
 }
 
 function withoutHash(value: { readonly high: number; readonly low: number } | undefined): object | undefined {
@@ -150,8 +157,9 @@ function checkCounts(state: ShardState, items: readonly Item[]): void {
   assert.equal(state.pending, statusCount("pending"), "pending");
   assert.equal(state.active, statusCount("leased"), "active");
   assert.equal(state.deadLettered, statusCount("deadLettered"), "deadLettered");
-  const accounted = state.pending + state.active + state.deadLettered + state.completedTotal;
-  assert.equal(state.enqueuedTotal, accounted, "every enqueued item is pending, leased, completed or deadLettered");
+  const ended = state.completedTotal + state.removedTotal;
+  const accounted = state.pending + state.active + state.deadLettered + ended;
+  assert.equal(state.enqueuedTotal, accounted, "every enqueued item is pending, leased, dead-lettered or ended");
   const unfinished = items.filter((item) => item.status !== "deadLettered");
   const bodyBytes = unfinished.reduce((sum, item) => sum + item.bodyBytes, 0);
   assert.equal(state.bodyBytes, bodyBytes, "bodyBytes");
@@ -168,6 +176,10 @@ function checkIndexes(state: ShardState, items: readonly Item[]): void {
   const dead = items.filter((item) => item.status === "deadLettered");
   assert.deepEqual([...state.unfinished.after(0)].map(idOf), unfinished.map(idOf), "index of unfinished items");
   assert.deepEqual([...state.deadLetters.after(0)].map(idOf), dead.map(idOf), "index of dead letters");
+  const named = unfinished.filter((item) => item.terms?.uniqueKey !== undefined);
+  assert.equal(state.unique.size, named.length, "unique keys");
+  for (const item of named)
+    assert(state.unique.get(item.terms?.uniqueKey ?? "") === item, `unique key of ${item.itemId}`);
   assert.equal(state.unfinished.size, unfinished.length);
   assert.equal(state.deadLetters.size, dead.length);
 }
@@ -188,6 +200,8 @@ function checkKeys(state: ShardState, items: readonly Item[]): void {
     const key = expected.get(name) ?? { ids: [], halted: false };
     expected.set(name, key);
     if (item.status === "deadLettered") key.halted = true;
+    // An older one may have come back behind the one that is leased.
+    else if (item.status === "leased" && item.exclusivity === "partition") key.ids.unshift(item.itemId);
     else key.ids.push(item.itemId);
   }
   assert.equal(state.ready.keys.size, expected.size, "keys vanish when they are empty and not halted");
@@ -253,7 +267,7 @@ function checkTimes({ ready }: ShardState, open: readonly Item[]): void {
     assert(open.includes(item), `${item.itemId} is delayed and held back`);
   }
   checkHeap(ready.lapses);
-  const lapsing = open.filter((item) => item.terms?.notAfter !== undefined);
+  const lapsing = open.filter((item) => notAfterOf(item) !== undefined);
   // Who waits for its resource may lapse too.
   for (const item of lapsing) assert(item.lapse !== undefined, `end of the time of ${item.itemId}`);
   for (const lapse of ready.lapses.entries) {
@@ -330,6 +344,7 @@ function checkHashes(state: ShardState, items: readonly Item[]): void {
       status: item.status,
       attempt: item.attempt,
       charged: item.charged,
+      extra: item.extra,
       lease: item.lease && { ...item.lease, ...pair(hashLease(item.lease)) },
       lastEnd: item.lastEnd && { ...item.lastEnd, ...pair(hashLeaseEnd(item.lastEnd)) },
       lastError: item.lastError && { ...item.lastError, ...pair(hashLastError(item.lastError)) },

@@ -4,8 +4,8 @@
  */
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { EXCLUSIVITIES } from "../../contracts/options.ts";
-import { canonicalLine, sorted, termsFields } from "./canonical.ts";
-import type { ItemTerms } from "./item.ts";
+import { canonicalLine, extraFields, sorted, termsFields } from "./canonical.ts";
+import { ENDINGS, type ItemExtra, type ItemTerms } from "./item.ts";
 import {
   damaged,
   END_KINDS,
@@ -131,13 +131,14 @@ export class DumpLines {
 function* headerLines(header: SnapshotHeader): Generator<string> {
   const { logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon } = header;
   yield canonicalLine("meta", { logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon });
-  const { pending, active, deadLettered, enqueuedTotal, completedTotal, bodyBytes, records } = header;
+  const { pending, active, deadLettered, enqueuedTotal, completedTotal, removedTotal, bodyBytes, records } = header;
   yield canonicalLine("counts", {
     pending,
     active,
     deadLettered,
     enqueuedTotal,
     completedTotal,
+    removedTotal,
     bodyBytes,
     records,
   });
@@ -176,13 +177,24 @@ function itemFields(row: Row, lease: Row | undefined): Fields {
 
 function termsFieldsOf(row: Row | undefined): Fields {
   if (row === undefined) return { terms: undefined, delayedTo: undefined };
-  const [delayedTo, priority, boost, notAfter, leaseDurationMs, retry] = row;
-  const isEmpty = [priority, boost, notAfter, leaseDurationMs, retry].every((value) => value === 0);
+  const [delayedTo, priority, boost, notAfter, leaseDurationMs, retry, uniqueKey] = row;
+  const isEmpty = [priority, boost, notAfter, leaseDurationMs, retry, uniqueKey].every((value) => value === 0);
   const terms = {
     ...{ priority, boost, notAfter: optional(notAfter), leaseDurationMs: optional(leaseDurationMs) },
-    retry: optional(retry),
+    ...{ retry: optional(retry), uniqueKey: optional(uniqueKey) },
   } as ItemTerms;
-  return { terms: isEmpty ? undefined : termsFields(terms), delayedTo: optional(delayedTo) };
+  const extra = rowIn(row, 7);
+  return {
+    terms: isEmpty ? undefined : termsFields(terms),
+    delayedTo: optional(delayedTo),
+    extra: extra && extraFieldsOf(extra),
+  };
+}
+
+function extraFieldsOf([redrives, principal, reason, cancelAt, text, progressAt]: Row): object {
+  const cancel = principal === 0 ? undefined : { principal, reason: optional(reason), at: cancelAt };
+  const progress = text === 0 ? undefined : { text, at: progressAt };
+  return extraFields({ redrives, cancel, progress } as ItemExtra);
 }
 
 const itemIdIn = (row: Row): string => Number(row[1]).toString(ID_BASE);
@@ -221,7 +233,7 @@ function letterFields(row: Row | undefined): Fields | undefined {
 }
 
 function recordFields(row: Row): Fields {
-  const [, , principal, requestId, digest, token, settledBy, settleDigest, endedSequence] = row;
+  const [, , principal, requestId, digest, token, settledBy, settleDigest, endedSequence, ending] = row;
   return {
     itemId: itemIdIn(row),
     principal,
@@ -231,6 +243,7 @@ function recordFields(row: Row): Fields {
     settledBy,
     settleDigest,
     endedSequence,
+    ending: nameAt(ENDINGS, ending ?? 0),
   };
 }
 

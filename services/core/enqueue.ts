@@ -68,6 +68,7 @@ export function executeEnqueue(
       continue;
     }
     if (decision.kind === "accepted") emitter.emit(decision.event);
+    else if (decision.confirm === true) results.confirm = true;
     results.add(decision.result);
   }
   const reply = { ...cite(state), results: results.entries, pending: state.pending, active: state.active };
@@ -93,7 +94,8 @@ function ownId(requestId: string | undefined): string | undefined {
 /**
  * Decides one item.
  *
- * Shapes: one `enqueued`; or the earlier result with `duplicate: true` for a known request id with the same contents.
+ * Shapes: one `enqueued`; or the earlier result with `duplicate: true` for a known request id with the same contents, or for a unique key that
+ * a pending or leased item has.
  * Refuses with: invalid_argument (times and lengths that the shard does not allow), unsupported_version (a log that is too old for them),
  * payload_too_large, unavailable (frame full), backpressure, request_expired, conflict (first that applies).
  */
@@ -112,6 +114,15 @@ export function decideEnqueue(
       kind: "unchanged",
       result: { itemId: known.itemId, sequence: sequenceOfItemId(known.itemId), duplicate: true },
     };
+  const other = known ?? terms.otherUse;
+  const holder = item.uniqueKey === undefined || other !== undefined ? undefined : state.unique.get(item.uniqueKey);
+  if (holder !== undefined)
+    return {
+      kind: "unchanged",
+      result: { itemId: holder.itemId, sequence: holder.sequence, duplicate: true },
+      // Another leader may have seen its end, and then this item would be lost.
+      confirm: true,
+    };
   const problem = termsProblem(state, item, terms.at);
   if (problem !== undefined) return refused(problem);
   const bodyBytes = item.body === undefined ? 0 : jsonLength(item.body);
@@ -126,7 +137,6 @@ export function decideEnqueue(
   if (state.pending >= options.pendingHigh || state.bodyBytes >= options.bodyBytesHigh)
     return refused(backpressure(state));
   if (terms.isLogHigh === true) return refused(logPressureRefusal());
-  const other = known ?? terms.otherUse;
   if (other === undefined && terms.requestId !== undefined && terms.after !== undefined && terms.after < state.horizon)
     return refused(
       errorBody("request_expired", "the request id may have been used before what the shard remembers", {

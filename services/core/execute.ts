@@ -3,7 +3,10 @@ import type { ShardCommand } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import { principalOfPeer } from "../../contracts/ids.ts";
 import { executeConfigure, executePause, executeResume } from "./admin.ts";
+import { executeCancel } from "./cancel.ts";
+import { executePurge, executeRedrive } from "./dead-letters.ts";
 import { executeEnqueue } from "./enqueue.ts";
+import { executeExplain } from "./explain.ts";
 import { executeHeartbeat } from "./heartbeat.ts";
 import { executeLease } from "./lease.ts";
 import { type Context, type EventSink, type Outcome, refuse } from "./outcome.ts";
@@ -34,6 +37,12 @@ export function execute(state: ShardState, command: ShardCommand, context: Conte
       return executeFail(state, command.request, context, sink);
     case "release":
       return executeRelease(state, command.request, context, sink);
+    case "cancel":
+      return executeCancel(state, command.request, context, sink);
+    case "redrive":
+      return executeRedrive(state, command.request, context, sink);
+    case "purge":
+      return executePurge(state, command.request, context, sink);
     case "pause":
       return executePause(state, context, sink);
     case "resume":
@@ -44,6 +53,8 @@ export function execute(state: ShardState, command: ShardCommand, context: Conte
       return executeGet(state, command.request);
     case "list":
       return executeList(state, command.request);
+    case "explain":
+      return executeExplain(state, command.request);
     case "stats": {
       const place = { region: context.region ?? "", shard: context.shard ?? "" };
       return { reply: renderStats(state, place), confirm: false, validity: [] };

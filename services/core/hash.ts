@@ -4,14 +4,15 @@
  * Fields, in the order in which they are hashed; those of state version 2 only where they are there, so that older logs keep their hashes:
  * - item, fixed part: itemId, sequence, enqueuedAt, principal, exclusivity, resourceType, resourceId, partitionKey, payloadEncoding,
  *   body, maxAttempts, requestId, digest, attributes (count, then name and value sorted by name); version 2: terms (priority, boost,
- *   notAfter, leaseDurationMs, retry as JSON)
+ *   notAfter, leaseDurationMs, retry as text, uniqueKey)
  * - item, changing part: the fixed part's hash, status, attempt, charged, lease (token, principal, peerId, grantedAt, grantMs, requestId;
  *   renewedAt, durationMs, expiresAt), last end (token, kind, principal, digest, outcome), last error (reason, code, attempt, peerId, at),
- *   dead letter (reason, code, at, halts); version 2: delayedTo
- * - record: itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence
+ *   dead letter (reason, code, at, halts); version 2: delayedTo, extra (redrives, cancel: reason,
+ *   principal, at; progress: text, at)
+ * - record: itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence; version 2: ending, where it is no completion
  * - lease request: principal, requestId, digest
  * - meta: logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, recordCount, pending, active, deadLettered,
- *   enqueuedTotal, completedTotal, bodyBytes, options (name and value sorted by name; those of version 2 only where they are not the default), followers (count, then name, kind,
+ *   enqueuedTotal, completedTotal, bodyBytes, removedTotal (version 2), options (name and value sorted by name; those of version 2 only where they are not the default), followers (count, then name, kind,
  *   logVersionMax, keepBytes, keepMs sorted by name)
  */
 import type { EnqueueItem } from "../../contracts/commands.ts";
@@ -21,6 +22,7 @@ import type {
   DeadLetter,
   EndedRecord,
   Item,
+  ItemExtra,
   ItemTerms,
   LastErrorRecord,
   LeaseEnd,
@@ -53,9 +55,9 @@ export function payloadDigest(payload: EnqueueItem): string {
   hasher.optional(payload.payloadEncoding).optional(payload.body).optional(payload.exclusivity);
   hasher.optionalNumber(payload.maxAttempts);
   hashAttributes(payload.attributes);
-  const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry } = payload;
+  const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey } = payload;
   const policy = retry === undefined ? undefined : retryText(retry);
-  const terms = [priority, delayMs, notBefore, notAfter, leaseDurationMs, policy];
+  const terms = [priority, delayMs, notBefore, notAfter, leaseDurationMs, policy, uniqueKey];
   if (terms.some((term) => term !== undefined)) hasher.text(JSON.stringify(terms.map((term) => term ?? null)));
   return hasher.end().hex();
 }
@@ -86,9 +88,9 @@ export function hashNewItem(item: Item): void {
   hashItem(item);
 }
 
-function hashTerms({ priority, boost, notAfter, leaseDurationMs, retry }: ItemTerms): void {
+function hashTerms({ priority, boost, notAfter, leaseDurationMs, retry, uniqueKey }: ItemTerms): void {
   hasher.int(priority).number(boost).optionalNumber(notAfter).optionalNumber(leaseDurationMs);
-  hasher.optional(retry === undefined ? undefined : retryText(retry));
+  hasher.optional(retry === undefined ? undefined : retryText(retry)).optional(uniqueKey);
 }
 
 /** Computes an item's hash from its fixed part and what has changed. */
@@ -102,9 +104,15 @@ export function hashItem(item: Item): void {
   hashOptional(item.lastError);
   hashOptional(item.deadLetter);
   if (item.delayedTo !== 0) hasher.number(item.delayedTo);
+  if (item.extra !== undefined) hashExtra(item.extra);
   hasher.end();
   item.high = hasher.high;
   item.low = hasher.low;
+}
+
+function hashExtra({ redrives, cancel, progress }: ItemExtra): void {
+  hasher.int(redrives).optional(cancel?.principal).optional(cancel?.reason).optionalNumber(cancel?.at);
+  hasher.optional(progress?.text).optionalNumber(progress?.at);
 }
 
 function hashOptional(value: Hash64 | undefined): void {
@@ -139,12 +147,9 @@ export function hashDeadLetter(letter: Omit<DeadLetter, "high" | "low">): Hash64
 
 export function hashRecord(record: EndedRecord): Hash64 {
   hasher.begin().text(record.itemId).text(record.principal).optional(record.requestId).optional(record.digest);
-  return hasher
-    .number(record.token)
-    .text(record.settledBy)
-    .text(record.settleDigest)
-    .number(record.endedSequence)
-    .end();
+  hasher.number(record.token).text(record.settledBy).text(record.settleDigest).number(record.endedSequence);
+  if (record.ending !== "completed") hasher.text(record.ending);
+  return hasher.end();
 }
 
 export function hashLeaseRequest(request: LeaseRequestRecord): Hash64 {
@@ -161,6 +166,7 @@ export function stateHash(state: ShardState): string {
   hasher.number(state.horizon).number(state.recordCount);
   hasher.number(state.pending).number(state.active).number(state.deadLettered);
   hasher.number(state.enqueuedTotal).number(state.completedTotal).number(state.bodyBytes);
+  if (state.removedTotal !== 0) hasher.number(state.removedTotal);
   const options: Readonly<Record<string, string | number>> = state.options;
   const defaults: Readonly<Record<string, string | number>> = SHARD_OPTIONS_DEFAULT;
   for (const name of Object.keys(options).sort()) {

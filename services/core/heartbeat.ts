@@ -17,6 +17,7 @@ import {
   refuse,
   type Validity,
 } from "./outcome.ts";
+import { jsonLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
 
 export type Renewal = EventOf<"renewed">["leases"][number];
@@ -49,18 +50,25 @@ export function executeHeartbeat(
       continue;
     }
     assert(check.kind === "live", "a heartbeat settles nothing, so it repeats nothing");
-    const renewal = renewals.get(ref.token) ?? decideRenewal(state, check.item.itemId, check.lease, context, extendMs);
+    const { item, lease } = check;
+    const isTold = ref.progress !== undefined;
+    const renewal = renewals.get(ref.token) ?? decideRenewal(state, item.itemId, lease, context, extendMs, isTold);
     if (renewal !== undefined && !renewals.has(ref.token)) {
-      if (bytesLeft < EVENT_BYTES) {
+      const bytes = EVENT_BYTES + (ref.progress === undefined ? 0 : jsonLength(ref.progress));
+      if (bytesLeft < bytes) {
         results.refuse(frameFull());
         continue;
       }
-      bytesLeft -= EVENT_BYTES;
-      renewals.set(ref.token, renewal);
+      bytesLeft -= bytes;
+      renewals.set(ref.token, isTold ? { ...renewal, progress: ref.progress } : renewal);
     }
-    const target = { expiresAt: renewal?.expiresAt ?? check.lease.expiresAt, validMs: 0 };
+    const target = {
+      expiresAt: renewal?.expiresAt ?? lease.expiresAt,
+      validMs: 0,
+      ...(item.extra?.cancel === undefined ? undefined : { cancelRequested: true }),
+    };
     results.add(target);
-    const lastsMs = renewal?.durationMs ?? check.lease.expiresAt - check.lease.renewedAt;
+    const lastsMs = renewal?.durationMs ?? lease.expiresAt - lease.renewedAt;
     validity.push({ target, token: ref.token, lastsMs });
   }
   if (renewals.size > 0) emitter.emit({ type: "renewed", actor: 0, leases: [...renewals.values()] });
@@ -70,7 +78,7 @@ export function executeHeartbeat(
 /**
  * Decides whether and how a beat changes a lease; undefined when it changes nothing.
  *
- * With `extendMs` it always does. Without, only after a third of the lease has run, to the length of the grant from now, and never to
+ * With `extendMs`, or progress to tell, it always does. Without, only after a third of the lease has run, to the length of the grant from now, and never to
  * an earlier end. No lease outlives `leaseAgeMsMax`.
  */
 export function decideRenewal(
@@ -79,13 +87,14 @@ export function decideRenewal(
   lease: LiveLease,
   { at, now = at }: Pick<Context, "at" | "now">,
   extendMs: number | undefined,
+  mustWrite = false,
 ): Renewal | undefined {
   const latest = lease.grantedAt + state.options.leaseAgeMsMax;
   const endFrom = (ms: number): number => Math.min(ms + (extendMs ?? lease.grantMs), latest);
   let expiresAt = endFrom(at);
   if (extendMs === undefined) {
-    if ((now - lease.renewedAt) * 3 < lease.durationMs) return undefined;
-    if (endFrom(now) <= lease.expiresAt) return undefined;
+    if (!mustWrite && (now - lease.renewedAt) * 3 < lease.durationMs) return undefined;
+    if (!mustWrite && endFrom(now) <= lease.expiresAt) return undefined;
     // By the time of a frame that has long been open the end would be an earlier one.
     expiresAt = Math.max(expiresAt, lease.expiresAt);
   }

@@ -6,7 +6,7 @@ import type { HeapEntry, IndexedHeap } from "./indexed-heap.ts";
 /**
  * `pending`: enqueued or given back; leasable unless its key or its delay holds it back. Left by a grant, or when its time is over.
  * `leased`: one worker has it. Left by complete (the item ends), fail, release or expiry.
- * `deadLettered`: nobody gets it any more; kept with its reason. Never left in this version.
+ * `deadLettered`: nobody gets it any more; kept with its reason. Left by redrive, purge or cancel.
  */
 export type ItemStatus = "pending" | "leased" | "deadLettered";
 
@@ -107,7 +107,22 @@ export interface ItemTerms {
   readonly notAfter: number | undefined;
   readonly leaseDurationMs: number | undefined;
   readonly retry: RetryPolicy | undefined;
+  readonly uniqueKey: string | undefined;
 }
+
+/** What happens to few items; replaced as a whole. */
+export interface ItemExtra {
+  /** How often it was redriven; from then on its `notAfter` is without meaning. */
+  readonly redrives: number;
+  /** Who wants it no more, while it is leased. */
+  readonly cancel: { readonly reason: string | undefined; readonly principal: string; readonly at: number } | undefined;
+  /** What its last heartbeat told. */
+  readonly progress: { readonly text: string; readonly at: number } | undefined;
+}
+
+/** How an item ended: `completed`; `cancelled` while nobody had it; `purged`; or cancelled by the end of the lease that it had. */
+export const ENDINGS = ["completed", "cancelled", "purged", "failed", "expired", "released"] as const;
+export type Ending = (typeof ENDINGS)[number];
 
 /** The end of the time in which a pending item may be granted, in the heap of those. */
 export interface Lapse extends HeapEntry {
@@ -171,6 +186,7 @@ export class Item implements HeapEntry {
   lastEnd: LeaseEnd | undefined = undefined;
   lastError: LastErrorRecord | undefined = undefined;
   deadLetter: DeadLetter | undefined = undefined;
+  extra: ItemExtra | undefined = undefined;
 
   /** Order of leasing (`rankOf`), or the end of its delay while it is delayed. Derived. */
   rank: number;
@@ -180,6 +196,7 @@ export class Item implements HeapEntry {
   lapse: Lapse | undefined = undefined;
   key: KeyQueue | undefined = undefined;
   nextOfKey: Item | undefined = undefined;
+  previousOfKey: Item | undefined = undefined;
   sameId: Remembered | undefined = undefined;
   /** Hash of the fields that never change, and of the whole item. */
   staticHigh = 0;
@@ -213,25 +230,31 @@ export class Item implements HeapEntry {
   }
 }
 
+/** Log time from which on a pending item is granted no more; undefined for never. ms. */
+export function notAfterOf({ terms, extra }: Item): number | undefined {
+  return extra !== undefined && extra.redrives > 0 ? undefined : terms?.notAfter;
+}
+
 /** Order of leasing: by the time since which it may be leased, moved ahead by its priority. ms. */
 export function rankOf(item: Pick<Item, "enqueuedAt" | "delayedTo" | "terms">): number {
   const sinceMs = item.delayedTo === 0 ? item.enqueuedAt : item.delayedTo;
   return item.terms === undefined ? sinceMs : sinceMs - item.terms.boost;
 }
 
-/** What is remembered of a completed item, so that repeats of its requests are recognised. */
+/** What is remembered of an ended item, so that repeats of its requests are recognised. */
 export class EndedRecord {
   readonly itemId: string;
   /** Who enqueued it, under which id, with which contents. */
   readonly principal: string;
   readonly requestId: string | undefined;
   readonly digest: string | undefined;
-  /** Who completed it, with which lease and contents. */
+  /** Who ended it, with which lease (0: none) and contents. */
   readonly token: number;
   readonly settledBy: string;
   readonly settleDigest: string;
-  /** Event sequence of its `completed`. */
+  /** Event sequence of its end. */
   readonly endedSequence: number;
+  readonly ending: Ending;
   sameId: Remembered | undefined = undefined;
   /** The record that is evicted after this one. */
   next: EndedRecord | undefined = undefined;
@@ -242,6 +265,7 @@ export class EndedRecord {
     settledBy: string,
     settleDigest: string,
     endedSequence: number,
+    ending: Ending,
   ) {
     this.itemId = item.itemId;
     this.principal = item.principal;
@@ -251,6 +275,7 @@ export class EndedRecord {
     this.settledBy = settledBy;
     this.settleDigest = settleDigest;
     this.endedSequence = endedSequence;
+    this.ending = ending;
   }
 }
 

@@ -1,6 +1,6 @@
 /** Whether a caller holds the lease that it names: the one order of refusals for heartbeat, complete, fail and release. */
 import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
-import type { EndKind, Item, LiveLease } from "./item.ts";
+import type { EndedRecord, EndKind, Item, LiveLease } from "./item.ts";
 import type { ShardState } from "./state.ts";
 
 export interface LeaseRef {
@@ -9,12 +9,16 @@ export interface LeaseRef {
 }
 
 /** How the lease of a `stale_token` ended. `superseded`: an older lease of the item; `unknown`: none that is remembered. */
-type StaleReason = EndKind | "deadLettered" | "superseded" | "unknown";
+type StaleReason = EndKind | "deadLettered" | "cancelled" | "purged" | "superseded" | "unknown";
 
 /** `repeat`: this very settlement was done before; its digest and outcome are still known. */
 export type LeaseCheck =
   | { readonly kind: "live"; readonly item: Item; readonly lease: LiveLease }
-  | { readonly kind: "repeat"; readonly digest: string; readonly outcome: "completed" | "requeued" | "deadLettered" }
+  | {
+      readonly kind: "repeat";
+      readonly digest: string;
+      readonly outcome: "completed" | "requeued" | "deadLettered" | "cancelled";
+    }
   | { readonly kind: "refused"; readonly error: ErrorBody };
 
 /**
@@ -52,9 +56,15 @@ function checkRecord(state: ShardState, ref: LeaseRef, principal: string, settli
   const record = state.records.get(ref.itemId);
   if (record === undefined)
     return { kind: "refused", error: errorBody("item_not_found", "the shard knows no such item, or has forgotten it") };
-  if (settling !== "completed" || record.token !== ref.token) return stale("completed");
+  const { ending } = record;
+  if (settling !== ending || record.token !== ref.token) return stale(staleReasonOf(record));
   if (record.settledBy !== principal) return denied();
-  return { kind: "repeat", digest: record.settleDigest, outcome: "completed" };
+  return { kind: "repeat", digest: record.settleDigest, outcome: ending === "completed" ? ending : "cancelled" };
+}
+
+/** Whoever holds an older lease of an item that was cancelled with the last one is told that. */
+function staleReasonOf({ ending }: EndedRecord): StaleReason {
+  return ending === "completed" || ending === "purged" ? ending : "cancelled";
 }
 
 function denied(): LeaseCheck {

@@ -62,7 +62,8 @@ export type Outcome =
  */
 export type Decision<Event extends LogEvent, Result> =
   | { readonly kind: "accepted"; readonly event: Event; readonly result: Result }
-  | { readonly kind: "unchanged"; readonly result: Result }
+  /** `confirm`: it may hold in this state only. */
+  | { readonly kind: "unchanged"; readonly result: Result; readonly confirm?: true }
   | { readonly kind: "refused"; readonly error: ErrorBody };
 
 /** A repeat is answered all the same: it writes nothing. */

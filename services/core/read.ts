@@ -114,6 +114,7 @@ export function renderStats(state: ShardState, place: { readonly region: string;
     paused: state.paused,
     enqueued: state.enqueuedTotal,
     completed: state.completedTotal,
+    removed: state.removedTotal,
     bodyBytes: state.bodyBytes,
     ...(oldest === undefined ? undefined : { oldestPendingAt: oldest.enqueuedAt }),
     stateHash: stateHash(state),

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import type { ShardOptions } from "../../contracts/options.ts";
 import { type HeapEntry, IndexedHeap, isBefore } from "./indexed-heap.ts";
-import { type Item, KeyQueue, type Lapse, rankOf } from "./item.ts";
+import { type Item, KeyQueue, type Lapse, notAfterOf, rankOf } from "./item.ts";
+import { link, unlink } from "./partition-list.ts";
 import { RankQueue } from "./rank-queue.ts";
 import { StripedMap } from "./striped-map.ts";
 
@@ -83,7 +84,7 @@ export class Ready {
     }
     if (item.status === "leased") {
       if (item.exclusivity === "none") return true;
-      if (item.exclusivity === "partition") return this.queue(item);
+      if (item.exclusivity === "partition") return this.queue(item) || this.overtake(item);
       return this.lead(this.keyOf(item), item);
     }
     if (item.deadLetter?.halts !== true) return true;
@@ -116,6 +117,15 @@ export class Ready {
   giveBack(item: Item, at: number): void {
     const { key } = item;
     if (key !== undefined && key.head !== item) assert.fail(`item ${item.itemId} is not the first of its key`);
+    const next = item.nextOfKey;
+    if (key !== undefined && next !== undefined && next.sequence < item.sequence) {
+      // An older one was redriven meanwhile.
+      unlink(key, item);
+      item.key = key;
+      link(key, item);
+      this.place(next, at);
+      return;
+    }
     if (item.exclusivity === "resource" && (item.delayedTo > at || key?.waiting?.top() !== undefined))
       this.end(item, false, at);
     if (item.key === key && item.delayedTo <= at) {
@@ -138,6 +148,7 @@ export class Ready {
     } else {
       key.head = item.nextOfKey;
       if (key.head === undefined) key.tail = undefined;
+      else key.head.previousOfKey = undefined;
       item.nextOfKey = undefined;
     }
     if (halts) key.halted = true;
@@ -147,14 +158,50 @@ export class Ready {
     else this.place(key.head, at);
   }
 
-  /** Forgets a pending item that is dead-lettered: of a partition, its head. */
+  /** Forgets a pending item that ended or was dead-lettered, wherever it waits. */
   drop(item: Item, halts: boolean, at: number): void {
+    const { key } = item;
     this.unwatch(item);
-    if (item.exclusivity === "partition" && item.key?.head !== item)
-      assert.fail(`item ${item.itemId} is not the first of its partition`);
+    if (key !== undefined && item.exclusivity === "partition" && (key.head !== item || key.halted)) {
+      unlink(key, item);
+      if (halts) key.halted = true;
+      return;
+    }
     this.detach(item);
-    if (item.key?.head === item) this.end(item, halts, at);
+    if (key?.head === item) this.end(item, halts, at);
     else item.key = undefined;
+  }
+
+  /** Takes a dead letter back as pending, in its old place; a partition that stood still because of it goes on with it. */
+  reinstate(item: Item, at: number): void {
+    if (item.exclusivity !== "partition") {
+      this.place(item, at);
+      return;
+    }
+    const key = this.keyOf(item);
+    const { head } = key;
+    const wasOpen = !key.halted;
+    if (item.deadLetter?.halts === true) key.halted = false;
+    const before = link(key, item);
+    // Whoever is leased goes on; who only was shown waits again.
+    if (before !== undefined || key.halted) {
+      if (!wasOpen && !key.halted && head !== undefined) this.place(head, at);
+      return;
+    }
+    if (wasOpen && head !== undefined) {
+      this.unwatch(head);
+      this.detach(head);
+    }
+    this.place(item, at);
+  }
+
+  /** Lets a partition go on whose dead letter, because of which it stood still, is no more. */
+  resume(item: Item, at: number): void {
+    const key = this.keys.get(fenceKey(item));
+    if (key === undefined || !key.halted) assert.fail(`the partition of ${item.itemId} is not halted`);
+    key.halted = false;
+    if (key.head === undefined) this.keys.delete(key.fenceKey);
+    else this.place(key.head, at);
   }
 
   /** The pending item whose time is over first, if it is over by `at`. */
@@ -243,7 +290,7 @@ export class Ready {
   }
 
   private watch(item: Item): void {
-    const notAfter = item.terms?.notAfter;
+    const notAfter = notAfterOf(item);
     if (notAfter === undefined || item.lapse !== undefined) return;
     item.lapse = { item, rank: notAfter, tie: item.sequence, slot: -1 };
     this.lapses.push(item.lapse);
@@ -286,11 +333,27 @@ export class Ready {
     }
   }
 
+  /** Puts a leased item, the youngest of its partition, before older ones, which were redriven while it was leased. False when none may be. */
+  private overtake(item: Item): boolean {
+    const { key } = item;
+    const head = key?.head;
+    if (key === undefined || head === undefined || key.halted || head.status === "leased") return false;
+    this.unwatch(head);
+    this.detach(head);
+    unlink(key, item);
+    item.key = key;
+    link(key, item);
+    return true;
+  }
+
   /** Makes an item the youngest of its partition; true when nothing holds it back. */
   private queue(item: Item): boolean {
     const key = this.keyOf(item);
     if (key.tail === undefined) key.head = item;
-    else key.tail.nextOfKey = item;
+    else {
+      key.tail.nextOfKey = item;
+      item.previousOfKey = key.tail;
+    }
     key.tail = item;
     return key.head === item && !key.halted;
   }

@@ -5,7 +5,7 @@ import type { EventOf, LogEvent } from "../../contracts/events.ts";
 import { LOG_VERSION_TERMS } from "../../contracts/limits.ts";
 import { frameFull } from "./enqueue.ts";
 import { digestFields } from "./hash.ts";
-import type { Item } from "./item.ts";
+import { type Item, notAfterOf } from "./item.ts";
 import { retryDelayMs, versionRefusal } from "./item-terms.ts";
 import { checkLease, type LeaseRef } from "./lease-check.ts";
 import {
@@ -147,7 +147,13 @@ export function decideRelease(
   if (check.kind === "repeat") return { kind: "unchanged", result: { duplicate: true } };
   return {
     kind: "accepted",
-    event: { type: "released", actor: 0, ...named(check.item), token: entry.token },
+    event: {
+      type: "released",
+      actor: 0,
+      ...named(check.item),
+      token: entry.token,
+      ...(check.item.extra?.cancel === undefined ? undefined : { outcome: "cancelled" }),
+    },
     result: { duplicate: false },
   };
 }
@@ -155,12 +161,14 @@ export function decideRelease(
 /** What becomes of an item whose running attempt is charged, and from when on it is granted again. `random`: the shortest delay without it. */
 export function chargeOf(state: ShardState, item: Item, at: number, random: () => number = () => 0): Fate {
   const charged = item.charged + 1;
+  if (item.extra?.cancel !== undefined) return { outcome: "cancelled" };
   if (charged >= maxAttemptsOf(state, item)) return { outcome: "deadLettered" };
   return requeuedFor(retryDelayMs(item, state.options, charged, random), item, at);
 }
 
 function fateOf(state: ShardState, item: Item, entry: FailEntry, { at, random }: SettleTerms) {
   const { requeue, delayMs, penalty = true } = entry;
+  if (item.extra?.cancel !== undefined) return { outcome: "cancelled" } as const;
   if (!requeue) return { outcome: "deadLettered" } as const;
   const charged = penalty ? chargeOf(state, item, at, random) : requeuedFor(0, item, at);
   const fate = delayMs === undefined || charged.outcome === "deadLettered" ? charged : requeuedFor(delayMs, item, at);
@@ -170,7 +178,8 @@ function fateOf(state: ShardState, item: Item, entry: FailEntry, { at, random }:
 /** A requeued item: where its time would be over before its delay, it is a dead letter at once. */
 function requeuedFor(delayMs: number, item: Item, at: number): Fate {
   const notBefore = at + delayMs;
-  if (item.terms?.notAfter !== undefined && item.terms.notAfter <= notBefore) return { outcome: "deadLettered" };
+  const notAfter = notAfterOf(item);
+  if (notAfter !== undefined && notAfter <= notBefore) return { outcome: "deadLettered" };
   return delayMs === 0 ? { outcome: "requeued" } : { outcome: "requeued", notBefore };
 }
 

@@ -32,6 +32,7 @@ const optionalLength = (text: string | undefined): number => (text === undefined
 export function payloadLength(payload: ItemPayload, bodyBytes: number): number {
   let bytes = PAYLOAD_BYTES + bodyBytes + jsonLength(payload.resourceType) + jsonLength(payload.resourceId);
   bytes += optionalLength(payload.partitionKey) + optionalLength(payload.payloadEncoding);
+  bytes += optionalLength(payload.uniqueKey);
   if (payload.retry !== undefined) bytes += RETRY_BYTES;
   const attributes = payload.attributes;
   if (attributes === undefined) return bytes;
@@ -48,13 +49,17 @@ export function eventLength(event: LogEvent): number {
     case "released":
     case "expired":
     case "deadLettered":
+    case "redriven":
+    case "purged":
       return EVENT_BYTES + jsonLength(event.resourceType) + jsonLength(event.resourceId);
     case "completed":
       return EVENT_BYTES + jsonLength(event.resourceType) + jsonLength(event.resourceId) + optionalLength(event.result);
     case "failed":
       return EVENT_BYTES + jsonLength(event.resourceType) + jsonLength(event.resourceId) + jsonLength(event.reason);
     case "renewed":
-      return EVENT_BYTES + event.leases.length * EVENT_BYTES;
+      return event.leases.reduce((sum, { progress }) => sum + EVENT_BYTES + optionalLength(progress), EVENT_BYTES);
+    case "cancelled":
+      return EVENT_BYTES + jsonLength(event.resourceType) + jsonLength(event.resourceId) + optionalLength(event.reason);
     case "logCreated":
     case "termStarted":
     case "termReleased":

@@ -23,6 +23,7 @@ class KeptItem implements ItemChanges {
   readonly attempt: number;
   readonly charged: number;
   readonly delayedTo: number;
+  readonly extra: Item["extra"];
   readonly lease: Item["lease"];
   readonly lastEnd: Item["lastEnd"];
   readonly lastError: Item["lastError"];
@@ -35,7 +36,8 @@ class KeptItem implements ItemChanges {
     this.attempt = item.attempt;
     this.charged = item.charged;
     this.delayedTo = item.delayedTo;
-    // A renewal changes the lease itself; the other three are replaced as a whole.
+    this.extra = item.extra;
+    // A renewal changes the lease itself; the others are replaced as a whole.
     this.lease = item.lease && { ...item.lease };
     this.lastEnd = item.lastEnd;
     this.lastError = item.lastError;

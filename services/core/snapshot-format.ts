@@ -9,7 +9,7 @@ import { OperatingError } from "../../contracts/errors.ts";
 import type { Follower } from "../../contracts/followers.ts";
 import { EXCLUSIVITIES, type ShardOptions } from "../../contracts/options.ts";
 import { digest64, stateHash } from "./hash.ts";
-import type { EndedRecord, Item, LiveLease } from "./item.ts";
+import { ENDINGS, type EndedRecord, type Item, type ItemExtra, type LiveLease } from "./item.ts";
 import type { ShardState } from "./state.ts";
 
 export const SNAPSHOT_FORMAT = 2;
@@ -26,12 +26,16 @@ export const ITEM_FIELDS = 15;
 export const ITEM_FIELDS_CHANGED = 22;
 /** The same with terms, or a delay. */
 export const ITEM_FIELDS_TERMS = 23;
-export const TERMS_FIELDS = 6;
+export const TERMS_FIELDS = 8;
+/** Redrives, cancel (principal, reason, time), progress (text, time). */
+export const EXTRA_FIELDS = 6;
 export const LEASE_FIELDS = 10;
 export const END_FIELDS = 5;
 export const ERROR_FIELDS = 5;
 export const LETTER_FIELDS = 4;
 export const RECORD_FIELDS = 9;
+/** Of an item that was not completed. */
+export const RECORD_FIELDS_REMOVED = 10;
 /** Written as numbers: where they stand here must never change. */
 export const STATUSES = ["pending", "leased", "deadLettered"] as const;
 export const END_KINDS = ["completed", "failed", "expired", "released"] as const;
@@ -56,6 +60,8 @@ export interface SnapshotHeader {
   readonly deadLettered: number;
   readonly enqueuedTotal: number;
   readonly completedTotal: number;
+  /** Absent in format 1. */
+  readonly removedTotal: number;
   readonly bodyBytes: number;
   readonly records: number;
   readonly leaseRequests: number;
@@ -66,7 +72,7 @@ export interface SnapshotHeader {
 /** What of an item changes while it lives. */
 export type ItemChanges = Pick<
   Item,
-  "status" | "attempt" | "charged" | "delayedTo" | "lease" | "lastEnd" | "lastError" | "deadLetter"
+  "status" | "attempt" | "charged" | "delayedTo" | "extra" | "lease" | "lastEnd" | "lastError" | "deadLetter"
 >;
 
 /** The header of a state as it is now. */
@@ -89,6 +95,7 @@ export function headerOf(state: ShardState): SnapshotHeader {
     deadLettered: state.deadLettered,
     enqueuedTotal: state.enqueuedTotal,
     completedTotal: state.completedTotal,
+    removedTotal: state.removedTotal,
     bodyBytes: state.bodyBytes,
     records: state.recordCount,
     leaseRequests: state.leaseRequests.size,
@@ -99,7 +106,7 @@ export function headerOf(state: ShardState): SnapshotHeader {
 
 export function itemLine(item: Item, now: ItemChanges): string {
   const isNew = now.attempt === 0 && now.charged === 0 && now.status === "pending" && now.lastEnd === undefined;
-  const isPlain = item.terms === undefined && now.delayedTo === 0;
+  const isPlain = item.terms === undefined && now.delayedTo === 0 && now.extra === undefined;
   return JSON.stringify(isNew && isPlain && now.lastError === undefined ? newRow(item) : changedRow(item, now));
 }
 
@@ -125,7 +132,7 @@ function newRow(item: Item): unknown[] {
 }
 
 function changedRow(item: Item, now: ItemChanges): unknown[] {
-  const { status, attempt, charged, delayedTo, lease, lastEnd, lastError, deadLetter } = now;
+  const { status, attempt, charged, delayedTo, extra, lease, lastEnd, lastError, deadLetter } = now;
   const row = newRow(item);
   row.push(STATUSES.indexOf(status), attempt, charged);
   row.push(lease === undefined ? 0 : leaseRow(lease));
@@ -148,14 +155,20 @@ function changedRow(item: Item, now: ItemChanges): unknown[] {
   row.push(
     deadLetter === undefined ? 0 : [deadLetter.reason, deadLetter.code ?? 0, deadLetter.at, deadLetter.halts ? 1 : 0],
   );
-  if (item.terms !== undefined || delayedTo !== 0) row.push(termsRow(item, delayedTo));
+  if (item.terms !== undefined || delayedTo !== 0 || extra !== undefined) row.push(termsRow(item, now));
   return row;
 }
 
-function termsRow({ terms }: Item, delayedTo: number): unknown[] {
-  if (terms === undefined) return [delayedTo, 0, 0, 0, 0, 0];
-  const { priority, boost, notAfter, leaseDurationMs, retry } = terms;
-  return [delayedTo, priority, boost, notAfter ?? 0, leaseDurationMs ?? 0, retry ?? 0];
+function termsRow({ terms }: Item, { delayedTo, extra }: ItemChanges): unknown[] {
+  const more = extra === undefined ? 0 : extraRow(extra);
+  if (terms === undefined) return [delayedTo, 0, 0, 0, 0, 0, 0, more];
+  const { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey } = terms;
+  return [delayedTo, priority, boost, notAfter ?? 0, leaseDurationMs ?? 0, retry ?? 0, uniqueKey ?? 0, more];
+}
+
+function extraRow({ redrives, cancel, progress }: ItemExtra): unknown[] {
+  const asked = cancel === undefined ? [0, 0, 0] : [cancel.principal, cancel.reason ?? 0, cancel.at];
+  return [redrives, ...asked, ...(progress === undefined ? [0, 0] : [progress.text, progress.at])];
 }
 
 function leaseRow(lease: LiveLease): unknown[] {
@@ -175,6 +188,7 @@ export function recordLine(record: EndedRecord): string {
     record.settledBy,
     record.settleDigest,
     record.endedSequence,
+    ...(record.ending === "completed" ? [] : [ENDINGS.indexOf(record.ending)]),
   ]);
 }
 

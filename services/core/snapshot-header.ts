@@ -42,9 +42,12 @@ export function readHeader(value: unknown): SnapshotHeader {
   if (problem !== undefined) throw damaged(1, `options of the header: ${problem}`);
   const followers = FollowersPatch.safeParse(value["followers"] ?? {});
   if (!followers.success) throw damaged(1, "followers of the header: they do not fit their schema");
-  const header = { ...value, options: options.data, followers: followers.data } as unknown as SnapshotHeader;
+  const removedTotal = value["removedTotal"] ?? 0;
+  if (!isCount(removedTotal)) throw damaged(1, "removedTotal of the header is not a non-negative integer");
+  const read = { options: options.data, followers: followers.data, removedTotal };
+  const header = { ...value, ...read } as unknown as SnapshotHeader;
   const { pending, active, deadLettered, completedTotal, enqueuedTotal, records } = header;
-  const accounted = pending + active + deadLettered + completedTotal;
+  const accounted = pending + active + deadLettered + completedTotal + removedTotal;
   if (accounted !== enqueuedTotal)
     throw damaged(1, `${enqueuedTotal} items were enqueued, the header accounts for ${accounted}`);
   if (records > header.options.recordsMax)

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { RetryPolicy } from "../../contracts/commands.ts";
 import { EXCLUSIVITIES } from "../../contracts/options.ts";
+import { enterUnfinished } from "./apply-item.ts";
 import {
   hashDeadLetter,
   hashLastError,
@@ -12,13 +13,23 @@ import {
   hashRecord,
   stateHash,
 } from "./hash.ts";
-import { type DeadLetter, EndedRecord, Item, type LastErrorRecord, type LeaseEnd, LeaseRequestRecord } from "./item.ts";
+import {
+  type DeadLetter,
+  ENDINGS,
+  EndedRecord,
+  Item,
+  type ItemExtra,
+  type LastErrorRecord,
+  type LeaseEnd,
+  LeaseRequestRecord,
+} from "./item.ts";
 import {
   damaged,
   END_FIELDS,
   END_KINDS,
   END_OUTCOMES,
   ERROR_FIELDS,
+  EXTRA_FIELDS,
   ID_BASE,
   ITEM_FIELDS,
   ITEM_FIELDS_CHANGED,
@@ -26,6 +37,7 @@ import {
   LEASE_FIELDS,
   LETTER_FIELDS,
   RECORD_FIELDS,
+  RECORD_FIELDS_REMOVED,
   ROW_ITEM,
   ROW_RECORD,
   SNAPSHOT_LINE_LENGTH_MAX,
@@ -44,6 +56,7 @@ const endRow = new Row("lease end");
 const errorRow = new Row("last error");
 const letterRow = new Row("dead letter");
 const termsRow = new Row("terms");
+const extraRow = new Row("extra");
 const recordRow = new Row("record");
 
 /**
@@ -127,7 +140,7 @@ export class SnapshotLoader {
       return;
     }
     if (value[0] !== ROW_RECORD) throw damaged(this.lines, "a row of an unknown kind");
-    const record = readRecord(state, recordRow.begin(value, this.lines, RECORD_FIELDS));
+    const record = readRecord(state, recordRow.begin(value, this.lines, RECORD_FIELDS, RECORD_FIELDS_REMOVED));
     if (state.recordCount === 0) this.lastSequence = this.header?.horizon ?? 0;
     this.rise(record.endedSequence);
     insertRecord(state, record, recordRow);
@@ -171,6 +184,7 @@ function readItem(state: ShardState, row: Row): Item {
     ...(row.length === ITEM_FIELDS_TERMS ? readTerms(row) : NO_TERMS),
   };
   const item = new Item(fields);
+  if (row.length === ITEM_FIELDS_TERMS) item.extra = readExtra();
   if (row.length !== ITEM_FIELDS) readChanges(state, item, row);
   hashNewItem(item);
   return item;
@@ -187,9 +201,23 @@ function readTerms(item: Row): Pick<Item, "terms" | "delayedTo"> {
     notAfter: row.optionalCount(3),
     leaseDurationMs: row.optionalCount(4),
     retry: row.optionalOf(5, RetryPolicy),
+    uniqueKey: row.optionalText(6),
   };
   const isEmpty = Object.values(terms).every((value) => value === undefined || value === 0);
   return { terms: isEmpty ? undefined : terms, delayedTo: row.count(0) };
+}
+
+/** After its terms were read: they hold it. */
+function readExtra(): ItemExtra | undefined {
+  const row = termsRow.inner(7, extraRow, EXTRA_FIELDS);
+  if (row === undefined) return undefined;
+  const principal = row.optionalText(1);
+  const progress = row.optionalText(4);
+  return {
+    redrives: row.count(0),
+    cancel: principal === undefined ? undefined : { principal, reason: row.optionalText(2), at: row.count(3) },
+    progress: progress === undefined ? undefined : { text: progress, at: row.count(5) },
+  };
 }
 
 function readChanges(state: ShardState, item: Item, row: Row): void {
@@ -298,8 +326,10 @@ function insertItem(state: ShardState, item: Item, row: Row): void {
     state.deadLettered += 1;
     return;
   }
-  state.unfinished.insert(item);
-  state.bodyBytes += item.bodyBytes;
+  const uniqueKey = item.terms?.uniqueKey;
+  if (uniqueKey !== undefined && state.unique.has(uniqueKey))
+    throw row.damaged(`unique key ${uniqueKey} has two items`);
+  enterUnfinished(state, item);
   if (lease === undefined) {
     state.pending += 1;
     return;
@@ -324,6 +354,7 @@ function readRecord(state: ShardState, row: Row): EndedRecord {
     state.intern(row.text(6)),
     state.intern(row.text(7)),
     row.count(8),
+    row.length === RECORD_FIELDS ? "completed" : row.choice(9, ENDINGS),
   );
 }
 
@@ -352,6 +383,7 @@ function takeHeader(state: ShardState, header: SnapshotHeader): void {
   state.paused = header.paused;
   state.enqueuedTotal = header.enqueuedTotal;
   state.completedTotal = header.completedTotal;
+  state.removedTotal = header.removedTotal;
   state.horizon = header.horizon;
 }
 

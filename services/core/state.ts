@@ -14,7 +14,7 @@ import { SequenceIndex } from "./sequence-index.ts";
 import type { SnapshotCut } from "./snapshot-cut.ts";
 
 /**
- * Invariant: enqueuedTotal = pending + active + deadLettered + completedTotal.
+ * Invariant: enqueuedTotal = pending + active + deadLettered + completedTotal + removedTotal.
  * Invariant: bodyBytes is the sum over pending and leased items; recordCount <= options.recordsMax.
  */
 export class ShardState {
@@ -39,11 +39,13 @@ export class ShardState {
   deadLettered = 0;
   enqueuedTotal = 0;
   completedTotal = 0;
+  /** Items that were cancelled or purged. */
+  removedTotal = 0;
   bodyBytes = 0;
 
   /** Pending, leased and dead-lettered items by id. */
   readonly items = new ItemTable<Item>();
-  /** Completed items by id, at most options.recordsMax. */
+  /** Ended items by id, at most options.recordsMax. */
   readonly records = new ItemTable<EndedRecord>();
   recordCount = 0;
   oldestRecord: EndedRecord | undefined = undefined;
@@ -62,6 +64,8 @@ export class ShardState {
   /** Leased items in no order; an item's `slot` is its place. */
   readonly leased: Item[] = [];
   readonly leasesByPeer = new Map<string, number>();
+  /** Pending and leased items by their unique key. */
+  readonly unique = new Map<string, Item>();
 
   readonly itemSum = new HashSum();
   readonly recordSum = new HashSum();

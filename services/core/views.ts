@@ -1,7 +1,7 @@
 /** Items as replies show them. */
 
 import type { EndedRecord, Item, LastErrorRecord } from "./item.ts";
-import { ITEM_RECORD_BYTES, RETRY_BYTES } from "./limits.ts";
+import { EVENT_BYTES, ITEM_RECORD_BYTES, RETRY_BYTES } from "./limits.ts";
 import { jsonLength, payloadLength } from "./sizes.ts";
 import { maxAttemptsOf, type ShardState, sequenceOfItemId } from "./state.ts";
 
@@ -65,26 +65,31 @@ export function itemRecord(state: ShardState, item: Item, depth: ViewDepth): obj
 }
 
 /** What it names of its order and its time; a delay also when it is over. */
-function termsView({ terms, delayedTo }: Item): object | undefined {
-  if (terms === undefined && delayedTo === 0) return undefined;
-  const { priority, notAfter, leaseDurationMs, retry } = terms ?? { priority: 0 };
+function termsView({ terms, delayedTo, extra }: Item): object | undefined {
+  if (terms === undefined && delayedTo === 0 && extra === undefined) return undefined;
+  const { priority, notAfter, leaseDurationMs, retry, uniqueKey } = terms ?? { priority: 0 };
+  const { redrives, cancel, progress } = extra ?? { redrives: 0 };
   return {
     ...(priority === 0 ? undefined : { priority }),
     ...(delayedTo === 0 ? undefined : { notBefore: delayedTo }),
     ...(notAfter === undefined ? undefined : { notAfter }),
     ...(leaseDurationMs === undefined ? undefined : { leaseDurationMs }),
     ...(retry === undefined ? undefined : { retry }),
+    ...(uniqueKey === undefined ? undefined : { uniqueKey }),
+    ...(redrives === 0 ? undefined : { redrives }),
+    ...(cancel === undefined ? undefined : { cancelRequested: cancel }),
+    ...(progress === undefined ? undefined : { progress }),
   };
 }
 
-/** Of a completed item only what its record keeps. */
+/** Of an ended item only what its record keeps. */
 export function endedRecord(record: EndedRecord): object {
   return {
     itemId: record.itemId,
-    status: "completed",
+    status: record.ending === "completed" || record.ending === "purged" ? record.ending : "cancelled",
     sequence: sequenceOfItemId(record.itemId),
     enqueuedBy: record.principal,
-    completedBy: record.settledBy,
+    ...(record.ending === "completed" ? { completedBy: record.settledBy } : { endedBy: record.settledBy }),
     endedSequence: record.endedSequence,
   };
 }
@@ -94,7 +99,13 @@ export function itemRecordLength(item: Item, depth: ViewDepth): number {
   if (depth === "state") return ITEM_RECORD_BYTES;
   const payload = payloadLength(item, depth === "full" ? item.bodyBytes : 0) + 6 * (item.requestId?.length ?? 0);
   const reasons = item.lastError === undefined ? 0 : 2 * (ITEM_RECORD_BYTES + jsonLength(item.lastError.reason));
-  return ITEM_RECORD_BYTES + payload + reasons + (item.terms?.retry === undefined ? 0 : RETRY_BYTES);
+  return ITEM_RECORD_BYTES + payload + reasons + extraLength(item);
+}
+
+/** Bytes of what few items have, rounded up. */
+function extraLength({ terms, extra }: Item): number {
+  const told = (extra?.progress?.text ?? "") + (extra?.cancel?.reason ?? "") + (terms?.uniqueKey ?? "");
+  return (terms?.retry === undefined ? 0 : RETRY_BYTES) + (told === "" ? 0 : EVENT_BYTES + jsonLength(told));
 }
 
 function deadLetterView(letter: { reason: string; code: string | undefined; at: number }): object {

@@ -128,4 +128,28 @@ function orderAndTime(world: ShardWorld, wait: (ms: number) => void): void {
   fail({});
   wait(400);
   world.take({ resourceTypes: ["timed"] });
+  ends(world);
+}
+
+/** State version 2: unique keys, progress, cancellations, and dead letters that come back or go. */
+function ends(world: ShardWorld): void {
+  const type = { resourceType: "ending" };
+  const take = (): { itemId: string; token: number } => world.take({ resourceTypes: ["ending"] });
+  const [first = ""] = world.seed(4, type);
+  world.seed(2, { ...type, uniqueKey: "only" });
+  world.send("cancel", { itemIds: [first] }, { principal: "operator" });
+  const asked = [take(), take(), take()];
+  world.send("heartbeat", { leases: asked.map((lease) => ({ ...lease, progress: "half" })) });
+  world.send("cancel", { itemIds: asked.map(({ itemId }) => itemId), reason: "no need" }, { principal: "operator" });
+  const [one, two, three] = asked;
+  if (one === undefined || two === undefined || three === undefined) throw new Error("three items are leased");
+  world.send("fail", { leases: [{ ...one, reason: "stopped" }] });
+  world.send("release", { leases: [two] });
+  world.expire(three.itemId);
+  const letter = take();
+  world.send("fail", { leases: [{ ...letter, reason: "bad", requeue: false }] });
+  world.send("redrive", { itemIds: [letter.itemId] }, { principal: "operator" });
+  world.seed(1, { ...type, partitionKey: "ending", exclusivity: "partition" });
+  for (const lease of [take(), take()]) world.send("fail", { leases: [{ ...lease, reason: "bad", requeue: false }] });
+  world.send("purge", { resourceType: "ending", limit: 1 }, { principal: "operator" });
 }

@@ -1,0 +1,101 @@
+/** What the folds of all events do to items: their tables, their records, their hashes. */
+import assert from "node:assert/strict";
+import { hashDeadLetter, hashItem, hashRecord } from "./hash.ts";
+import { type DeadLetter, EndedRecord, type Ending, type Item, type ItemExtra } from "./item.ts";
+import type { ShardState } from "./state.ts";
+
+export function itemOf(state: ShardState, itemId: string): Item {
+  const item = state.items.get(itemId);
+  if (item === undefined) assert.fail(`there is no item ${itemId}`);
+  return item;
+}
+
+const NO_EXTRA: ItemExtra = { redrives: 0, cancel: undefined, progress: undefined };
+
+/** What happens to few items: what is named changes. Nothing is kept of an item to which none of it happened. */
+export function setExtra(item: Item, patch: Partial<ItemExtra>): void {
+  const extra = { ...(item.extra ?? NO_EXTRA), ...patch };
+  const isEmpty = extra.redrives === 0 && extra.cancel === undefined && extra.progress === undefined;
+  item.extra = isEmpty ? undefined : extra;
+}
+
+/** Makes an item that nothing holds any more a dead letter. */
+export function bury(state: ShardState, item: Item, letter: Omit<DeadLetter, "high" | "low">): void {
+  const { high, low } = hashDeadLetter(letter);
+  item.deadLetter = { ...letter, high, low };
+  item.status = "deadLettered";
+  leaveUnfinished(state, item);
+  state.deadLetters.insert(item);
+  state.deadLettered += 1;
+}
+
+/** Takes an item out of what is pending or leased. */
+export function leaveUnfinished(state: ShardState, item: Item): void {
+  state.unfinished.remove(item);
+  state.bodyBytes -= item.bodyBytes;
+  const uniqueKey = item.terms?.uniqueKey;
+  if (uniqueKey !== undefined && state.unique.get(uniqueKey) === item) state.unique.delete(uniqueKey);
+}
+
+/** Takes an item in among what is pending or leased. */
+export function enterUnfinished(state: ShardState, item: Item): void {
+  state.unfinished.insert(item);
+  state.bodyBytes += item.bodyBytes;
+  const uniqueKey = item.terms?.uniqueKey;
+  if (uniqueKey === undefined) return;
+  if (state.unique.has(uniqueKey)) assert.fail(`two unfinished items with unique key ${uniqueKey}`);
+  state.unique.set(uniqueKey, item);
+}
+
+/** Who ended an item, with which lease (0: none), contents and ending. */
+export interface ItemEnd {
+  readonly token: number;
+  readonly principal: string;
+  readonly digest: string;
+  readonly ending: Ending;
+}
+
+/** Ends an item that is in no place any more: what is left of it is its record. */
+export function endItem(state: ShardState, item: Item, { token, principal, digest, ending }: ItemEnd): void {
+  state.items.delete(item.itemId);
+  state.itemSum.subtract(item.high, item.low);
+  if (ending === "completed") state.completedTotal += 1;
+  else state.removedTotal += 1;
+  remember(state, item, new EndedRecord(item, token, principal, digest, state.sequence, ending));
+}
+
+/** Forgets the oldest records above the maximum, and moves the horizon to the last forgotten one. */
+export function evictRecords(state: ShardState): void {
+  while (state.recordCount > state.options.recordsMax) {
+    const record = state.oldestRecord;
+    assert(record !== undefined, "records are counted");
+    state.cut?.keepRecord(record);
+    state.oldestRecord = record.next;
+    if (record.next === undefined) state.newestRecord = undefined;
+    record.next = undefined;
+    state.records.delete(record.itemId);
+    state.enqueueRequests.remove(record);
+    const { high, low } = hashRecord(record);
+    state.recordSum.subtract(high, low);
+    state.recordCount -= 1;
+    state.horizon = record.endedSequence;
+  }
+}
+
+function remember(state: ShardState, item: Item, record: EndedRecord): void {
+  state.records.set(record.itemId, record);
+  state.enqueueRequests.replace(item, record);
+  const { high, low } = hashRecord(record);
+  state.recordSum.add(high, low);
+  if (state.newestRecord === undefined) state.oldestRecord = record;
+  else state.newestRecord.next = record;
+  state.newestRecord = record;
+  state.recordCount += 1;
+  evictRecords(state);
+}
+
+export function rehash(state: ShardState, item: Item): void {
+  state.itemSum.subtract(item.high, item.low);
+  hashItem(item);
+  state.itemSum.add(item.high, item.low);
+}

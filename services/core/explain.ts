@@ -1,0 +1,80 @@
+/** The verb `explain`: why an item is not running, in words and in fields. */
+import type { RequestOf } from "../../contracts/commands.ts";
+import { errorBody } from "../../contracts/errors.ts";
+import type { Item } from "./item.ts";
+import { cite, type Outcome, refuse } from "./outcome.ts";
+import type { ShardState } from "./state.ts";
+
+interface Hold {
+  readonly hold: string;
+  readonly message: string;
+  /** Log time. ms. */
+  readonly until?: number;
+  readonly itemId?: string;
+  readonly peerId?: string;
+}
+
+/** Refuses with: item_not_found. */
+export function executeExplain(state: ShardState, { itemId }: RequestOf<"explain">): Outcome {
+  const item = state.items.get(itemId);
+  if (item !== undefined)
+    return {
+      reply: { ...cite(state), itemId, status: item.status, holds: holdsOf(state, item) },
+      ...{ confirm: false, validity: [] },
+    };
+  const record = state.records.get(itemId);
+  if (record === undefined)
+    return refuse(errorBody("item_not_found", "the shard knows no such item, or has forgotten it"), true);
+  const holds: readonly Hold[] = [{ hold: "ended", message: `it has ended: ${record.ending}` }];
+  return { reply: { ...cite(state), itemId, status: record.ending, holds }, confirm: false, validity: [] };
+}
+
+function holdsOf(state: ShardState, item: Item): readonly Hold[] {
+  if (item.status === "deadLettered") {
+    const reason = item.deadLetter?.reason ?? "";
+    return [{ hold: "deadLettered", message: `nobody gets it before a redrive: ${reason}` }];
+  }
+  if (item.lease !== undefined) return leasedHolds(item);
+  const holds: Hold[] = [];
+  if (state.paused) holds.push({ hold: "paused", message: "granting is paused; resume lets it go on" });
+  const key = keyHold(item);
+  if (key !== undefined) holds.push(key);
+  if (item.delayedTo > state.at)
+    holds.push({ hold: "delayed", message: "it is granted only from then on", until: item.delayedTo });
+  if (holds.length > 0) return holds;
+  const first = state.ready.lanes.get(item.resourceType)?.items.top();
+  if (first !== undefined && first !== item)
+    return [{ hold: "behind", message: "others of its resource type go first", itemId: first.itemId }];
+  return [{ hold: "next", message: "the next worker that asks for its resource type gets it" }];
+}
+
+function leasedHolds({ lease, extra }: Item): readonly Hold[] {
+  if (lease === undefined) return [];
+  const { peerId, expiresAt: until } = lease;
+  const holds: Hold[] = [{ hold: "leased", message: `${peerId} works on it`, peerId, until }];
+  if (extra?.cancel !== undefined)
+    holds.unshift({
+      hold: "cancelRequested",
+      message: "it ends with this lease, unless it is completed",
+      peerId,
+      until,
+    });
+  return holds;
+}
+
+/** What another item of its resource or partition does to it. */
+function keyHold(item: Item): Hold | undefined {
+  const { key } = item;
+  if (key === undefined) return undefined;
+  if (key.halted)
+    return {
+      hold: "keyHalted",
+      message: `${key.fenceKey} stands still behind a dead letter: redrive, purge or cancel it`,
+    };
+  const { head } = key;
+  if (head === undefined || head === item) return undefined;
+  const { itemId, lease } = head;
+  if (lease === undefined) return { hold: "keyQueued", message: `${itemId} of ${key.fenceKey} goes first`, itemId };
+  const { peerId, expiresAt: until } = lease;
+  return { hold: "keyBusy", message: `${peerId} works on ${itemId} of ${key.fenceKey}`, itemId, peerId, until };
+}
