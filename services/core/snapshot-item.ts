@@ -11,7 +11,6 @@ import {
   LeaseRequestRecord,
 } from "./item.ts";
 import {
-  damaged,
   END_FIELDS,
   END_KINDS,
   END_OUTCOMES,
