@@ -22,6 +22,10 @@ export interface LeaseRef {
   readonly itemId: string;
   readonly token: number;
 }
+export interface Beat extends LeaseRef {
+  /** How far the work is, for people; at most 1,024 characters. */
+  readonly progress?: string | undefined;
+}
 export interface Completion extends LeaseRef {
   /** Text that is kept with the completed item, at most 8 KiB. */
   readonly result?: string | undefined;
@@ -33,6 +37,10 @@ export interface Failure {
   readonly code?: string | undefined;
   /** False dead-letters the item at once. True by default. */
   readonly requeue?: boolean | undefined;
+  /** Delay before the item is granted again, instead of what its retry policy says. ms. */
+  readonly delayMs?: number | undefined;
+  /** False: the attempt does not count towards the maximum. True by default. */
+  readonly penalty?: boolean | undefined;
 }
 
 export type Encoded =
@@ -52,7 +60,8 @@ export function encodeItem(input: EnqueueInput): Encoded {
   return bounded(encoded, "the body", item.body, ITEM_BYTES_MAX);
 }
 
-export const encodeHeartbeat = ({ itemId, token }: LeaseRef): Encoded => encode(HEARTBEAT_ENTRY, { itemId, token });
+export const encodeHeartbeat = ({ itemId, token, progress }: Beat): Encoded =>
+  encode(HEARTBEAT_ENTRY, { itemId, token, progress });
 export const encodeRelease = ({ itemId, token }: LeaseRef): Encoded => encode(RELEASE_ENTRY, { itemId, token });
 
 export function encodeCompletion({ itemId, token, result }: Completion): Encoded {
@@ -60,8 +69,10 @@ export function encodeCompletion({ itemId, token, result }: Completion): Encoded
   return result === undefined ? encoded : bounded(encoded, "the result", result, RESULT_BYTES_MAX);
 }
 
-export const encodeFailure = ({ itemId, token, reason, code, requeue }: LeaseRef & Failure): Encoded =>
-  encode(FAIL_ENTRY, { itemId, token, reason, code, requeue });
+export const encodeFailure = ({ itemId, token, ...failure }: LeaseRef & Failure): Encoded => {
+  const { reason, code, requeue, delayMs, penalty } = failure;
+  return encode(FAIL_ENTRY, { itemId, token, reason, code, requeue, delayMs, penalty });
+};
 
 function encode(schema: z.ZodType, value: object, hasRequestId = false): Encoded {
   const error = check(schema, value);

@@ -10,6 +10,17 @@ import { createClock } from "../runtime/clock.ts";
 import { type CallOptions, ClientCore } from "./client-core.ts";
 import { clientSettings, type LeaseClientOptions } from "./client-options.ts";
 import {
+  type Cancelled,
+  type CancelOptions,
+  type DeadLetterFilter,
+  type DeadLettersTaken,
+  type RedriveFilter,
+  resultsOf,
+  takenOf,
+  withIds,
+} from "./ends.ts";
+import {
+  type Beat,
   type Completion,
   type EnqueueInput,
   encodeCompletion,
@@ -79,12 +90,15 @@ export interface Renewal {
   readonly expiresAt: number;
   readonly validMs: number;
   readonly validUntilMs: number;
+  /** Somebody wants the item no more: stop, and fail or release it. */
+  readonly cancelRequested: boolean;
 }
+type WireRenewal = Pick<Renewal, "expiresAt" | "validMs">;
 export interface Settled {
   readonly duplicate: boolean;
 }
 export interface FailOutcome extends Settled {
-  readonly outcome: "requeued" | "deadLettered";
+  readonly outcome: "requeued" | "deadLettered" | "cancelled";
 }
 export type ItemRecord = Extract<ReplyOf<"get">["results"][number], { status: string }>;
 
@@ -125,8 +139,8 @@ export class LeaseClient {
     const settled = (result: object): Settled => ({ duplicate: (result as Settled).duplicate });
     this.#enqueue = core.lane("enqueue", "items", (result) => result as unknown as Enqueued);
     this.#heartbeat = core.lane("heartbeat", "leases", (result, sentAtMs) => {
-      const { expiresAt, validMs } = result as unknown as Renewal;
-      return { expiresAt, validMs, validUntilMs: sentAtMs + validMs };
+      const { expiresAt, validMs, cancelRequested = false } = result as unknown as Partial<Renewal> & WireRenewal;
+      return { expiresAt, validMs, validUntilMs: sentAtMs + validMs, cancelRequested };
     });
     this.#complete = core.lane("complete", "leases", settled);
     this.#fail = core.lane("fail", "leases", (result) => result as unknown as FailOutcome);
@@ -196,10 +210,10 @@ export class LeaseClient {
     return { leases, reason: reply.reason };
   }
 
-  heartbeat(lease: LeaseRef, options: HeartbeatOptions = {}): Promise<Renewal> {
+  heartbeat(lease: Beat, options: HeartbeatOptions = {}): Promise<Renewal> {
     return this.#core.one(this.#heartbeat, encodeHeartbeat(lease), options, extension(options));
   }
-  heartbeatMany(leases: readonly LeaseRef[], options: HeartbeatOptions = {}): Promise<readonly EntryResult<Renewal>[]> {
+  heartbeatMany(leases: readonly Beat[], options: HeartbeatOptions = {}): Promise<readonly EntryResult<Renewal>[]> {
     return this.#core.many(this.#heartbeat, leases.map(encodeHeartbeat), options, extension(options));
   }
 
@@ -229,6 +243,33 @@ export class LeaseClient {
     return this.#core.many(this.#release, leases.map(encodeRelease), options);
   }
 
+  /** Ends what nobody has, and asks the holder of what somebody has. One result per id, in the order given; at most 1,000 ids. */
+  async cancelMany(
+    itemIds: readonly string[],
+    { reason, ...options }: CancelOptions = {},
+  ): Promise<readonly EntryResult<Cancelled>[]> {
+    const { reply } = await this.#core.call("cancel", { itemIds: [...itemIds], reason }, options);
+    return resultsOf<Cancelled>(reply.results);
+  }
+  async cancel(itemId: string, options: CancelOptions = {}): Promise<Cancelled> {
+    const [result] = await this.cancelMany([itemId], options);
+    if (result?.kind === "ok") return result.value;
+    throw new RefusedError(result?.error ?? errorBody("item_not_found", "the reply names no item"));
+  }
+  /** Brings dead letters back to their old places: those named, or a page of those that the filter names; `cursor` says where to go on. */
+  async redrive(filter: RedriveFilter = {}, options: CallOptions = {}): Promise<DeadLettersTaken> {
+    return takenOf((await this.#core.call("redrive", withIds(filter), options)).reply);
+  }
+  /** Ends dead letters; see `redrive`. */
+  async purge(filter: DeadLetterFilter = {}, options: CallOptions = {}): Promise<DeadLettersTaken> {
+    return takenOf((await this.#core.call("purge", withIds(filter), options)).reply);
+  }
+  /** Why an item is not running. Throws: RefusedError item_not_found. */
+  async explain(itemId: string, options: ReadOptions = {}): Promise<ReplyOf<"explain">> {
+    const [fields, call] = readParts(options);
+    return (await this.#core.call("explain", { ...fields, itemId }, call)).reply;
+  }
+
   async pause(options: CallOptions = {}): Promise<ReplyOf<"pause">> {
     return (await this.#core.call("pause", {}, options)).reply;
   }
@@ -254,11 +295,7 @@ export class LeaseClient {
   async getMany(itemIds: readonly string[], options: ReadOptions = {}): Promise<readonly EntryResult<ItemRecord>[]> {
     const [fields, call] = readParts(options);
     const { reply } = await this.#core.call("get", { ...fields, itemIds: [...itemIds] }, call);
-    return reply.results.map((result) =>
-      "error" in result
-        ? { kind: "refused", error: (result as { error: RefusedErrorBody }).error }
-        : { kind: "ok", value: result as ItemRecord },
-    );
+    return resultsOf<ItemRecord>(reply.results);
   }
   async get(itemId: string, options: ReadOptions = {}): Promise<ItemRecord> {
     const [result] = await this.getMany([itemId], options);
@@ -320,8 +357,6 @@ export class LeaseClient {
     return undefined;
   }
 }
-
-type RefusedErrorBody = Extract<EntryResult<never>, { kind: "refused" }>["error"];
 
 function afterOnly({ after, attemptTimeoutMs }: IdempotentOptions): Envelope | undefined {
   return after === undefined ? undefined : { after, attemptTimeoutMs };

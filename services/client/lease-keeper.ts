@@ -3,7 +3,7 @@ import { OperatingError } from "../../contracts/errors.ts";
 import type { Clock, TimerHandle } from "../../contracts/ports.ts";
 import type { Lease, LeaseClient, Renewal } from "./lease-client.ts";
 import { BatchError, type EntryResult, RefusedError } from "./refusal.ts";
-import { LeaseLostError, type LostReason } from "./worker-events.ts";
+import { CancelledError, LeaseLostError, type LostReason } from "./worker-events.ts";
 
 /**
  * `waiting`: granted, its handler not started. `running`: its handler runs. `settling`: the handler is over (or never ran) and the shard is
@@ -81,6 +81,8 @@ export class LeaseKeeper {
   renewed(held: HeldLease, renewal: Renewal): void {
     // A later end only: an answer that was long on its way says less than one that has overtaken it.
     held.validUntilMs = Math.max(held.validUntilMs, renewal.validUntilMs);
+    if (renewal.cancelRequested && !held.controller.signal.aborted)
+      held.controller.abort(new CancelledError(held.lease.itemId));
     this.#setBeat(held);
     this.#wakeAt(held);
   }

@@ -11,10 +11,10 @@ import { RefusedError } from "./refusal.ts";
 import { DrainError, failureOf, type LostReason, type WorkerEvents } from "./worker-events.ts";
 
 export interface HandlerContext {
-  /** Fires when the lease is lost or the worker stops waiting: its reason is a `LeaseLostError` or a `DrainError`. */
+  /** Fires when the lease is lost, the item cancelled, or the worker stops: with a `LeaseLostError`, `CancelledError` or `DrainError`. */
   readonly signal: AbortSignal;
-  /** Renews the lease now, for `extendMs` if given. Not needed to keep it alive: the worker does that. */
-  readonly heartbeat: (extendMs?: number) => Promise<Renewal>;
+  /** Renews the lease now, for `extendMs` if given, and tells how far the work is. Not needed to keep it alive: the worker does that. */
+  readonly heartbeat: (extendMs?: number, progress?: string) => Promise<Renewal>;
 }
 /** Works on one item. What it returns is the result of the completion, text of at most 8 KiB; what it throws fails the item. */
 // biome-ignore lint/suspicious/noConfusingVoidType: a handler without a result is an async function that returns nothing.
@@ -241,9 +241,10 @@ export class LeaseWorker {
 
   async #handle(held: HeldLease): Promise<Outcome> {
     const { lease, controller } = held;
-    const heartbeat = async (extendMs?: number): Promise<Renewal> => {
+    const heartbeat = async (extendMs?: number, progress?: string): Promise<Renewal> => {
       try {
-        const renewal = await this.#client.heartbeat(lease, { extendMs, signal: controller.signal });
+        const options = { extendMs, signal: controller.signal };
+        const renewal = await this.#client.heartbeat({ ...lease, progress }, options);
         if (isHeld(held)) this.#keeper.renewed(held, renewal);
         return renewal;
       } catch (error) {

@@ -3,7 +3,8 @@ export { OperatingError } from "../../contracts/errors.ts";
 export { bytes, decodeBody, type EncodedBody, json } from "./body.ts";
 export type { CallOptions } from "./client-core.ts";
 export type { LeaseClientOptions } from "./client-options.ts";
-export type { Completion, EnqueueInput, Failure, LeaseRef } from "./entries.ts";
+export type { Cancelled, CancelOptions, DeadLetterFilter, DeadLettersTaken, RedriveFilter } from "./ends.ts";
+export type { Beat, Completion, EnqueueInput, Failure, LeaseRef } from "./entries.ts";
 export {
   type Enqueued,
   type FailOutcome,
@@ -22,4 +23,11 @@ export {
 } from "./lease-client.ts";
 export { type HandlerContext, type LeaseHandler, LeaseWorker, type LeaseWorkerOptions } from "./lease-worker.ts";
 export { BatchError, type EntryResult, type Refusal, RefusedError, unwrap } from "./refusal.ts";
-export { DrainError, FatalItemError, LeaseLostError, type LostReason, type WorkerEvents } from "./worker-events.ts";
+export {
+  CancelledError,
+  DrainError,
+  FatalItemError,
+  LeaseLostError,
+  type LostReason,
+  type WorkerEvents,
+} from "./worker-events.ts";

@@ -1,7 +1,7 @@
 /** What a worker tells of itself, and the errors by which handler and worker talk to each other. */
 import { FAILURE_CODE_LENGTH_MAX, REASON_LENGTH_MAX } from "../../contracts/limits.ts";
 import type { Failure } from "./entries.ts";
-import type { Lease } from "./lease-client.ts";
+import type { FailOutcome, Lease } from "./lease-client.ts";
 
 /** Why a lease is no longer ours: what the leader said, or that its time ran out here before a heartbeat came through. */
 export type LostReason = "expired" | "stale_token" | "item_not_found" | "permission_denied";
@@ -12,7 +12,7 @@ export interface WorkerEvents {
   /** The handler returned, and the shard has it. */
   completed: [event: { readonly lease: Lease; readonly duplicate: boolean }];
   /** The handler threw, and the shard has it. `outcome` says whether the item comes back. */
-  failed: [event: { readonly lease: Lease; readonly error: unknown; readonly outcome: "requeued" | "deadLettered" }];
+  failed: [event: { readonly lease: Lease; readonly error: unknown; readonly outcome: FailOutcome["outcome"] }];
   /** The item is no longer ours: its handler's signal has fired, or it was never started. */
   lost: [event: { readonly lease: Lease; readonly reason: LostReason }];
   /** The shard could not be asked, or refused us; the worker goes on. `lease` when it was about one. */
@@ -38,6 +38,14 @@ export class LeaseLostError extends Error {
     super(`the lease of item ${itemId} is lost (${reason})`);
     this.name = "LeaseLostError";
     this.reason = reason;
+  }
+}
+
+/** The reason of a handler's signal when somebody cancelled its item: it may still complete; whatever else ends the lease ends the item. */
+export class CancelledError extends Error {
+  constructor(itemId: string) {
+    super(`item ${itemId} is cancelled`);
+    this.name = "CancelledError";
   }
 }
 
