@@ -19,7 +19,7 @@ import {
 import { eventLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
 
-export interface CancelResult {
+interface CancelResult {
   readonly outcome: EventOf<"cancelled">["outcome"];
   readonly duplicate: boolean;
 }
@@ -52,7 +52,7 @@ export function executeCancel(
  * Shapes: one `cancelled`: `ended` for a pending item or a dead letter, `requested` for a leased one; or `duplicate: true` for a repeat.
  * Refuses with: item_not_found, conflict (it is completed, or was purged).
  */
-export function decideCancel(
+function decideCancel(
   state: ShardState,
   itemId: string,
   reason: string | undefined,
