@@ -66,6 +66,8 @@ export class Ready {
   readonly delayed = new IndexedHeap<Item>();
   /** Pending items that may be granted for some time only; of a partition only its head. */
   readonly lapses = new IndexedHeap<Lapse>();
+  /** What was delayed to this log time or before has been let go: no later frame may be of an earlier time. ms. */
+  releasedAt = 0;
   /** Resource types that got something leasable since the leader looked last; kept only where somebody looks. */
   shown: Set<string> | undefined = undefined;
 
@@ -97,6 +99,7 @@ export class Ready {
 
   /** Lets go of what was delayed to `at` or before. */
   release(at: number): void {
+    this.releasedAt = Math.max(this.releasedAt, at);
     for (let item = this.delayed.top(); item !== undefined && item.rank <= at; item = this.delayed.top()) {
       this.delayed.remove(item);
       this.enter(item);

@@ -167,7 +167,8 @@ export class LeaderTerm {
 
   /** Log time of the open frame, or of one that was opened now. ms. */
   #frameAt(): number {
-    return this.#open?.head.at ?? Math.max(this.#options.logTime.now(), this.#options.state.at);
+    const { logTime, state } = this.#options;
+    return this.#open?.head.at ?? Math.max(logTime.now(), state.at, state.ready.releasedAt);
   }
 
   #canDecide(request: PendingRequest): boolean {
