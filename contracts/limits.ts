@@ -101,6 +101,9 @@ export const BODY_BYTES_HIGH_MAX = 8 * 1024 * MIB;
 /** Ended items whose outcome is remembered, for repeats of requests. */
 export const RECORDS_DEFAULT = 1_000_000;
 export const RECORDS_MAX = 10_000_000;
+/** Results of completed items that are kept. */
+export const RESULTS_DEFAULT = 10_000;
+export const RESULTS_MAX = 1_000_000;
 
 /** Followers that one shard may have. */
 export const FOLLOWERS_MAX = 64;

@@ -24,6 +24,8 @@ import {
   PENDING_HIGH_MAX,
   RECORDS_DEFAULT,
   RECORDS_MAX,
+  RESULTS_DEFAULT,
+  RESULTS_MAX,
   RETRY_FIRST_MS_DEFAULT,
   RETRY_MAX_MS_DEFAULT,
 } from "./limits.ts";
@@ -123,6 +125,14 @@ const fields = {
     .describe(
       "Ended items whose outcome is remembered, so that repeats of their requests are recognised. 0 remembers none.",
     ),
+  resultsMax: z
+    .int()
+    .min(0)
+    .max(RESULTS_MAX)
+    .default(RESULTS_DEFAULT)
+    .describe(
+      "Newest results of completed items that `get` still shows, as long as the item is remembered. 0 keeps none.",
+    ),
   logTrim: z
     .enum(["auto", "off"])
     .default("auto")
@@ -161,6 +171,7 @@ export const OPTIONS_OF_TERMS: ReadonlySet<string> = new Set([
   "retry",
   "retryFirstMs",
   "retryMaxMs",
+  "resultsMax",
 ] satisfies readonly (keyof ShardOptions)[]);
 
 /** What is wrong between options, with both values; empty when nothing is. */

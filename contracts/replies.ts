@@ -131,6 +131,7 @@ const ItemRecord = z.looseObject({
     .optional(),
   lastError: LastError.optional(),
   deadLetter: z.looseObject({ reason: z.string(), code: z.string().optional(), at: LogTimeMs }).optional(),
+  result: z.string().optional().describe("Of a completed item, as long as it is kept."),
 });
 const GetReply = z.looseObject({ ...cited, results: resultsOf(ItemRecord) });
 const ListReply = z.looseObject({

@@ -1,7 +1,7 @@
 /** Options that several commands share, and the parsers that refuse a bad value with the reason, before anything is done. */
 import { Command, InvalidArgumentError, Option } from "commander";
-import type { z } from "zod";
-import { Principal, ShardName } from "../../contracts/ids.ts";
+import { z } from "zod";
+import { ItemId, Principal, ShardName } from "../../contracts/ids.ts";
 import { expectation } from "../runtime/setting-text.ts";
 import { environmentName, NATS_URL_DEFAULT, SETTINGS, type SettingName } from "../runtime/settings.ts";
 
@@ -43,6 +43,21 @@ export function folderPath(value: string): string {
   if (value !== "") return value;
   throw new InvalidArgumentError("must be the path of a folder");
 }
+
+const Instant = z.iso.datetime({ offset: true });
+
+/** A parser for a time in the log: ms, or a date and time with its zone. */
+export function logTime(value: string): number {
+  if (/^\d{1,15}$/.test(value)) return Number(value);
+  if (Instant.safeParse(value).success) return Date.parse(value);
+  throw new InvalidArgumentError("must be a time such as 2030-01-31T08:00:00Z, or milliseconds since 1970");
+}
+
+/** Collects the item ids that a command is given. */
+export const itemIds = (value: string, before: readonly string[] | undefined): readonly string[] => [
+  ...(before ?? []),
+  parsedBy(ItemId)(value),
+];
 
 /** An option that is a setting of the processes as well: the same variable, the same values. */
 function settingOption(flags: string, description: string, name: SettingName & ("natsUrl" | "region")): Option {

@@ -59,6 +59,10 @@ export interface ReadOptions extends CallOptions {
   /** Confirm through the log that the answer is current. */
   readonly consistent?: boolean | undefined;
 }
+export interface ConfigureOptions extends CallOptions {
+  /** Raises the state version of the log to this; it is never lowered. */
+  readonly logVersion?: number | undefined;
+}
 export interface HandoverOptions extends CallOptions {
   /** Peer id of the dispatcher that should lead; the one that leads least by default. */
   readonly to?: string | undefined;
@@ -277,8 +281,11 @@ export class LeaseClient {
     return (await this.#core.call("resume", {}, options)).reply;
   }
   /** Changes the options that are named; returns all of them. */
-  async configure(patch: ShardOptionsPatch, options: CallOptions = {}): Promise<ReplyOf<"configure">> {
-    return (await this.#core.call("configure", { options: patch }, options)).reply;
+  async configure(
+    patch: ShardOptionsPatch,
+    { logVersion, ...options }: ConfigureOptions = {},
+  ): Promise<ReplyOf<"configure">> {
+    return (await this.#core.call("configure", { options: patch, logVersion }, options)).reply;
   }
   /**
    * Hands the shard to another dispatcher and returns who leads next, once the release stands in the log. Refused with `unavailable` when nobody,

@@ -220,9 +220,10 @@ export class LeaseWorker {
       const held = this.#queue.shift();
       if (held === undefined) return;
       if (held.state !== "waiting") continue;
-      if (held.validUntilMs - this.#client.clock.monotonicMs() >= this.#settings.safetyMarginMs) void this.#run(held);
-      // Too late to begin here: whoever gets it next has a whole lease.
-      else void this.#release(held);
+      const leftMs = held.validUntilMs - this.#client.clock.monotonicMs();
+      // Too late to begin here: whoever gets it next has a whole lease. What is cancelled ends with its release.
+      if (held.controller.signal.aborted || leftMs < this.#settings.safetyMarginMs) void this.#release(held);
+      else void this.#run(held);
     }
   }
 

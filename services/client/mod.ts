@@ -6,6 +6,7 @@ export type { LeaseClientOptions } from "./client-options.ts";
 export type { Cancelled, CancelOptions, DeadLetterFilter, DeadLettersTaken, RedriveFilter } from "./ends.ts";
 export type { Beat, Completion, EnqueueInput, Failure, LeaseRef } from "./entries.ts";
 export {
+  type ConfigureOptions,
   type Enqueued,
   type FailOutcome,
   type HandoverOptions,

@@ -53,23 +53,30 @@ export interface ItemEnd {
   readonly principal: string;
   readonly digest: string;
   readonly ending: Ending;
+  readonly result?: string | undefined;
 }
 
 /** Ends an item that is in no place any more: what is left of it is its record. */
-export function endItem(state: ShardState, item: Item, { token, principal, digest, ending }: ItemEnd): void {
+export function endItem(state: ShardState, item: Item, end: ItemEnd): void {
+  const { token, principal, digest, ending, result } = end;
   state.items.delete(item.itemId);
   state.itemSum.subtract(item.high, item.low);
   if (ending === "completed") state.completedTotal += 1;
   else state.removedTotal += 1;
-  remember(state, item, new EndedRecord(item, token, principal, digest, state.sequence, ending));
+  const record = new EndedRecord(item, token, principal, digest, state.sequence, ending);
+  record.result = result;
+  remember(state, item, record);
 }
 
-/** Forgets the oldest records above the maximum, and moves the horizon to the last forgotten one. */
+/** Forgets the oldest results and records above their maximum, and moves the horizon to the last forgotten record. */
 export function evictRecords(state: ShardState): void {
+  while (state.oldestResult !== undefined && state.resultCount > state.options.resultsMax)
+    dropResult(state, state.oldestResult);
   while (state.recordCount > state.options.recordsMax) {
     const record = state.oldestRecord;
     assert(record !== undefined, "records are counted");
     state.cut?.keepRecord(record);
+    if (record.result !== undefined) dropResult(state, record);
     state.oldestRecord = record.next;
     if (record.next === undefined) state.newestRecord = undefined;
     record.next = undefined;
@@ -91,7 +98,22 @@ function remember(state: ShardState, item: Item, record: EndedRecord): void {
   else state.newestRecord.next = record;
   state.newestRecord = record;
   state.recordCount += 1;
+  if (record.result !== undefined) {
+    state.oldestResult ??= record;
+    state.resultCount += 1;
+  }
   evictRecords(state);
+}
+
+/** Forgets the oldest result. */
+function dropResult(state: ShardState, record: EndedRecord): void {
+  assert(record === state.oldestResult, "results are forgotten oldest first");
+  state.cut?.keepResult(record);
+  record.result = undefined;
+  state.resultCount -= 1;
+  let next = record.next;
+  while (next !== undefined && next.result === undefined) next = next.next;
+  state.oldestResult = next;
 }
 
 export function rehash(state: ShardState, item: Item): void {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import type { Actor, EventOf, OUTCOMES } from "../../contracts/events.ts";
 import { tokenOf } from "../../contracts/ids.ts";
+import { LOG_VERSION_TERMS } from "../../contracts/limits.ts";
 import { bury, endItem, itemOf, leaveUnfinished, rehash, setExtra } from "./apply-item.ts";
 import { hashLastError, hashLease, hashLeaseEnd, hashLeaseRequest } from "./hash.ts";
 import { type EndKind, type Item, type LeaseEnd, LeaseRequestRecord, type LiveLease } from "./item.ts";
@@ -104,7 +105,9 @@ export function applyCompleted(state: ShardState, event: EventOf<"completed">, m
   state.ready.end(item, false, meta.at);
   leaveUnfinished(state, item);
   const { token, digest } = event;
-  endItem(state, item, { token, principal: lease.principal, digest: state.intern(digest), ending: "completed" });
+  const result = state.logVersion < LOG_VERSION_TERMS ? undefined : event.result;
+  const end = { token, principal: lease.principal, digest: state.intern(digest), ending: "completed" } as const;
+  endItem(state, item, { ...end, result });
 }
 
 export function applyFailed(state: ShardState, event: EventOf<"failed">, meta: EventMeta): void {

@@ -121,8 +121,10 @@ function leaseFields(item: Item): object | undefined {
 }
 
 function recordFields(record: EndedRecord): object {
-  const { itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence, ending } = record;
-  return { itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence, ending };
+  const { itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence, ending, result } =
+    record;
+  const end = { token, settledBy, settleDigest, endedSequence, ending, result };
+  return { itemId, principal, requestId, digest, ...end };
 }
 
 function withoutHash(value: { readonly high: number; readonly low: number } | undefined): object | undefined {
@@ -321,6 +323,10 @@ function checkRecords(state: ShardState, items: readonly Item[]): void {
   assert.equal(state.records.size, records.length);
   assert(records.length <= state.options.recordsMax, "records above the maximum");
   assert(state.newestRecord === records.at(-1), "newest record");
+  const withResult = records.filter(({ result }) => result !== undefined);
+  assert.equal(state.resultCount, withResult.length, "results");
+  assert(state.oldestResult === withResult[0], "oldest result");
+  assert(withResult.length <= state.options.resultsMax, "results above the maximum");
   let before = state.horizon;
   for (const record of records) {
     assert(record.endedSequence > before, "records are in order of their end, above the horizon");

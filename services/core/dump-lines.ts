@@ -233,7 +233,7 @@ function letterFields(row: Row | undefined): Fields | undefined {
 }
 
 function recordFields(row: Row): Fields {
-  const [, , principal, requestId, digest, token, settledBy, settleDigest, endedSequence, ending] = row;
+  const [, , principal, requestId, digest, token, settledBy, settleDigest, endedSequence, ending, result] = row;
   return {
     itemId: itemIdIn(row),
     principal,
@@ -244,6 +244,7 @@ function recordFields(row: Row): Fields {
     settleDigest,
     endedSequence,
     ending: nameAt(ENDINGS, ending ?? 0),
+    result,
   };
 }
 

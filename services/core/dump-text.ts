@@ -33,7 +33,7 @@ function* dumpLines(state: ShardState): Generator<string> {
     count += 1;
   }
   for (let record = state.oldestRecord; record !== undefined; record = record.next) {
-    yield recordLine(record);
+    yield recordLine(record, record.result);
     count += 1;
   }
   yield footerLine(count, headerLine);

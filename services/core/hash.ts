@@ -12,7 +12,7 @@
  * - record: itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence; version 2: ending, where it is no completion
  * - lease request: principal, requestId, digest
  * - meta: logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, recordCount, pending, active, deadLettered,
- *   enqueuedTotal, completedTotal, bodyBytes, removedTotal (version 2), options (name and value sorted by name; those of version 2 only where they are not the default), followers (count, then name, kind,
+ *   enqueuedTotal, completedTotal, bodyBytes, removedTotal and resultCount (version 2), options (name and value sorted by name; those of version 2 only where they are not the default), followers (count, then name, kind,
  *   logVersionMax, keepBytes, keepMs sorted by name)
  */
 import type { EnqueueItem } from "../../contracts/commands.ts";
@@ -166,7 +166,7 @@ export function stateHash(state: ShardState): string {
   hasher.number(state.horizon).number(state.recordCount);
   hasher.number(state.pending).number(state.active).number(state.deadLettered);
   hasher.number(state.enqueuedTotal).number(state.completedTotal).number(state.bodyBytes);
-  if (state.removedTotal !== 0) hasher.number(state.removedTotal);
+  if (state.removedTotal !== 0 || state.resultCount !== 0) hasher.number(state.removedTotal).number(state.resultCount);
   const options: Readonly<Record<string, string | number>> = state.options;
   const defaults: Readonly<Record<string, string | number>> = SHARD_OPTIONS_DEFAULT;
   for (const name of Object.keys(options).sort()) {

@@ -256,6 +256,8 @@ export class EndedRecord {
   readonly endedSequence: number;
   readonly ending: Ending;
   sameId: Remembered | undefined = undefined;
+  /** What its completion left; undefined when it left nothing, or when that was forgotten. */
+  result: string | undefined = undefined;
   /** The record that is evicted after this one. */
   next: EndedRecord | undefined = undefined;
 

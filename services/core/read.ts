@@ -7,13 +7,14 @@ import type { Item } from "./item.ts";
 import { FRAME_BYTES_RESERVE, ITEM_RECORD_BYTES } from "./limits.ts";
 import { cite, type Outcome, Results } from "./outcome.ts";
 import type { SequenceIndex } from "./sequence-index.ts";
+import { jsonLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
 import { endedRecord, itemRecord, itemRecordLength } from "./views.ts";
 
 /**
  * Looks up items by id, in the order asked; an unknown one is `item_not_found`.
  *
- * A reply ends at FRAME_BYTES_MAX: an item that does not fit any more is shown without payload and reasons, with `truncated: true`.
+ * A reply ends at FRAME_BYTES_MAX: an item that does not fit any more is shown without payload, reasons and result, with `truncated: true`.
  * Ask for it alone. The first item always fits.
  */
 export function executeGet(state: ShardState, request: RequestOf<"get">): Outcome {
@@ -30,8 +31,12 @@ export function executeGet(state: ShardState, request: RequestOf<"get">): Outcom
       continue;
     }
     const record = state.records.get(itemId);
-    if (record !== undefined) results.add(endedRecord(record));
-    else
+    if (record !== undefined) {
+      const bytes = record.result === undefined ? 0 : jsonLength(record.result);
+      const fits = bytes <= bytesLeft;
+      if (fits) bytesLeft -= bytes;
+      results.add(endedRecord(record, fits));
+    } else
       results.refuse(
         errorBody("item_not_found", `itemIds[${index}]: the shard knows no such item, or has forgotten it`),
       );

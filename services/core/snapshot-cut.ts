@@ -73,6 +73,8 @@ export class SnapshotCut {
   /** Records that were forgotten before they were written, oldest first: what is left of the list is younger. */
   private passed: EndedRecord[] = [];
   private passedWritten = 0;
+  /** Results that were forgotten before their records were written. */
+  private readonly results = new Map<EndedRecord, string>();
 
   /** Cuts the state as it is now, between two frames. A state has one cut at a time. */
   constructor(state: ShardState) {
@@ -140,6 +142,12 @@ export class SnapshotCut {
     this.nextRecord = record.next;
   }
 
+  /** Told by apply before it forgets the result of a record. */
+  keepResult(record: EndedRecord): void {
+    if (record.result !== undefined && record.endedSequence <= this.header.sequence && this.phase !== "done")
+      this.results.set(record, record.result);
+  }
+
   private write(line: string): void {
     this.lines.push(line);
     this.length += line.length;
@@ -183,7 +191,8 @@ export class SnapshotCut {
     while (this.recordsLeft > 0 && !this.isFull(linesMax)) {
       const record = this.takeRecord();
       assert(record !== undefined, `${this.recordsLeft} records of the cut are missing`);
-      this.write(recordLine(record));
+      this.write(recordLine(record, this.results.get(record) ?? record.result));
+      this.results.delete(record);
       this.recordsLeft -= 1;
     }
     if (this.recordsLeft > 0) return;
@@ -205,6 +214,7 @@ export class SnapshotCut {
     this.phase = "done";
     this.state.cut = undefined;
     this.passed = [];
+    this.results.clear();
     this.nextRecord = undefined;
   }
 }

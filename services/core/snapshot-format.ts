@@ -36,6 +36,8 @@ export const LETTER_FIELDS = 4;
 export const RECORD_FIELDS = 9;
 /** Of an item that was not completed. */
 export const RECORD_FIELDS_REMOVED = 10;
+/** Of one whose result is kept. */
+export const RECORD_FIELDS_RESULT = 11;
 /** Written as numbers: where they stand here must never change. */
 export const STATUSES = ["pending", "leased", "deadLettered"] as const;
 export const END_KINDS = ["completed", "failed", "expired", "released"] as const;
@@ -177,7 +179,9 @@ function leaseRow(lease: LiveLease): unknown[] {
   return [token, principal, peerId, grantedAt, grantMs, ...requestFields, renewedAt, durationMs, expiresAt];
 }
 
-export function recordLine(record: EndedRecord): string {
+export function recordLine(record: EndedRecord, result: string | undefined): string {
+  const end =
+    result !== undefined ? [0, result] : record.ending === "completed" ? [] : [ENDINGS.indexOf(record.ending)];
   return JSON.stringify([
     ROW_RECORD,
     Number.parseInt(record.itemId, ID_BASE),
@@ -188,7 +192,7 @@ export function recordLine(record: EndedRecord): string {
     record.settledBy,
     record.settleDigest,
     record.endedSequence,
-    ...(record.ending === "completed" ? [] : [ENDINGS.indexOf(record.ending)]),
+    ...end,
   ]);
 }
 

@@ -1,7 +1,7 @@
 /** Builds a state from the text of a snapshot, and trusts none of it: what it returns is the state of the cut, or it throws. */
 import assert from "node:assert/strict";
 import { enterUnfinished } from "./apply-item.ts";
-import { hashRecord, stateHash } from "./hash.ts";
+import { digestFields, hashRecord, stateHash } from "./hash.ts";
 import { ENDINGS, EndedRecord, type Item } from "./item.ts";
 import {
   damaged,
@@ -11,6 +11,7 @@ import {
   ITEM_FIELDS_TERMS,
   RECORD_FIELDS,
   RECORD_FIELDS_REMOVED,
+  RECORD_FIELDS_RESULT,
   ROW_ITEM,
   ROW_RECORD,
   SNAPSHOT_LINE_LENGTH_MAX,
@@ -106,7 +107,10 @@ export class SnapshotLoader {
       return;
     }
     if (value[0] !== ROW_RECORD) throw damaged(this.lines, "a row of an unknown kind");
-    const record = readRecord(state, recordRow.begin(value, this.lines, RECORD_FIELDS, RECORD_FIELDS_REMOVED));
+    const record = readRecord(
+      state,
+      recordRow.begin(value, this.lines, RECORD_FIELDS, RECORD_FIELDS_REMOVED, RECORD_FIELDS_RESULT),
+    );
     if (state.recordCount === 0) this.lastSequence = this.header?.horizon ?? 0;
     this.rise(record.endedSequence);
     insertRecord(state, record, recordRow);
@@ -184,6 +188,12 @@ function insertRecord(state: ShardState, record: EndedRecord, row: Row): void {
   else state.newestRecord.next = record;
   state.newestRecord = record;
   state.recordCount += 1;
+  if (row.length !== RECORD_FIELDS_RESULT) return;
+  record.result = row.text(10);
+  if (digestFields([record.result]) !== record.settleDigest)
+    throw row.damaged(`the result of ${record.itemId} is not its own`);
+  state.oldestResult ??= record;
+  state.resultCount += 1;
 }
 
 function takeHeader(state: ShardState, header: SnapshotHeader): void {

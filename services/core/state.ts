@@ -15,7 +15,7 @@ import type { SnapshotCut } from "./snapshot-cut.ts";
 
 /**
  * Invariant: enqueuedTotal = pending + active + deadLettered + completedTotal + removedTotal.
- * Invariant: bodyBytes is the sum over pending and leased items; recordCount <= options.recordsMax.
+ * Invariant: bodyBytes is the sum over pending and leased items; recordCount <= options.recordsMax; resultCount <= options.resultsMax.
  */
 export class ShardState {
   /** Empty before `logCreated`. */
@@ -50,6 +50,9 @@ export class ShardState {
   recordCount = 0;
   oldestRecord: EndedRecord | undefined = undefined;
   newestRecord: EndedRecord | undefined = undefined;
+  /** Results that are kept: always the newest ones, from that of `oldestResult` on. */
+  resultCount = 0;
+  oldestResult: EndedRecord | undefined = undefined;
   /** What ended at or below this sequence may have been forgotten. 0 while nothing was. */
   horizon = 0;
 

@@ -83,7 +83,7 @@ function termsView({ terms, delayedTo, extra }: Item): object | undefined {
 }
 
 /** Of an ended item only what its record keeps. */
-export function endedRecord(record: EndedRecord): object {
+export function endedRecord(record: EndedRecord, withResult: boolean): object {
   return {
     itemId: record.itemId,
     status: record.ending === "completed" || record.ending === "purged" ? record.ending : "cancelled",
@@ -91,6 +91,7 @@ export function endedRecord(record: EndedRecord): object {
     enqueuedBy: record.principal,
     ...(record.ending === "completed" ? { completedBy: record.settledBy } : { endedBy: record.settledBy }),
     endedSequence: record.endedSequence,
+    ...(record.result === undefined ? undefined : withResult ? { result: record.result } : { truncated: true }),
   };
 }
 

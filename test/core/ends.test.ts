@@ -11,8 +11,13 @@ const partition = { exclusivity: "partition", partitionKey: "p" } as const;
 
 /** A world whose state is checked, folded anew, and read back from a snapshot, after each step. */
 class CheckedWorld extends ShardWorld {
+  /** A state has one cut at a time: off while a test has its own. */
+  isChecked = true;
+
   override frame<Result>(body: Parameters<ShardWorld["frame"]>[0]): Result {
     const result = super.frame(body) as Result;
+    // The first frames are written by the constructor, before there is this field.
+    if (this.isChecked === false) return result;
     assertInvariants(this.state);
     const lines = [...canonicalState(this.state)];
     for (const copy of [this.fold(), reloaded(this.state)]) {
@@ -342,4 +347,60 @@ test("explain says why an item is not running", () => {
   shard.take({ resourceTypes: ["other"] });
   expect(shard.holds(next)).toMatchObject([{ hold: "keyBusy", itemId: head, peerId: "worker" }]);
   expect(shard.codeOf(shard.send("explain", { itemId: "zz" }))).toBe("item_not_found");
+});
+
+describe("results", () => {
+  const finish = (shard: CheckedWorld, result?: string): string => {
+    shard.seed(1);
+    const lease = shard.take();
+    shard.send("complete", { leases: [{ ...lease, result }] });
+    return lease.itemId;
+  };
+  const resultOf = (shard: CheckedWorld, itemId: string): string | undefined =>
+    shard.send("get", { itemIds: [itemId] })["results"][0]?.result;
+
+  test("the newest ones are shown, as many as the shard keeps", () => {
+    const shard = world({ resultsMax: 2 });
+    const [first, none, second, third] = [finish(shard, "a"), finish(shard), finish(shard, "b"), finish(shard, "")];
+    expect([first, none, second, third].map((itemId) => resultOf(shard, itemId))).toEqual([
+      undefined,
+      undefined,
+      "b",
+      "",
+    ]);
+    shard.send("configure", { options: { resultsMax: 1 } });
+    expect([second, third].map((itemId) => resultOf(shard, itemId))).toEqual([undefined, ""]);
+    shard.send("configure", { options: { resultsMax: 0 } });
+    expect(resultOf(shard, third)).toBeUndefined();
+    expect(resultOf(shard, finish(shard, "c"))).toBeUndefined();
+  });
+
+  test("are forgotten with their items", () => {
+    const shard = world({ recordsMax: 1 });
+    const first = finish(shard, "a");
+    const second = finish(shard, "b");
+    expect(shard.codeOf(shard.send("get", { itemIds: [first] }))).toBe("item_not_found");
+    expect(resultOf(shard, second)).toBe("b");
+  });
+
+  test("that do not fit one reply are left out, and it says so", () => {
+    const shard = world();
+    const ids = Array.from({ length: 110 }, () => finish(shard, "x".repeat(8_000)));
+    const results: AnyReply["results"] = shard.send("get", { itemIds: ids })["results"];
+    expect(results[0].result).toHaveLength(8_000);
+    expect(results.at(-1)).toMatchObject({ truncated: true });
+  });
+
+  test("of the moment of a cut are in its text, whatever is forgotten meanwhile", () => {
+    const shard = world({ resultsMax: 1, recordsMax: 2 });
+    finish(shard, "a");
+    const lines = [...canonicalState(shard.state)];
+    const cut = new SnapshotCut(shard.state);
+    const loader = new SnapshotLoader();
+    loader.add(cut.next(1) ?? "");
+    shard.isChecked = false;
+    for (const result of ["b", "c", "d"]) finish(shard, result);
+    for (let text = cut.next(1); text !== undefined; text = cut.next(1)) loader.add(text);
+    expect([...canonicalState(loader.finish())]).toEqual(lines);
+  });
 });

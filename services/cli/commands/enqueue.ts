@@ -1,19 +1,25 @@
 /** `omnirelay enqueue`: items from a JSON-lines file, from standard input, or one from options. */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { EnqueueItem } from "../../../contracts/commands.ts";
+import { EnqueueItem, RetryPolicy } from "../../../contracts/commands.ts";
 import { OperatingError } from "../../../contracts/errors.ts";
 import { isSafeKey, PartitionKey, RequestId, ResourceId, ResourceType } from "../../../contracts/ids.ts";
-import { ATTEMPTS_MAX } from "../../../contracts/limits.ts";
+import {
+  ATTEMPTS_MAX,
+  DELAY_MS_MAX,
+  LEASE_DURATION_MS_MAX,
+  LEASE_DURATION_MS_MIN,
+  PRIORITY_MAX,
+} from "../../../contracts/limits.ts";
 import { EXCLUSIVITIES } from "../../../contracts/options.ts";
 import type { Enqueued } from "../../client/lease-client.ts";
 import type { EntryResult } from "../../client/refusal.ts";
-import { EXIT_CODES } from "../../runtime/lifecycle.ts";
-import { askCommand, integer, parsedBy } from "../arguments.ts";
+import { askCommand, integer, logTime, parsedBy } from "../arguments.ts";
 import { enqueueInOrder } from "../enqueue-in-order.ts";
 import { readItems } from "../json-lines.ts";
 import type { Done } from "../program.ts";
+import { jsonResults, noteRefusals } from "../refusals.ts";
 import { type AskOptions, withClient } from "../shard-client.ts";
-import { safeText, type Terminal } from "../terminal.ts";
+import type { Terminal } from "../terminal.ts";
 
 type ItemOptions = Partial<EnqueueItem> & { readonly attribute?: Readonly<Record<string, string>> };
 type EnqueueOptions = AskOptions & ItemOptions & { readonly file?: string };
@@ -26,9 +32,15 @@ const ITEM_OPTIONS = [
   "attribute",
   "exclusivity",
   "maxAttempts",
+  "priority",
+  "delayMs",
+  "notBefore",
+  "notAfter",
+  "leaseDurationMs",
+  "retry",
+  "uniqueKey",
   "requestId",
 ] as const;
-const REFUSALS_NAMED_MAX = 20;
 const EXAMPLES = `
 A file has one item a line, with the fields of the enqueue request (contracts/schemas/requests/enqueue.json). The whole file is checked
 before the first item is sent. Items are sent in their order. Give each a requestId: then the command can be run again after a failure
@@ -36,6 +48,7 @@ and enqueues nothing twice.
 
 Examples:
   omnirelay enqueue --resource-type orders --resource-id 42 --body '{"step":"ship"}' --request-id ship-42
+  omnirelay enqueue --resource-type reports --resource-id daily --delay-ms 60000 --retry exponential:1000:60000
   omnirelay enqueue --file items.jsonl --json
   generate | omnirelay enqueue --file -`;
 
@@ -54,6 +67,33 @@ export function enqueueCommand(terminal: Terminal, done: Done): Command {
     .addOption(new Option("--exclusivity <kind>", "what excludes it from running beside others").choices(EXCLUSIVITIES))
     .addOption(
       new Option("--max-attempts <count>", "attempts before it is dead-lettered").argParser(integer(1, ATTEMPTS_MAX)),
+    )
+    .addOption(
+      new Option("--priority <level>", "0 to 9, higher goes first; 0 by default").argParser(integer(0, PRIORITY_MAX)),
+    )
+    .addOption(
+      new Option("--delay-ms <ms>", "how long it is not granted yet")
+        .argParser(integer(0, DELAY_MS_MAX))
+        .conflicts("notBefore"),
+    )
+    .addOption(new Option("--not-before <time>", "when it is granted at the earliest").argParser(logTime))
+    .addOption(
+      new Option("--not-after <time>", "from when on it is a dead letter instead, unless leased").argParser(logTime),
+    )
+    .addOption(
+      new Option("--lease-duration-ms <ms>", "length of its leases, where the worker asks for none").argParser(
+        integer(LEASE_DURATION_MS_MIN, LEASE_DURATION_MS_MAX),
+      ),
+    )
+    .addOption(
+      new Option("--retry <policy>", "its delay after a failure, in ms: none, fixed:D, exponential:FIRST:MAX, list:D,D,…").argParser(
+        retryPolicy,
+      ),
+    )
+    .addOption(
+      new Option("--unique-key <key>", "at most one unfinished item has it").argParser(
+        parsedBy(EnqueueItem.shape.uniqueKey),
+      ),
     )
     .addOption(
       new Option("--request-id <id>", "makes it one item however often it is sent").argParser(parsedBy(RequestId)),
@@ -77,6 +117,23 @@ function attribute(
   return Object.fromEntries([...Object.entries(before ?? {}), [value.slice(0, at), value.slice(at + 1)]]);
 }
 
+/** `none`, `fixed:1000`, `exponential:1000:60000` or `list:1000,5000`. */
+function retryPolicy(value: string): RetryPolicy {
+  const [kind = "", ...parts] = value.split(":");
+  const delays = parts.flatMap((part) => part.split(kind === "list" ? "," : ":")).map(integer(0, DELAY_MS_MAX));
+  const [first, second] = delays;
+  const fields: Readonly<Record<string, object>> = {
+    none: {},
+    fixed: { delayMs: first },
+    exponential: { firstMs: first, maxMs: second },
+    list: { delaysMs: delays },
+  };
+  const lengths: Readonly<Record<string, number>> = { none: 0, fixed: 1, exponential: 2, list: 1 };
+  if (!Object.hasOwn(fields, kind) || parts.length !== lengths[kind])
+    throw new InvalidArgumentError("must be none, fixed:D, exponential:FIRST:MAX or list:D,D,… with delays in ms");
+  return parsedBy(RetryPolicy)({ kind, ...fields[kind] });
+}
+
 function itemsOf(options: EnqueueOptions, command: Command): readonly EnqueueItem[] {
   const { file, resourceType } = options;
   const single = ITEM_OPTIONS.filter((name) => options[name] !== undefined);
@@ -89,21 +146,8 @@ function itemsOf(options: EnqueueOptions, command: Command): readonly EnqueueIte
   }
   if (resourceType === undefined || options.resourceId === undefined)
     return command.error("error: give --file, or --resource-type and --resource-id");
-  const { resourceId, partitionKey, payloadEncoding, body, exclusivity, maxAttempts, requestId } = options;
-  const item = {
-    resourceType,
-    resourceId,
-    partitionKey,
-    payloadEncoding,
-    body,
-    attributes: options.attribute,
-    exclusivity,
-    maxAttempts,
-    requestId,
-  };
-  const parsed = EnqueueItem.safeParse(
-    Object.fromEntries(Object.entries(item).filter(([, value]) => value !== undefined)),
-  );
+  const given = [...single.map((name) => [name === "attribute" ? "attributes" : name, options[name]])];
+  const parsed = EnqueueItem.safeParse({ resourceType, ...Object.fromEntries(given) });
   if (parsed.success) return [parsed.data];
   const problems = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
   return command.error(`error: the item is not valid: ${problems.join("; ")}`);
@@ -114,14 +158,13 @@ function printResults(results: readonly EntryResult<Enqueued>[], json: boolean, 
   const duplicates = done.filter((result) => result.duplicate).length;
   const refused = results.length - done.length;
   if (json) {
-    const entries = results.map((result) => (result.kind === "ok" ? result.value : { error: result.error }));
     terminal.out(
       JSON.stringify({
         items: results.length,
         enqueued: done.length - duplicates,
         duplicates,
         refused,
-        results: entries,
+        results: jsonResults(results),
       }),
     );
   } else {
@@ -129,12 +172,5 @@ function printResults(results: readonly EntryResult<Enqueued>[], json: boolean, 
     if (results.length === 1 && done[0] !== undefined)
       terminal.out(`item ${done[0].itemId}, sequence ${done[0].sequence}`);
   }
-  let named = 0;
-  for (const [index, result] of results.entries()) {
-    if (result.kind === "ok" || named === REFUSALS_NAMED_MAX) continue;
-    named += 1;
-    terminal.note(`omnirelay: item ${index + 1}: ${safeText(`${result.error.code}: ${result.error.message}`)}`);
-  }
-  if (refused > named) terminal.note(`omnirelay: and ${refused - named} more`);
-  return refused === 0 ? EXIT_CODES.ok : EXIT_CODES.failed;
+  return noteRefusals(results, (index) => `item ${index + 1}`, terminal);
 }
