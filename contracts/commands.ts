@@ -106,7 +106,7 @@ export const ItemPayload = z.strictObject({
     .min(0)
     .max(PRIORITY_MAX)
     .optional()
-    .describe("Higher goes first; 0 by default. Ignored in a partition."),
+    .describe("Higher goes first; 0 by default. Within a partition the order is that of the enqueue all the same."),
   notBefore: LogTimeMs.optional().describe("Log time before which the item is not granted. ms."),
   notAfter: LogTimeMs.optional().describe(
     "Log time from which on the item is granted no more: it is dead-lettered unless it is leased then. ms.",

@@ -237,7 +237,8 @@ export function notAfterOf({ terms, extra }: Item): number | undefined {
 
 /** Order of leasing: by the time since which it may be leased, moved ahead by its priority. ms. */
 export function rankOf(item: Pick<Item, "enqueuedAt" | "delayedTo" | "terms">): number {
-  const sinceMs = item.delayedTo === 0 ? item.enqueuedAt : item.delayedTo;
+  // A time before the enqueue is no earlier place.
+  const sinceMs = Math.max(item.enqueuedAt, item.delayedTo);
   return item.terms === undefined ? sinceMs : sinceMs - item.terms.boost;
 }
 

@@ -158,21 +158,28 @@ export function decideRelease(
   };
 }
 
-/** What becomes of an item whose running attempt is charged, and from when on it is granted again. `random`: the shortest delay without it. */
-export function chargeOf(state: ShardState, item: Item, at: number, random: () => number = () => 0): Fate {
+/**
+ * What becomes of an item whose running attempt is charged, and from when on it is granted again: after `delayMs`, or as its policy says.
+ * Without chance after the shortest delay.
+ */
+export function chargeOf(
+  state: ShardState,
+  item: Item,
+  { at, random = () => 0 }: Pick<Context, "at" | "random">,
+  delayMs?: number,
+): Fate {
   const charged = item.charged + 1;
   if (item.extra?.cancel !== undefined) return { outcome: "cancelled" };
   if (charged >= maxAttemptsOf(state, item)) return { outcome: "deadLettered" };
-  return requeuedFor(retryDelayMs(item, state.options, charged, random), item, at);
+  return requeuedFor(delayMs ?? retryDelayMs(item, state.options, charged, random), item, at);
 }
 
-function fateOf(state: ShardState, item: Item, entry: FailEntry, { at, random }: SettleTerms) {
-  const { requeue, delayMs, penalty = true } = entry;
-  if (item.extra?.cancel !== undefined) return { outcome: "cancelled" } as const;
-  if (!requeue) return { outcome: "deadLettered" } as const;
-  const charged = penalty ? chargeOf(state, item, at, random) : requeuedFor(0, item, at);
-  const fate = delayMs === undefined || charged.outcome === "deadLettered" ? charged : requeuedFor(delayMs, item, at);
-  return penalty ? fate : { ...fate, charged: false as const };
+function fateOf(state: ShardState, item: Item, { requeue, delayMs, penalty = true }: FailEntry, terms: SettleTerms) {
+  const free = penalty ? undefined : { charged: false as const };
+  if (item.extra?.cancel !== undefined) return { outcome: "cancelled" as const, ...free };
+  if (!requeue) return { outcome: "deadLettered" as const, ...free };
+  const fate = penalty ? chargeOf(state, item, terms, delayMs) : requeuedFor(delayMs ?? 0, item, terms.at);
+  return { ...fate, ...free };
 }
 
 /** A requeued item: where its time would be over before its delay, it is a dead letter at once. */

@@ -65,12 +65,12 @@ export function decideExpire(
   itemId: string,
   token: number,
   reason: "duration" | "age",
-  { at, random }: Moment,
+  moment: Moment,
 ): EventOf<"expired"> | undefined {
   const item = state.items.get(itemId);
   if (item?.lease?.token !== token) return undefined;
   const { resourceType, resourceId } = item;
-  return { type: "expired", itemId, resourceType, resourceId, token, reason, ...chargeOf(state, item, at, random) };
+  return { type: "expired", itemId, resourceType, resourceId, token, reason, ...chargeOf(state, item, moment) };
 }
 
 /** Writes the expiry of a lease. Answers false, and writes nothing, when the lease does not live any more. */

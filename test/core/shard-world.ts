@@ -104,9 +104,9 @@ export class ShardWorld {
     return JSON.parse(JSON.stringify(outcome.reply)) as AnyReply;
   }
 
-  expire(itemId: string, reason: "duration" | "age" = "duration"): boolean {
+  expire(itemId: string, reason: "duration" | "age" = "duration", random?: () => number): boolean {
     const token = this.state.items.get(itemId)?.lease?.token ?? 1;
-    return this.frame((sink) => expire(this.state, itemId, token, reason, { at: this.at }, sink));
+    return this.frame((sink) => expire(this.state, itemId, token, reason, { at: this.at, random }, sink));
   }
 
   /** Events of the last frame. */

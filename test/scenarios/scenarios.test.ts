@@ -3,7 +3,8 @@
  * Rewrite them with `vitest run test/scenarios -u`, then read the diff.
  *
  * `<peer> <verb> <request as JSON>` sends a request; `wait <ms>` lets log time pass; `expire <itemId> [age]` ends a lease as the leader
- * does; `options <JSON>` stands first and seeds the shard; `#` is prose.
+ * does; `chance <number below 1>` is what the leader draws from then on, 0 before; `options <JSON>` stands first and seeds the shard;
+ * `#` is prose. Log time begins at 1000.
  */
 import { globSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
@@ -17,39 +18,50 @@ function run(script: string): string {
   const lines = script.split("\n").filter((line) => !line.startsWith("  "));
   const seed = lines.find((line) => line.startsWith("options "))?.slice("options ".length);
   const world = new ShardWorld(seed === undefined ? {} : { options: JSON.parse(seed) });
+  const chance: Chance = { next: 0 };
   const out: string[] = [];
   for (const line of lines) {
     out.push(line);
-    if (line !== "" && !line.startsWith("#") && !line.startsWith("options ")) out.push(...step(world, line));
+    if (line !== "" && !line.startsWith("#") && !line.startsWith("options ")) out.push(...step(world, chance, line));
     assertInvariants(world.state);
   }
   expect([...canonicalState(world.fold())]).toEqual([...canonicalState(world.state)]);
   return out.join("\n");
 }
 
-function step(world: ShardWorld, line: string): string[] {
+interface Chance {
+  next: number;
+}
+
+function step(world: ShardWorld, chance: Chance, line: string): string[] {
   const [who = "", verb = "", ...rest] = line.split(" ");
   if (who === "wait") {
     world.at += Number(verb);
     return [];
   }
+  if (who === "chance") {
+    chance.next = Number(verb);
+    return [];
+  }
+  const random = (): number => chance.next;
   const written = world.frames.length;
-  const answer = who === "expire" ? expire(world, verb, rest[0]) : send(world, who, verb, rest.join(" "));
+  const answer =
+    who === "expire" ? expire(world, verb, rest[0], random) : send(world, who, verb, rest.join(" "), random);
   const events = world.frames.slice(written).flatMap((frame) => frame.events);
   return [...events.map((event) => `  + ${JSON.stringify({ ...event, actor: undefined })}`), answer];
 }
 
-function expire(world: ShardWorld, itemId: string, reason: string | undefined): string {
-  return `  = ${world.expire(itemId, reason === "age" ? "age" : "duration") ? "expired" : "no live lease"}`;
+function expire(world: ShardWorld, itemId: string, reason: string | undefined, random: () => number): string {
+  return `  = ${world.expire(itemId, reason === "age" ? "age" : "duration", random) ? "expired" : "no live lease"}`;
 }
 
-function send(world: ShardWorld, peerId: string, verb: string, body: string): string {
+function send(world: ShardWorld, peerId: string, verb: string, body: string, random: () => number): string {
   if (!isVerb(verb)) throw new Error(`no such verb: ${verb}`);
   const command = parseCommand(verb, new TextEncoder().encode(body));
   if ("verb" in command && command.verb === "handover")
     throw new Error("a scenario has no dispatchers to hand over to");
   const principal = principalOfPeer(peerId);
-  const reply = "error" in command ? command : world.sendCommand(command, { principal, peerId });
+  const reply = "error" in command ? command : world.sendCommand(command, { principal, peerId, random });
   if (reply.error !== undefined) return `  ! ${JSON.stringify(reply.error)}`;
   return `  = ${JSON.stringify(reply)}`;
 }
