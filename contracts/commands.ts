@@ -209,35 +209,17 @@ const CancelRequest = z.strictObject({
   itemIds: entriesOf(ItemId),
   reason: wellFormed(z.string().min(1).max(REASON_LENGTH_MAX)).optional(),
 });
-const deadLetters = {
+const RedriveRequest = z.strictObject({
   ...envelope,
-  itemIds: entriesOf(ItemId).optional().describe("These; without it, all dead letters that the filter names."),
-  resourceType: ResourceType.optional(),
-  resourceId: ResourceId.optional(),
-  partitionKey: PartitionKey.optional(),
-  code: z.string().max(FAILURE_CODE_LENGTH_MAX).optional(),
-  limit: z.int().min(1).max(ENTRIES_PER_REQUEST_MAX).optional().describe("Most dead letters that the request takes."),
-  cursor: z
-    .string()
-    .regex(/^[0-9a-z]{1,16}$/)
-    .optional(),
-};
-const FILTERS = ["resourceType", "resourceId", "partitionKey", "code", "limit", "cursor"] as const;
-const isOneWay = (request: Readonly<Record<string, unknown>>): boolean =>
-  request["itemIds"] === undefined || FILTERS.every((name) => request[name] === undefined);
-const ONE_WAY = { error: `itemIds excludes ${FILTERS.join(", ")}`, path: ["itemIds"] };
-const RedriveRequest = z
-  .strictObject({
-    ...deadLetters,
-    everyMs: z
-      .int()
-      .min(0)
-      .max(DELAY_MS_MAX)
-      .optional()
-      .describe("Time between two of them: each is delayed by so much more than the one before. ms; 0 by default."),
-  })
-  .refine(isOneWay, ONE_WAY);
-const PurgeRequest = z.strictObject(deadLetters).refine(isOneWay, ONE_WAY);
+  itemIds: entriesOf(ItemId),
+  everyMs: z
+    .int()
+    .min(0)
+    .max(DELAY_MS_MAX)
+    .optional()
+    .describe("Time between two of them: each is delayed by so much more than the one before. ms; 0 by default."),
+});
+const PurgeRequest = z.strictObject({ ...envelope, itemIds: entriesOf(ItemId) });
 const ExplainRequest = z.strictObject({ ...envelope, itemId: ItemId });
 const PauseRequest = z.strictObject({ ...envelope });
 const ResumeRequest = z.strictObject({ ...envelope });
@@ -266,6 +248,7 @@ const ListRequest = z.strictObject({
   resourceType: ResourceType.optional(),
   resourceId: ResourceId.optional(),
   partitionKey: PartitionKey.optional(),
+  code: z.string().max(FAILURE_CODE_LENGTH_MAX).optional().describe("Only dead letters with this code."),
   limit: z.int().min(1).max(PAGE_SIZE_MAX).optional(),
   cursor: z
     .string()

@@ -72,11 +72,7 @@ const CancelResult = z.looseObject({ outcome: z.enum(CANCEL_OUTCOMES), duplicate
 const CancelReply = z.looseObject({ ...cited, results: resultsOf(CancelResult) });
 const TakenResult = z.looseObject({ itemId: ItemId, duplicate: z.boolean() });
 /** Of `redrive` and `purge`. */
-const DeadLettersReply = z.looseObject({
-  ...cited,
-  results: resultsOf(TakenResult).describe("In the order asked, or in order of enqueue."),
-  cursor: z.string().optional().describe("Present when there may be more."),
-});
+const DeadLettersReply = z.looseObject({ ...cited, results: resultsOf(TakenResult) });
 const ExplainReply = z.looseObject({
   ...cited,
   itemId: ItemId,
@@ -150,6 +146,7 @@ const StatsReply = z.looseObject({
   region: z.string(),
   shard: z.string(),
   logId: z.string(),
+  logVersion: z.int().min(1).describe("State version of the log; `configure` raises it."),
   at: LogTimeMs,
   paused: z.boolean(),
   enqueued: z.int().min(0),

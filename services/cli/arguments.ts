@@ -21,7 +21,7 @@ export interface MeshOptions {
 }
 
 /** A parser for commander that takes what the schema takes. */
-export function parsedBy<T>(schema: z.ZodType<T>): (value: string) => T {
+export function parsedBy<T>(schema: z.ZodType<T>): (value: unknown) => T {
   return (value) => {
     const parsed = schema.safeParse(value);
     if (parsed.success) return parsed.data;

@@ -4,7 +4,10 @@ import { OperatingError } from "../../contracts/errors.ts";
 import { RefusedError } from "../client/refusal.ts";
 import { EXIT_CODES } from "../runtime/lifecycle.ts";
 import { packageVersion } from "../runtime/package-version.ts";
+import { cancelCommand } from "./commands/cancel.ts";
+import { deadLettersCommand } from "./commands/dead-letters.ts";
 import { enqueueCommand } from "./commands/enqueue.ts";
+import { explainCommand } from "./commands/explain.ts";
 import { getCommand } from "./commands/get.ts";
 import { helpCommand } from "./commands/help.ts";
 import { ingestCommand } from "./commands/ingest.ts";
@@ -73,6 +76,9 @@ function createProgram(terminal: Terminal, done: Done): Command {
     statsCommand,
     listCommand,
     getCommand,
+    explainCommand,
+    cancelCommand,
+    deadLettersCommand,
     logCommand,
     shardCommand,
     snapshotCommand,

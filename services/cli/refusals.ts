@@ -26,3 +26,5 @@ export function noteRefusals(
 /** Results as `--json` prints them. */
 export const jsonResults = (results: readonly EntryResult<unknown>[]): readonly unknown[] =>
   results.map((result) => (result.kind === "ok" ? result.value : { error: result.error }));
+
+export const itemName = (itemId: string | undefined): string => `item ${JSON.stringify(itemId)}`;

@@ -1,5 +1,4 @@
 /** What `cancel`, `redrive` and `purge` take and give. */
-import type { ReplyOf } from "../../contracts/replies.ts";
 import type { CallOptions } from "./client-core.ts";
 import type { EntryResult, Refusal } from "./refusal.ts";
 
@@ -15,7 +14,7 @@ export interface DeadLetterFilter {
   readonly partitionKey?: string | undefined;
   /** Code of the failure. */
   readonly code?: string | undefined;
-  /** Most dead letters that this call takes; 1,000 by default and at most. */
+  /** Most dead letters that this call takes; 100 by default, 1,000 at most. */
   readonly limit?: number | undefined;
   readonly cursor?: string | undefined;
 }
@@ -23,6 +22,7 @@ export interface RedriveFilter extends DeadLetterFilter {
   /** Delays each by so much more than the one before. ms. */
   readonly everyMs?: number | undefined;
 }
+/** Of one page; it may be short, or empty, while it has a cursor: then there may be more. */
 export interface DeadLettersTaken {
   readonly results: readonly EntryResult<{ readonly itemId: string; readonly duplicate: boolean }>[];
   readonly cursor: string | undefined;
@@ -38,13 +38,4 @@ export function resultsOf<T>(results: readonly object[]): readonly EntryResult<T
       ? { kind: "refused", error: (result as { error: Refusal }).error }
       : { kind: "ok", value: result as T },
   );
-}
-
-export const withIds = <Filter extends DeadLetterFilter>({ itemIds, ...filter }: Filter) => ({
-  ...filter,
-  itemIds: itemIds === undefined ? undefined : [...itemIds],
-});
-
-export function takenOf({ results, cursor }: ReplyOf<"redrive">): DeadLettersTaken {
-  return { results: resultsOf(results), cursor };
 }

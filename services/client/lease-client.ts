@@ -16,8 +16,6 @@ import {
   type DeadLettersTaken,
   type RedriveFilter,
   resultsOf,
-  takenOf,
-  withIds,
 } from "./ends.ts";
 import {
   type Beat,
@@ -69,7 +67,7 @@ export interface HandoverOptions extends CallOptions {
 }
 export type ListFilter = Pick<
   RequestInput<"list">,
-  "status" | "resourceType" | "resourceId" | "partitionKey" | "limit" | "cursor"
+  "status" | "resourceType" | "resourceId" | "partitionKey" | "code" | "limit" | "cursor"
 >;
 
 export interface Enqueued {
@@ -260,13 +258,20 @@ export class LeaseClient {
     if (result?.kind === "ok") return result.value;
     throw new RefusedError(result?.error ?? errorBody("item_not_found", "the reply names no item"));
   }
-  /** Brings dead letters back to their old places: those named, or a page of those that the filter names; `cursor` says where to go on. */
-  async redrive(filter: RedriveFilter = {}, options: CallOptions = {}): Promise<DeadLettersTaken> {
-    return takenOf((await this.#core.call("redrive", withIds(filter), options)).reply);
+  /**
+   * Brings dead letters back to their old places: those named, or a page of those that the filter names; `cursor` says where to go on. They are
+   * asked for by their ids either way, so that a repeat takes no others.
+   */
+  redrive({ everyMs, ...filter }: RedriveFilter = {}, options: CallOptions = {}): Promise<DeadLettersTaken> {
+    const take = async (itemIds: string[]) =>
+      (await this.#core.call("redrive", { itemIds, ...(everyMs === undefined ? undefined : { everyMs }) }, options))
+        .reply;
+    return this.#takeDeadLetters(filter, options, take);
   }
   /** Ends dead letters; see `redrive`. */
-  async purge(filter: DeadLetterFilter = {}, options: CallOptions = {}): Promise<DeadLettersTaken> {
-    return takenOf((await this.#core.call("purge", withIds(filter), options)).reply);
+  purge(filter: DeadLetterFilter = {}, options: CallOptions = {}): Promise<DeadLettersTaken> {
+    const take = async (itemIds: string[]) => (await this.#core.call("purge", { itemIds }, options)).reply;
+    return this.#takeDeadLetters(filter, options, take);
   }
   /** Why an item is not running. Throws: RefusedError item_not_found. */
   async explain(itemId: string, options: ReadOptions = {}): Promise<ReplyOf<"explain">> {
@@ -346,6 +351,19 @@ export class LeaseClient {
     this.releaseMany(leases).catch((error: unknown) => {
       if (!(error instanceof OperatingError)) throw error;
     });
+  }
+
+  async #takeDeadLetters(
+    { itemIds, ...filter }: DeadLetterFilter,
+    options: CallOptions,
+    take: (itemIds: string[]) => Promise<{ readonly results: readonly object[] }>,
+  ): Promise<DeadLettersTaken> {
+    const isMixed = itemIds !== undefined && Object.values(filter).some((value) => value !== undefined);
+    if (isMixed) throw new RefusedError(errorBody("invalid_argument", "itemIds: excludes every other filter"));
+    const page = itemIds === undefined ? await this.list({ ...filter, status: "deadLettered" }, options) : undefined;
+    const ids = page === undefined ? [...(itemIds ?? [])] : page.items.map((item) => item.itemId);
+    const { results } = ids.length === 0 && page !== undefined ? { results: [] } : await take(ids);
+    return { results: resultsOf(results), cursor: page?.cursor };
   }
 
   #idProblem(

@@ -1,8 +1,8 @@
-/** The verbs `redrive` and `purge`: bring dead letters back, or end them, by id or by filter. */
+/** The verbs `redrive` and `purge`: bring dead letters back, or end them. By id alone, so that a repeat takes no others: whoever has a filter lists them first. */
 import type { RequestOf } from "../../contracts/commands.ts";
 import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
-import { DELAY_MS_MAX, ENTRIES_PER_REQUEST_MAX, LOG_VERSION_TERMS, PAGE_SCAN_MAX } from "../../contracts/limits.ts";
+import { DELAY_MS_MAX, LOG_VERSION_TERMS } from "../../contracts/limits.ts";
 import { frameFull } from "./enqueue.ts";
 import type { EndedRecord, Item } from "./item.ts";
 import { versionRefusal } from "./item-terms.ts";
@@ -31,8 +31,7 @@ interface Taking {
 /**
  * Brings dead letters back to their old places, with no attempt charged and without an end of their time.
  *
- * Shapes: one `redriven` for each; an item that is pending or leased is a duplicate. With a filter a page at a time: `cursor` says from where
- * on the next request takes more.
+ * Shapes: one `redriven` for each; one that was redriven before is a duplicate.
  * Refuses with: unsupported_version, backpressure (the log is near its byte limit); per entry: item_not_found, conflict (it has ended, or its
  * unique key has another item), unavailable (frame full).
  */
@@ -62,7 +61,7 @@ export function executeRedrive(
 /**
  * Ends dead letters.
  *
- * Shapes: one `purged` for each; one that was purged before is a duplicate. Filters and pages as for `redrive`.
+ * Shapes: one `purged` for each; one that was purged before is a duplicate.
  * Refuses with: unsupported_version; per entry: item_not_found, conflict (it is no dead letter), unavailable (frame full).
  */
 export function executePurge(state: ShardState, request: Request, context: Context, sink: EventSink): Outcome {
@@ -77,23 +76,8 @@ function takeAll(state: ShardState, request: Request, context: Context, sink: Ev
   if (state.logVersion < LOG_VERSION_TERMS) return refuse(versionRefusal(state.logVersion, LOG_VERSION_TERMS), true);
   const emitter = new Emitter(state, context, sink);
   const results = new Results();
-  const cursor =
-    request.itemIds === undefined
-      ? takeFiltered(state, request, emitter, results, taking)
-      : takeNamed(state, request.itemIds, emitter, results, taking);
-  const reply = { ...cite(state), results: results.entries, ...(cursor === undefined ? undefined : { cursor }) };
-  return { reply, confirm: results.confirm, validity: [] };
-}
-
-function takeNamed(
-  state: ShardState,
-  itemIds: readonly string[],
-  emitter: Emitter,
-  results: Results,
-  taking: Taking,
-): undefined {
   let count = 0;
-  for (const itemId of itemIds) {
+  for (const itemId of request.itemIds) {
     const item = state.items.get(itemId);
     const decided = item?.status === "deadLettered" ? taking.take(item, count) : undefined;
     if (decided === undefined) tellOther(state, itemId, taking, results);
@@ -105,6 +89,7 @@ function takeNamed(
       count += 1;
     }
   }
+  return { reply: { ...cite(state), results: results.entries }, confirm: results.confirm, validity: [] };
 }
 
 /** What is said of an item that is no dead letter. */
@@ -115,45 +100,4 @@ function tellOther(state: ShardState, itemId: string, { isRepeat }: Taking, resu
     results.refuse(errorBody("item_not_found", "the shard knows no such item, or has forgotten it"));
   else if (isRepeat(item, record)) results.add({ itemId, duplicate: true });
   else results.refuse(errorBody("conflict", `the item is no dead letter: ${item?.status ?? record?.ending}`));
-}
-
-/** In order of enqueue, from the cursor on, until limit, scan or frame are used up; answers where to go on. */
-function takeFiltered(
-  state: ShardState,
-  request: Request,
-  emitter: Emitter,
-  results: Results,
-  taking: Taking,
-): string | undefined {
-  const limit = request.limit ?? ENTRIES_PER_REQUEST_MAX;
-  let last = request.cursor === undefined ? 0 : Number.parseInt(request.cursor, 36);
-  const page: Item[] = [];
-  let scanned = 0;
-  let hasMore = false;
-  for (const item of state.deadLetters.after(last)) {
-    if (page.length >= limit || scanned >= PAGE_SCAN_MAX) {
-      hasMore = true;
-      break;
-    }
-    scanned += 1;
-    last = item.sequence;
-    if (isNamed(item, request)) page.push(item);
-  }
-  for (const [count, item] of page.entries()) {
-    const decided = taking.take(item, count);
-    if ("code" in decided) results.refuse(decided);
-    else if (eventLength(decided) > emitter.bytesLeft) return (item.sequence - 1).toString(36);
-    else {
-      emitter.emit(decided);
-      results.add({ itemId: item.itemId, duplicate: false });
-    }
-  }
-  return hasMore ? last.toString(36) : undefined;
-}
-
-function isNamed(item: Item, { resourceType, resourceId, partitionKey, code }: Request): boolean {
-  if (resourceType !== undefined && item.resourceType !== resourceType) return false;
-  if (resourceId !== undefined && item.resourceId !== resourceId) return false;
-  if (partitionKey !== undefined && item.partitionKey !== partitionKey) return false;
-  return code === undefined || item.deadLetter?.code === code;
 }

@@ -54,7 +54,7 @@ export function execute(state: ShardState, command: ShardCommand, context: Conte
     case "list":
       return executeList(state, command.request);
     case "explain":
-      return executeExplain(state, command.request);
+      return executeExplain(state, command.request, context);
     case "stats": {
       const place = { region: context.region ?? "", shard: context.shard ?? "" };
       return { reply: renderStats(state, place), confirm: false, validity: [] };

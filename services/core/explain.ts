@@ -1,8 +1,8 @@
 /** The verb `explain`: why an item is not running, in words and in fields. */
 import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
-import type { Item } from "./item.ts";
-import { cite, type Outcome, refuse } from "./outcome.ts";
+import { type Item, notAfterOf } from "./item.ts";
+import { type Context, cite, type Outcome, refuse } from "./outcome.ts";
 import type { ShardState } from "./state.ts";
 
 interface Hold {
@@ -15,11 +15,15 @@ interface Hold {
 }
 
 /** Refuses with: item_not_found. */
-export function executeExplain(state: ShardState, { itemId }: RequestOf<"explain">): Outcome {
+export function executeExplain(
+  state: ShardState,
+  { itemId }: RequestOf<"explain">,
+  { at, now = at }: Pick<Context, "at" | "now">,
+): Outcome {
   const item = state.items.get(itemId);
   if (item !== undefined)
     return {
-      reply: { ...cite(state), itemId, status: item.status, holds: holdsOf(state, item) },
+      reply: { ...cite(state), itemId, status: item.status, holds: holdsOf(state, item, Math.max(now, state.at)) },
       ...{ confirm: false, validity: [] },
     };
   const record = state.records.get(itemId);
@@ -29,7 +33,8 @@ export function executeExplain(state: ShardState, { itemId }: RequestOf<"explain
   return { reply: { ...cite(state), itemId, status: record.ending, holds }, confirm: false, validity: [] };
 }
 
-function holdsOf(state: ShardState, item: Item): readonly Hold[] {
+/** `now`: log time at this moment; a quiet shard's last frame is of long ago. ms. */
+function holdsOf(state: ShardState, item: Item, now: number): readonly Hold[] {
   if (item.status === "deadLettered") {
     const reason = item.deadLetter?.reason ?? "";
     return [{ hold: "deadLettered", message: `nobody gets it before a redrive: ${reason}` }];
@@ -39,8 +44,11 @@ function holdsOf(state: ShardState, item: Item): readonly Hold[] {
   if (state.paused) holds.push({ hold: "paused", message: "granting is paused; resume lets it go on" });
   const key = keyHold(item);
   if (key !== undefined) holds.push(key);
-  if (item.delayedTo > state.at)
+  if (item.delayedTo > now)
     holds.push({ hold: "delayed", message: "it is granted only from then on", until: item.delayedTo });
+  const notAfter = notAfterOf(item);
+  if (notAfter !== undefined && notAfter <= now)
+    holds.unshift({ hold: "lapsed", message: "its notAfter has passed: it is being dead-lettered" });
   if (holds.length > 0) return holds;
   const first = state.ready.lanes.get(item.resourceType)?.items.top();
   if (first !== undefined && first !== item)

@@ -2,8 +2,10 @@
 import assert from "node:assert/strict";
 import type { RequestOf } from "../../contracts/commands.ts";
 import type { EventOf } from "../../contracts/events.ts";
+import { LOG_VERSION_TERMS } from "../../contracts/limits.ts";
 import { frameFull } from "./enqueue.ts";
 import type { LiveLease } from "./item.ts";
+import { versionRefusal } from "./item-terms.ts";
 import { durationRefusal } from "./lease.ts";
 import { checkLease } from "./lease-check.ts";
 import { EVENT_BYTES } from "./limits.ts";
@@ -27,7 +29,7 @@ export type Renewal = EventOf<"renewed">["leases"][number];
  *
  * Shapes: one `renewed` for all that change, or none.
  * Units: `extendMs` in ms, the new length from now, shorter than what is left is allowed; above `leaseDurationMsMax` is refused.
- * Refuses with: invalid_argument for the request; unavailable (frame full), and what `checkLease` says, per entry.
+ * Refuses with: invalid_argument, and unsupported_version (progress in an old log) for the request; unavailable (frame full), and what `checkLease` says, per entry.
  */
 export function executeHeartbeat(
   state: ShardState,
@@ -38,6 +40,8 @@ export function executeHeartbeat(
   const { extendMs } = request;
   const limit = state.options.leaseDurationMsMax;
   if (extendMs !== undefined && extendMs > limit) return refuse(durationRefusal("extendMs", extendMs, limit), true);
+  if (state.logVersion < LOG_VERSION_TERMS && request.leases.some(({ progress }) => progress !== undefined))
+    return refuse(versionRefusal(state.logVersion, LOG_VERSION_TERMS), true);
   const emitter = new Emitter(state, context, sink);
   const results = new Results();
   const renewals = new Map<number, Renewal>();

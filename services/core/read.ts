@@ -100,6 +100,7 @@ function isListed(item: Item, request: RequestOf<"list">): boolean {
   if (request.status !== undefined && item.status !== request.status) return false;
   if (request.resourceType !== undefined && item.resourceType !== request.resourceType) return false;
   if (request.resourceId !== undefined && item.resourceId !== request.resourceId) return false;
+  if (request.code !== undefined && item.deadLetter?.code !== request.code) return false;
   return request.partitionKey === undefined || item.partitionKey === request.partitionKey;
 }
 
@@ -115,6 +116,7 @@ export function renderStats(state: ShardState, place: { readonly region: string;
     region: place.region,
     shard: place.shard,
     logId: state.logId,
+    logVersion: state.logVersion,
     at: state.at,
     paused: state.paused,
     enqueued: state.enqueuedTotal,

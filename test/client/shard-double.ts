@@ -93,6 +93,13 @@ export class ShardDouble {
     this.#servePolls();
   }
 
+  /** Lets log time go by: what was delayed until then is granted. ms. */
+  advance(ms: number): void {
+    this.#at += ms;
+    this.state.ready.release(this.#now());
+    this.#servePolls();
+  }
+
   of(verb: Verb): Received[] {
     return this.received.filter((one) => one.verb === verb);
   }

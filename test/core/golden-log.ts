@@ -150,6 +150,7 @@ function ends(world: ShardWorld): void {
   world.send("fail", { leases: [{ ...letter, reason: "bad", requeue: false }] });
   world.send("redrive", { itemIds: [letter.itemId] }, { principal: "operator" });
   world.seed(1, { ...type, partitionKey: "ending", exclusivity: "partition" });
-  for (const lease of [take(), take()]) world.send("fail", { leases: [{ ...lease, reason: "bad", requeue: false }] });
-  world.send("purge", { resourceType: "ending", limit: 1 }, { principal: "operator" });
+  const letters = [take(), take()];
+  for (const lease of letters) world.send("fail", { leases: [{ ...lease, reason: "bad", requeue: false }] });
+  world.send("purge", { itemIds: letters.slice(1).map(({ itemId }) => itemId) }, { principal: "operator" });
 }

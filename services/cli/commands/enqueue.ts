@@ -86,9 +86,10 @@ export function enqueueCommand(terminal: Terminal, done: Done): Command {
       ),
     )
     .addOption(
-      new Option("--retry <policy>", "its delay after a failure, in ms: none, fixed:D, exponential:FIRST:MAX, list:D,D,…").argParser(
-        retryPolicy,
-      ),
+      new Option(
+        "--retry <policy>",
+        "its delay after a failure, in ms: none, fixed:D, exponential:FIRST:MAX, list:D,D,…",
+      ).argParser(retryPolicy),
     )
     .addOption(
       new Option("--unique-key <key>", "at most one unfinished item has it").argParser(
@@ -120,18 +121,20 @@ function attribute(
 /** `none`, `fixed:1000`, `exponential:1000:60000` or `list:1000,5000`. */
 function retryPolicy(value: string): RetryPolicy {
   const [kind = "", ...parts] = value.split(":");
-  const delays = parts.flatMap((part) => part.split(kind === "list" ? "," : ":")).map(integer(0, DELAY_MS_MAX));
-  const [first, second] = delays;
-  const fields: Readonly<Record<string, object>> = {
-    none: {},
-    fixed: { delayMs: first },
-    exponential: { firstMs: first, maxMs: second },
-    list: { delaysMs: delays },
-  };
-  const lengths: Readonly<Record<string, number>> = { none: 0, fixed: 1, exponential: 2, list: 1 };
-  if (!Object.hasOwn(fields, kind) || parts.length !== lengths[kind])
-    throw new InvalidArgumentError("must be none, fixed:D, exponential:FIRST:MAX or list:D,D,… with delays in ms");
-  return parsedBy(RetryPolicy)({ kind, ...fields[kind] });
+  const [first = "", second = ""] = parts;
+  const delay = integer(0, DELAY_MS_MAX);
+  switch (`${kind}:${parts.length}`) {
+    case "none:0":
+      return { kind: "none" };
+    case "fixed:1":
+      return { kind: "fixed", delayMs: delay(first) };
+    case "exponential:2":
+      return parsedBy(RetryPolicy)({ kind: "exponential", firstMs: delay(first), maxMs: delay(second) });
+    case "list:1":
+      return parsedBy(RetryPolicy)({ kind: "list", delaysMs: first.split(",").map(delay) });
+    default:
+      throw new InvalidArgumentError("must be none, fixed:D, exponential:FIRST:MAX or list:D,D,… with delays in ms");
+  }
 }
 
 function itemsOf(options: EnqueueOptions, command: Command): readonly EnqueueItem[] {
@@ -146,7 +149,7 @@ function itemsOf(options: EnqueueOptions, command: Command): readonly EnqueueIte
   }
   if (resourceType === undefined || options.resourceId === undefined)
     return command.error("error: give --file, or --resource-type and --resource-id");
-  const given = [...single.map((name) => [name === "attribute" ? "attributes" : name, options[name]])];
+  const given = single.map((name) => [name === "attribute" ? "attributes" : name, options[name]]);
   const parsed = EnqueueItem.safeParse({ resourceType, ...Object.fromEntries(given) });
   if (parsed.success) return [parsed.data];
   const problems = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);

@@ -11,13 +11,13 @@ import type { Done } from "../program.ts";
 import { type AskOptions, withClient } from "../shard-client.ts";
 import { aligned, safeText, type Terminal, timeText } from "../terminal.ts";
 
-type ListOptions = AskOptions &
+export type ListOptions = AskOptions &
   Pick<ListFilter, "status" | "resourceType" | "resourceId" | "partitionKey" | "cursor"> & {
     limit: number;
     all: boolean;
   };
 
-const Cursor = z.string().regex(/^[0-9a-z]{1,16}$/, "must be the cursor of an earlier page");
+export const Cursor = z.string().regex(/^[0-9a-z]{1,16}$/, "must be the cursor of an earlier page");
 const EXAMPLES = `
 Examples:
   omnirelay list --status deadLettered
@@ -42,7 +42,14 @@ export function listCommand(terminal: Terminal, done: Done): Command {
     });
 }
 
-async function printPages(client: LeaseClient, options: ListOptions, terminal: Terminal): Promise<void> {
+/** Prints a page, or all pages, of the items that are wanted. */
+export async function printPages(
+  client: LeaseClient,
+  options: ListOptions,
+  terminal: Terminal,
+  isWanted: (item: ItemRecord) => boolean = () => true,
+  row: (item: ItemRecord) => readonly (string | number)[] = rowOf,
+): Promise<void> {
   const { status, resourceType, resourceId, partitionKey, limit } = options;
   const filter = { status, resourceType, resourceId, partitionKey };
   let { cursor } = options;
@@ -51,20 +58,22 @@ async function printPages(client: LeaseClient, options: ListOptions, terminal: T
     // The shard ends a page also when it has looked at many items: behind a filter one may be short, or empty, and not the last.
     do {
       const page = await client.list({ ...filter, limit: limit - items.length, cursor });
-      items.push(...page.items);
+      items.push(...page.items.filter(isWanted));
       cursor = page.cursor;
     } while (items.length < limit && cursor !== undefined);
     if (options.json) for (const item of items) terminal.out(JSON.stringify(item));
-    else for (const line of aligned(items.map(rowOf))) terminal.out(line);
+    else for (const line of aligned(items.map(row))) terminal.out(line);
   } while (options.all && cursor !== undefined);
   if (cursor !== undefined) terminal.note(`there may be more: --cursor ${cursor}, or --all`);
 }
 
 function rowOf(record: ItemRecord): readonly (string | number)[] {
-  const { itemId, status, attempt, item, lease, deadLetter, lastError } = record;
+  const { itemId, status, attempt, item, lease, deadLetter, lastError, progress } = record;
   const why =
     deadLetter?.reason ??
-    (lease === undefined ? lastError?.reason : `${lease.peerId} until ${timeText(lease.expiresAt)}`);
+    (lease === undefined
+      ? lastError?.reason
+      : `${lease.peerId} until ${timeText(lease.expiresAt)}${progress === undefined ? "" : `: ${progress.text}`}`);
   return [
     itemId,
     status,

@@ -1,10 +1,13 @@
-/** `omnirelay shard`: who leads each shard, and handing one over. */
-import { Command, Option } from "commander";
+/** `omnirelay shard`: who leads each shard, handing one over, and its options. */
+import { Command, InvalidArgumentError, Option } from "commander";
 import { PeerId } from "../../../contracts/ids.ts";
+import { LOG_VERSION_MAX } from "../../../contracts/limits.ts";
+import { ShardOptionsPatch } from "../../../contracts/options.ts";
 import { connectNats } from "../../jetstream/connect.ts";
 import { EXIT_CODES } from "../../runtime/lifecycle.ts";
+import { nearest } from "../../runtime/nearest.ts";
 import { NATS_URL_DEFAULT, natsServers } from "../../runtime/settings.ts";
-import { askCommand, jsonOption, natsUrlOption, parsedBy, regionOption } from "../arguments.ts";
+import { askCommand, integer, jsonOption, natsUrlOption, parsedBy, regionOption } from "../arguments.ts";
 import type { Done } from "../program.ts";
 import { type AskOptions, withClient } from "../shard-client.ts";
 import { type ShardSight, surveyShards } from "../shard-survey.ts";
@@ -31,11 +34,21 @@ Examples:
   omnirelay shard handover --shard default
   omnirelay shard handover --shard orders --to dispatcher-2 --json | jq -r .successor`;
 
+const CONFIGURE_EXAMPLES = `
+The options of a shard are state: they stand in its log, and every dispatcher goes by them (docs/reference.md lists them). A new state version lets the log
+hold what older releases cannot read: raise it once every dispatcher and every registered follower is upgraded. It is never lowered.
+
+Examples:
+  omnirelay shard configure --shard orders maxAttempts=10 retry=exponential retryFirstMs=1000 retryMaxMs=60000
+  omnirelay shard configure ageingMs=60000 --json | jq .options.ageingMs
+  omnirelay shard configure --log-version 2`;
+
 export function shardCommand(terminal: Terminal, done: Done): Command {
   return new Command("shard")
-    .description("Show who leads the shards, and hand one over.")
+    .description("Show who leads the shards, hand one over, and change options.")
     .addCommand(listCommand(terminal, done))
-    .addCommand(handoverCommand(terminal, done));
+    .addCommand(handoverCommand(terminal, done))
+    .addCommand(configureCommand(terminal, done));
 }
 
 function listCommand(terminal: Terminal, done: Done): Command {
@@ -89,4 +102,47 @@ function handoverCommand(terminal: Terminal, done: Done): Command {
       else terminal.out(`shard ${shard}: term ${term}, sequence ${sequence}: ${safeText(successor)} leads next`);
       done(EXIT_CODES.ok);
     });
+}
+
+type ConfigureOptions = AskOptions & { readonly logVersion?: number };
+
+function configureCommand(terminal: Terminal, done: Done): Command {
+  return askCommand("configure", "the reply, with all options")
+    .description("Change options of a shard: those that are named.")
+    .argument("[name=value...]", "options", optionPatch)
+    .addOption(
+      new Option("--log-version <version>", "raise the state version of the log to this").argParser(
+        integer(1, LOG_VERSION_MAX),
+      ),
+    )
+    .addHelpText("after", CONFIGURE_EXAMPLES)
+    .action(async (patches: readonly ShardOptionsPatch[], options: ConfigureOptions, command: Command) => {
+      const patch: ShardOptionsPatch = Object.assign({}, ...patches);
+      const { logVersion, shard, json } = options;
+      const named = Object.keys(patch);
+      if (named.length === 0 && logVersion === undefined)
+        command.error("error: give options as name=value, or --log-version");
+      const reply = await withClient(options, (client) => client.configure(patch, { logVersion }));
+      const now: Readonly<Record<string, unknown>> = reply.options;
+      const changes = named.map((name) => `${name}=${String(now[name])}`);
+      if (logVersion !== undefined) changes.push(`state version ${logVersion}`);
+      if (json) terminal.out(JSON.stringify(reply));
+      else terminal.out(`shard ${shard}: ${changes.join(", ")}`);
+      done(EXIT_CODES.ok);
+    });
+}
+
+/** Adds one `name=value` to those before it. */
+function optionPatch(value: string, before: readonly ShardOptionsPatch[] = []): readonly ShardOptionsPatch[] {
+  const [, name = "", text = ""] = /^(\w+)=(.*)$/s.exec(value) ?? [];
+  if (!Object.hasOwn(ShardOptionsPatch.shape, name)) {
+    const guess = nearest(name, Object.keys(ShardOptionsPatch.shape));
+    throw new InvalidArgumentError(
+      name === ""
+        ? "must be name=value"
+        : `there is no such option${guess === undefined ? "" : `; did you mean ${guess}?`}`,
+    );
+  }
+  const patch = { [name]: /^\d{1,16}$/.test(text) ? Number(text) : text };
+  return [...before, parsedBy(ShardOptionsPatch)(patch)];
 }
