@@ -49,6 +49,7 @@ export class LogIndex {
       case "expired":
         push(this.ended, event.token, logged as Ended);
         return;
+      case "deadLettered":
       case "logCreated":
       case "termStarted":
       case "termReleased":

@@ -1,7 +1,8 @@
 /** The rules of the queue, written again without any index: slow, and by another road than the production code. Judges simulated and real logs. */
 import type { Actor, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
-import type { ShardOptions } from "../../contracts/options.ts";
+import { SHARD_OPTIONS_DEFAULT, type ShardOptions } from "../../contracts/options.ts";
+import { comesBefore, EXPIRY, type FailureWish, hasTerms, mayEnd, type NaiveTerms } from "./naive-terms.ts";
 
 export type NaiveStatus = "pending" | "leased" | "deadLettered" | "completed";
 
@@ -16,19 +17,16 @@ interface NaiveLease {
   expiresAt: number;
 }
 
-export interface NaiveItem {
+export interface NaiveItem extends NaiveTerms {
   readonly itemId: string;
-  readonly sequence: number;
   readonly principal: string;
   readonly requestId: string | undefined;
   readonly exclusivity: "none" | "resource" | "partition";
   readonly resourceType: string;
   /** What excludes others: the same for two items exactly when they exclude each other; empty for none. */
   readonly key: string;
-  readonly maxAttempts: number | undefined;
   status: NaiveStatus;
   attempt: number;
-  charged: number;
   /** A dead letter that stops its partition. */
   halts: boolean;
   lease: NaiveLease | undefined;
@@ -51,8 +49,8 @@ export interface NaiveWorld {
   /** Hears of every event that was taken, its sequence being that of the model. */
   readonly moved?: () => void;
   readonly wishOf: (principal: string, requestId: string) => LeaseWish | undefined;
-  /** Whether somebody asked that the failure of this lease be final. */
-  readonly isDiscarded: (token: number) => boolean;
+  /** How anybody asked that this lease fail. */
+  readonly failuresOf: (token: number) => readonly FailureWish[];
   /** Whether an enqueue tells from when its id is, so that it is refused rather than done twice. */
   readonly isDated: (principal: string, requestId: string) => boolean;
 }
@@ -76,6 +74,9 @@ export class NaiveModel {
   readonly itemOfToken = new Map<number, NaiveItem>();
   options: ShardOptions | undefined;
   isPaused = false;
+  logVersion = 0;
+  /** Log time of the last event. ms. */
+  at = 0;
   term = 0;
   leader = "";
   tokenEpoch = 0;
@@ -96,9 +97,19 @@ export class NaiveModel {
     return this.#counts[status];
   }
 
-  /** Whether somebody could be granted this item now. */
-  isEligible(item: NaiveItem): boolean {
-    if (item.status !== "pending") return false;
+  /** Whether somebody could be granted this item at a log time, once what has lapsed is dead-lettered. */
+  isEligible(item: NaiveItem, at = this.at): boolean {
+    return item.status === "pending" && item.notBefore <= at && this.#isFree(item);
+  }
+
+  /** The pending items that must be dead-lettered by a log time; in a partition that is the first one. */
+  lapsed(at: number): readonly NaiveItem[] {
+    const isOver = (item: NaiveItem) => item.status === "pending" && item.notAfter <= at;
+    return this.#open.filter((item) => isOver(item) && (item.exclusivity === "resource" || this.#isFree(item)));
+  }
+
+  /** Whether no other item of its key holds it back. */
+  #isFree(item: NaiveItem): boolean {
     if (item.exclusivity === "none") return true;
     for (const other of this.#open) {
       if (other === item || other.key !== item.key) continue;
@@ -112,8 +123,12 @@ export class NaiveModel {
 
   /** The item that a lease request for these types gets next; undefined stands for all types. */
   next(resourceTypes: readonly string[] | undefined): NaiveItem | undefined {
-    const isWanted = (item: NaiveItem) => resourceTypes === undefined || resourceTypes.includes(item.resourceType);
-    return this.#open.find((item) => isWanted(item) && this.isEligible(item));
+    let first: NaiveItem | undefined;
+    for (const item of this.#open) {
+      if (resourceTypes !== undefined && !resourceTypes.includes(item.resourceType)) continue;
+      if ((first === undefined || comesBefore(item, first)) && this.isEligible(item)) first = item;
+    }
+    return first;
   }
 
   take(frame: Frame): void {
@@ -121,6 +136,7 @@ export class NaiveModel {
     this.#must(isBeginning || frame.writer === this.leader, "L6", `${frame.writer} writes, led by ${this.leader}`);
     for (const event of frame.events) {
       this.sequence += 1;
+      this.at = frame.at;
       this.#event(event, frame, "actor" in event ? frame.actors[event.actor] : undefined);
       this.#world.moved?.();
     }
@@ -137,7 +153,9 @@ export class NaiveModel {
   #event(event: LogEvent, frame: Frame, actor: Actor | undefined): void {
     switch (event.type) {
       case "logCreated":
-        this.options = event.options;
+        // A log from before an option existed has its default.
+        this.options = { ...SHARD_OPTIONS_DEFAULT, ...event.options };
+        this.logVersion = event.logVersion;
         this.tokenEpoch = event.tokenEpoch;
         return;
       case "termStarted":
@@ -156,6 +174,7 @@ export class NaiveModel {
         return;
       case "completed":
       case "configured":
+      case "deadLettered":
       case "enqueued":
       case "expired":
       case "failed":
@@ -164,17 +183,19 @@ export class NaiveModel {
       case "released":
       case "renewed":
       case "resumed":
-        this.#queueEvent(event, frame.at, actor);
+        this.#queueEvent(event, actor);
     }
   }
 
   #queueEvent(
     event: Exclude<LogEvent, { type: "logCreated" | "termStarted" | "termReleased" | "stateHash" }>,
-    at: number,
     actor: Actor | undefined,
   ): void {
     switch (event.type) {
       case "configured":
+        if (event.logVersion !== undefined)
+          this.#must(event.logVersion > this.logVersion, "L4", `state version ${event.logVersion} again`);
+        this.logVersion = event.logVersion ?? this.logVersion;
         this.options = { ...(this.options as ShardOptions), ...(event.options as Partial<ShardOptions>) };
         this.#forget();
         return;
@@ -187,10 +208,10 @@ export class NaiveModel {
         this.#enqueued(event, actor as Actor);
         return;
       case "leased":
-        this.#leased(event, at, actor as Actor);
+        this.#leased(event, actor as Actor);
         return;
       case "renewed":
-        for (const renewal of event.leases) this.#renewed(renewal, at, actor as Actor);
+        for (const renewal of event.leases) this.#renewed(renewal, actor as Actor);
         return;
       case "completed":
       case "failed":
@@ -198,6 +219,8 @@ export class NaiveModel {
       case "expired":
         this.#ended(event, actor);
         return;
+      case "deadLettered":
+        this.#lapsed(event);
     }
   }
 
@@ -207,13 +230,16 @@ export class NaiveModel {
     this.#must(itemId === (this.tokenEpoch * TOKEN_STEP + this.sequence).toString(36), "Q2", `item id ${itemId}`);
     this.#must(this.count("pending") < options.pendingHigh, "Q7", "enqueued above the high watermark");
     if (requestId !== undefined) this.#once(principal, requestId);
+    if (hasTerms(item)) this.#must(this.logVersion >= 2, "L4", `terms in a log of version ${this.logVersion}`);
     const exclusivity = item.exclusivity ?? options.exclusivity;
     const resource = JSON.stringify([item.resourceType, item.resourceId]);
     const partition = item.partitionKey === undefined ? `r${resource}` : `p${item.partitionKey}`;
     const entry: NaiveItem = {
       ...{ itemId, sequence: this.sequence, principal, requestId, exclusivity, resourceType: item.resourceType },
       key: exclusivity === "none" ? "" : `${exclusivity} ${exclusivity === "resource" ? resource : partition}`,
-      maxAttempts: item.maxAttempts,
+      ...{ enqueuedAt: this.at, priority: item.priority ?? 0, ageingMs: options.ageingMs },
+      ...{ notBefore: item.notBefore ?? 0, notAfter: item.notAfter ?? Number.POSITIVE_INFINITY },
+      ...{ leaseDurationMs: item.leaseDurationMs, retry: item.retry, maxAttempts: item.maxAttempts },
       ...{ status: "pending", attempt: 0, charged: 0, halts: false, lease: undefined, history: [] },
     };
     this.items.push(entry);
@@ -237,7 +263,8 @@ export class NaiveModel {
     while (this.#remembered.length > (this.options as ShardOptions).recordsMax) this.#remembered.shift();
   }
 
-  #leased(event: Extract<LogEvent, { type: "leased" }>, at: number, actor: Actor): void {
+  #leased(event: Extract<LogEvent, { type: "leased" }>, actor: Actor): void {
+    const { at } = this;
     const { itemId, attempt, durationMs, expiresAt } = event;
     const options = this.options as ShardOptions;
     const token = this.tokenEpoch * TOKEN_STEP + this.sequence;
@@ -252,7 +279,9 @@ export class NaiveModel {
     const isEnded = item.status === "completed" || item.status === "deadLettered";
     this.#must(!isEnded, "Q4", `item ${itemId} granted while ${item.status}`);
     this.#must(item.status !== "leased", "F3", `item ${itemId} granted while its lease ${item.lease?.token} lives`);
-    this.#must(this.isEligible(item), "Q5", `item ${itemId} granted although its key holds it back`);
+    this.#must(item.notBefore <= at, "Q5", `item ${itemId} granted at ${at}, before ${item.notBefore}`);
+    this.#must(item.notAfter > at, "Q5", `item ${itemId} granted at ${at}, its time ended at ${item.notAfter}`);
+    this.#must(this.#isFree(item), "Q5", `item ${itemId} granted although its key holds it back`);
     this.#must(attempt === item.attempt + 1, "Q6", `attempt ${attempt} after ${item.attempt}`);
     const wish = actor.requestId === undefined ? undefined : this.#world.wishOf(actor.principal, actor.requestId);
     if (actor.requestId !== undefined) this.#must(wish !== undefined, "R5", `nobody asked for ${actor.requestId}`);
@@ -260,8 +289,9 @@ export class NaiveModel {
     this.#must(first === item, "Q5", `item ${itemId} granted before ${first?.itemId}`);
     const held = this.#open.filter(({ lease }) => lease?.peerId === actor.peerId).length;
     this.#must(held < options.leasesPerPeerMax, "Q7", `peer ${actor.peerId} holds ${held} leases`);
+    const ownMs = Math.min(item.leaseDurationMs ?? options.leaseDurationMsDefault, options.leaseDurationMsMax);
     if (wish !== undefined)
-      this.#must(durationMs === (wish.leaseDurationMs ?? options.leaseDurationMsDefault), "F6", `lasts ${durationMs}`);
+      this.#must(durationMs === (wish.leaseDurationMs ?? ownMs), "F6", `lasts ${durationMs}, its own is ${ownMs}`);
     this.#must(expiresAt === at + Math.min(durationMs, options.leaseAgeMsMax), "F6", `ends at ${expiresAt}`);
     item.attempt = attempt;
     const { principal, peerId } = actor;
@@ -280,9 +310,9 @@ export class NaiveModel {
 
   #renewed(
     { itemId, token, durationMs, expiresAt }: Extract<LogEvent, { type: "renewed" }>["leases"][number],
-    at: number,
     actor: Actor,
   ): void {
+    const { at } = this;
     const lease = this.byId.get(itemId)?.lease;
     if (lease?.token !== token) {
       this.#must(false, "F2", `lease ${token} of ${itemId} renewed, it does not live`);
@@ -315,18 +345,35 @@ export class NaiveModel {
       this.#remembered.push(item);
       this.#forget();
     }
-    if (type === "failed" || type === "expired") this.#charge(item, type, outcome, token);
+    if (event.type === "failed" || event.type === "expired") this.#failed(item, event);
     else this.#become(item, type === "completed" ? "completed" : "pending");
   }
 
-  #charge(item: NaiveItem, type: "failed" | "expired", outcome: string, token: number): void {
-    const options = this.options as ShardOptions;
-    item.charged += 1;
-    const isLast = item.charged >= (item.maxAttempts ?? options.maxAttempts);
-    const isDead = isLast || (type === "failed" && outcome === "deadLettered" && this.#world.isDiscarded(token));
-    this.#must(outcome === (isDead ? "deadLettered" : "requeued"), "Q6", `${type} ${item.itemId}: ${outcome}`);
-    item.halts = isDead && item.exclusivity === "partition" && options.onDeadLetter === "halt";
-    this.#become(item, isDead ? "deadLettered" : "pending");
+  #failed(item: NaiveItem, event: Extract<LogEvent, { type: "failed" | "expired" }>): void {
+    const { type, token, outcome, notBefore } = event;
+    const wishes = type === "expired" ? [EXPIRY] : this.#world.failuresOf(token);
+    const isRight = wishes.some((wish) => mayEnd(wish, event, item, this.at, this.options as ShardOptions));
+    const counts = `${item.charged} charged of ${item.maxAttempts ?? this.options?.maxAttempts}`;
+    this.#must(isRight, "Q6", `${type} at ${this.at}, ${counts}: ${JSON.stringify(event)}`);
+    if (type === "expired" || event.charged !== false) item.charged += 1;
+    item.notBefore = notBefore ?? item.notBefore;
+    if (outcome === "requeued") this.#become(item, "pending");
+    else this.#bury(item);
+  }
+
+  #lapsed({ itemId }: Extract<LogEvent, { type: "deadLettered" }>): void {
+    const item = this.byId.get(itemId);
+    if (item === undefined || !this.lapsed(this.at).includes(item)) {
+      const text = item === undefined ? "unknown" : `${item.status} until ${item.notAfter}`;
+      this.#must(false, "Q6", `item ${itemId}, ${text}, is dead-lettered at ${this.at}`);
+      return;
+    }
+    this.#bury(item);
+  }
+
+  #bury(item: NaiveItem): void {
+    item.halts = item.exclusivity === "partition" && this.options?.onDeadLetter === "halt";
+    this.#become(item, "deadLettered");
   }
 
   #become(item: NaiveItem, status: NaiveStatus): void {

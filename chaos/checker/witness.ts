@@ -7,6 +7,7 @@ import { checkEffects, checkRealTime, countQueue } from "./effects.ts";
 import { LogIndex, requestKey } from "./log-index.ts";
 import type { LogTruth } from "./log-truth.ts";
 import { type LeaseWish, NaiveModel } from "./naive-model.ts";
+import type { FailureWish } from "./naive-terms.ts";
 import { checkPromises } from "./promises.ts";
 import { RealTime } from "./real-time.ts";
 import { Refusals } from "./refusals.ts";
@@ -99,7 +100,7 @@ function foldWithModel(operations: readonly ShardOperation[], parts: FoldParts) 
 /** What the model must know of requests that the log does not say. */
 function wishesOf(operations: readonly ShardOperation[]) {
   const wishes = new Map<string, LeaseWish>();
-  const discarded = new Set<number>();
+  const failures = new Map<number, FailureWish[]>();
   const dated = new Set<string>();
   for (const operation of operations) {
     const { principal } = operation;
@@ -109,14 +110,15 @@ function wishesOf(operations: readonly ShardOperation[]) {
       if (requestId !== undefined && operation.type !== "fail") wishes.set(requestKey(principal, requestId), wish);
     } else if (operation.f === "fail") {
       const entries: RequestOf<"fail">["leases"] = operation.request.leases;
-      for (const { token, requeue } of entries) if (!requeue) discarded.add(token);
+      for (const { token, requeue, delayMs, penalty = true } of entries)
+        failures.set(token, [...(failures.get(token) ?? []), { requeue, delayMs, penalty }]);
     } else if (operation.f === "enqueue" && operation.request.after !== undefined)
       for (const { index } of enqueueEntries(operation))
         dated.add(requestKey(principal, entryRequestId(operation, index) ?? ""));
   }
   return {
     wishOf: (principal: string, requestId: string) => wishes.get(requestKey(principal, requestId)),
-    isDiscarded: (token: number) => discarded.has(token),
+    failuresOf: (token: number) => failures.get(token) ?? [],
     isDated: (principal: string, requestId: string) => dated.has(requestKey(principal, requestId)),
   };
 }

@@ -1,6 +1,7 @@
 /** Judges each answer that a client hears against the log: acknowledged means stored, refused means true, consistent means current. */
 
 import { statusAt } from "../../chaos/checker/naive-model.ts";
+import type { EnqueueItem, RequestOf } from "../../contracts/commands.ts";
 import type { LogOracle } from "./log-oracle.ts";
 import type { Attempt, Operation } from "./sim-client.ts";
 
@@ -107,7 +108,7 @@ export class AnswerOracle {
   #enqueued({ id, principal, body }: Operation, attempt: Attempt, answer: Answer, must: Must): void {
     for (const [index, entry] of (answer.results ?? []).entries()) {
       if (entry.error !== undefined) {
-        this.#refusedEntry(entry.error, undefined, attempt, must);
+        this.#refusedItem(entry.error, (body as RequestOf<"enqueue">).items[index], attempt, must);
         continue;
       }
       const item = this.#log.model.byId.get(entry["itemId"] as string);
@@ -124,6 +125,11 @@ export class AnswerOracle {
       for (const { lease, itemId } of this.#log.model.items)
         if (lease?.requestId === id && lease.principal === principal && lease.token <= answer.sequence)
           must(told.has(lease.token), "R2", `lease ${lease.token} of ${itemId} was granted to it and is not told`);
+    // What a later frame brought, the leader did not know.
+    if (answer["reason"] === "none" && answer.sequence === this.#log.sequence) {
+      const next = this.#log.model.next((body as Partial<RequestOf<"lease">>).resourceTypes);
+      must(next === undefined, "Q5", `got nothing, though ${next?.itemId} may be granted`);
+    }
     for (const entry of answer.leases ?? []) {
       const token = entry["token"] as number;
       const item = this.#log.model.itemOfToken.get(token);
@@ -140,7 +146,7 @@ export class AnswerOracle {
     for (const [index, entry] of (answer.results ?? []).entries()) {
       const { itemId, token } = refs[index] as LeaseRef;
       if (entry.error !== undefined) {
-        this.#refusedEntry(entry.error, { itemId, token }, attempt, must);
+        this.#refusedLease(entry.error, { itemId, token }, attempt, must);
         continue;
       }
       const end = model.ends.get(token);
@@ -166,16 +172,27 @@ export class AnswerOracle {
     const item = this.#log.model.byId.get(entry["itemId"] as string);
     const status = item === undefined ? undefined : statusAt(item, sequence);
     must(status === entry["status"], "F7", `item ${entry["itemId"] as string} is ${status} at ${sequence}`);
+    // The model knows the rest as of its own sequence alone.
+    if (item === undefined || status === "completed" || sequence !== this.#log.sequence) return;
+    const { attempt, charged, priority, notBefore, notAfter } = item;
+    const told = [entry["attempt"], entry["charged"], entry["priority"], entry["notBefore"], entry["notAfter"]];
+    const known = [attempt, charged, priority || undefined, notBefore || undefined, finite(notAfter)];
+    must(told.join() === known.join(), "F7", `of ${item.itemId} is told ${told.join()}, it has ${known.join()}`);
   }
 
   /** A refusal of one entry that claims to be definite must have been true while the request was under way. */
-  #refusedEntry(error: NonNullable<Entry["error"]>, ref: LeaseRef | undefined, attempt: Attempt, must: Must): void {
+  #refusedItem(error: NonNullable<Entry["error"]>, item: EnqueueItem | undefined, attempt: Attempt, must: Must): void {
+    if (error.code === "backpressure") this.#mustHaveBeenFull(error, attempt, must);
+    if (error.code === "unsupported_version") this.#mustHaveBeenOld(attempt, must);
+    if (error.code === "invalid_argument") must(item?.notAfter !== undefined, "F7", "a good item is called invalid");
+  }
+
+  #mustHaveBeenOld({ sentMs }: Attempt, must: Must): void {
+    must(sentMs < this.#log.raisedMs, "F7", `the log was raised at ${this.#log.raisedMs}`);
+  }
+
+  #refusedLease(error: NonNullable<Entry["error"]>, { itemId, token }: LeaseRef, attempt: Attempt, must: Must): void {
     const { model } = this.#log;
-    if (ref === undefined) {
-      if (error.code === "backpressure") this.#mustHaveBeenFull(error, attempt, must);
-      return;
-    }
-    const { itemId, token } = ref;
     const item = model.byId.get(itemId);
     const lives = item?.lease?.token === token;
     switch (error.code) {
@@ -200,6 +217,9 @@ export class AnswerOracle {
         must(holder !== undefined && holder !== attempt.principal, "F7", `lease ${token} is of ${holder}`);
         return;
       }
+      case "unsupported_version":
+        this.#mustHaveBeenOld(attempt, must);
+        return;
       default:
         must(!error.definite, "F7", `${error.code} for ${itemId}`);
     }
@@ -219,6 +239,10 @@ export class AnswerOracle {
       case "resource_exhausted":
         must(operation.verb === "lease", "F7", "only leases are bounded");
         return;
+      case "unsupported_version":
+        must(operation.verb === "configure", "F7", "only options are of a version as a whole");
+        this.#mustHaveBeenOld(attempt, must);
+        return;
       case "invalid_argument":
         must(operation.mayBeInvalid, "F7", "a good request is called invalid");
         return;
@@ -236,5 +260,7 @@ export class AnswerOracle {
     must(isFull, "F7", `the shard was not full until ${this.#nowMs()}`);
   }
 }
+
+const finite = (value: number): number | undefined => (Number.isFinite(value) ? value : undefined);
 
 type Must = (isRight: boolean, invariant: string, message: string) => void;

@@ -2,11 +2,13 @@
 
 import { NaiveModel, type NaiveWorld } from "../../chaos/checker/naive-model.ts";
 import type { Frame } from "../../contracts/frame.ts";
+import { LOG_VERSION_TERMS } from "../../contracts/limits.ts";
 import { applyProblem } from "../../services/core/log-fold.ts";
 import { LogReader } from "../../services/core/log-reader.ts";
 import { createState } from "../../services/core/state.ts";
 import { chainOf } from "../../services/runtime/frame-codec.ts";
 import type { StoredMessage } from "./sim-stream.ts";
+import { TimeOracle } from "./time-oracle.ts";
 
 /** The fastest clock of a leader against true time, with room for rounding. */
 const CLOCK_SLACK = 1.0105;
@@ -28,7 +30,7 @@ interface LeaseTime {
   beatenMs: number;
 }
 
-export interface LogOracleOptions extends NaiveWorld {
+export interface LogOracleOptions extends Omit<NaiveWorld, "moved"> {
   readonly region: string;
   readonly shard: string;
   readonly logId: string;
@@ -57,7 +59,12 @@ export class LogOracle {
   readonly chains: string[] = [];
   /** True time of the last change of each follower's registration. */
   readonly followersSinceMs = new Map<string, number>();
+  /** True time from which on the log holds what state version 2 brings. ms. */
+  raisedMs = Number.POSITIVE_INFINITY;
   readonly #options: LogOracleOptions;
+  readonly #times: TimeOracle;
+  /** The frame that is being taken. */
+  #frame: Frame | undefined;
   readonly #sentMs = new Map<string, number>();
   readonly #leases = new Map<number, LeaseTime>();
   /** Stream sequence of the last message that was committed. */
@@ -67,7 +74,8 @@ export class LogOracle {
 
   constructor(options: LogOracleOptions) {
     this.#options = options;
-    this.model = new NaiveModel(options);
+    this.model = new NaiveModel({ ...options, moved: () => this.#moved() });
+    this.#times = new TimeOracle(this.model, options.fail, options.cover);
     const { region, shard, logId, isStrict: strict } = options;
     this.reader = new LogReader({ region, shard, logId, hashOf: chainOf, strict });
   }
@@ -95,7 +103,9 @@ export class LogOracle {
     }
     const { frame, chain } = verdict;
     if (frame.count === 0 && frame.term !== this.model.term) fail("L6", `an empty frame of term ${frame.term}`);
+    this.#frame = frame;
     this.model.take(frame);
+    this.#times.wrote(frame);
     const problem = applyProblem(this.state, frame);
     if (problem !== undefined) {
       fail(problem.code === "state_diverged" ? "S1" : "L4", problem.message);
@@ -106,6 +116,14 @@ export class LogOracle {
     this.chains.push(chain);
     this.places.set(chain, message.streamSequence);
     this.#remember(frame, chain);
+  }
+
+  #moved(): void {
+    const frame = this.#frame;
+    const event = frame?.events[this.model.sequence - frame.first];
+    if (event === undefined) return;
+    if (this.model.logVersion >= LOG_VERSION_TERMS) this.raisedMs = Math.min(this.raisedMs, this.#options.nowMs());
+    this.#times.happened(event);
   }
 
   /** L3: the stream ends where it was seen to end. */
@@ -188,6 +206,7 @@ export class LogOracle {
         if (event.outcome === "requeued") pending += 1;
         else dead += 1;
       }
+      if (event.type === "deadLettered") [pending, dead] = [pending - 1, dead + 1];
       this.pending[frame.first + index] = pending;
       this.active[frame.first + index] = active;
       this.deadLettered[frame.first + index] = dead;

@@ -1,7 +1,7 @@
 /** What one seed does: sizes, options, and which classes of faults are on; every fault class can be taken away by itself. */
 import type { ShardOptionsPatch } from "../../contracts/options.ts";
 import type { NodeConfig } from "../../services/dispatcher/node/node-config.ts";
-import type { Choices } from "./choices.ts";
+import type { Choices, Draws } from "./choices.ts";
 
 /**
  * `small`: seconds of faults, for thousands of seeds. `big`: minutes of them. `unsynced`: as small, but the servers sync now and then, as they
@@ -51,6 +51,10 @@ export type FaultClass = (typeof FAULT_CLASSES)[number];
 /** What may cost a stream that does not sync its newest messages. */
 const LOSING: ReadonlySet<FaultClass> = new Set(["replica_lag", "server_killed", "server_power_cut"]);
 
+/** What items, failures and shards may name of order and time. `old_log`: the log begins with state version 1 and is raised during the run. */
+const FEATURES = ["delays", "ends", "priorities", "lease_lengths", "retries", "failure_terms", "old_log"] as const;
+export type Feature = (typeof FEATURES)[number];
+
 export interface Plan {
   readonly profile: Profile;
   /** Whether the servers sync each message before they acknowledge it. */
@@ -71,6 +75,9 @@ export interface Plan {
   readonly isStrict: boolean;
   readonly bytesMax: number;
   readonly shardOptions: ShardOptionsPatch;
+  readonly features: ReadonlySet<Feature>;
+  /** Options that a log of state version 1 cannot hold. */
+  readonly termOptions: ShardOptionsPatch;
   readonly times: Partial<NodeConfig>;
   readonly leaseMs: number;
   /** Added to each way between clients and dispatchers. ms. */
@@ -86,6 +93,7 @@ export function drawPlan(choices: Choices, profile: Profile): Plan {
   const leaseMs = draws.pick([500, 1_000, 1_500, 2_500, 5_000]);
   const bytesMax = draws.chance(0.2) ? Math.floor(draws.between(80_000, 250_000)) : -1;
   const isTrimming = bytesMax !== -1 || draws.chance(0.4);
+  const features = new Set(FEATURES.filter((name) => choices.switch(`switch.${name}`, name === "old_log" ? 0.2 : 0.5)));
   return {
     profile,
     isSynced,
@@ -121,5 +129,17 @@ export function drawPlan(choices: Choices, profile: Profile): Plan {
       stateHashMs: 5_000,
     },
     slowMs: draws.chance(0.25) ? draws.between(20, 250) : 0,
+    features,
+    termOptions: drawTermOptions(choices.draws("plan.terms"), features),
+  };
+}
+
+function drawTermOptions(draws: Draws, features: ReadonlySet<Feature>): ShardOptionsPatch {
+  const ageingMs = draws.pick([0, 0, 200, 1_000, 5_000]);
+  const retry = draws.pick(["none", "fixed", "exponential"] as const);
+  const retryFirstMs = draws.pick([20, 200, 600]);
+  return {
+    ...(features.has("priorities") ? { ageingMs } : {}),
+    ...(features.has("retries") ? { retry, retryFirstMs, retryMaxMs: retryFirstMs * draws.pick([1, 2, 4]) } : {}),
   };
 }

@@ -2,25 +2,8 @@
 import { readFileSync } from "node:fs";
 import { registerHooks } from "node:module";
 import { fileURLToPath } from "node:url";
-
-export interface Plant {
-  readonly name: string;
-  /** From the root of the repository. */
-  readonly file: string;
-  /** Stands in the file exactly once. */
-  readonly find: string;
-  readonly replace: string;
-  /** Invariants by which it may show; any violation counts as found. */
-  readonly foundBy: string;
-}
-
-const NODE = "services/dispatcher/node";
-const CORE = "services/core";
-const PERSISTENCE = "services/persistence";
-
-const plant = (name: string, file: string, find: string, replace: string, foundBy: string): Plant => ({
-  ...{ name, file, find, replace, foundBy },
-});
+import { CORE, NODE, PERSISTENCE, type Plant, plant } from "./plant.ts";
+import { PLANTS_OF_TERMS } from "./plants-of-terms.ts";
 
 export const PLANTS: readonly Plant[] = [
   plant(
@@ -320,6 +303,7 @@ export const PLANTS: readonly Plant[] = [
     "",
     "V4",
   ),
+  ...PLANTS_OF_TERMS,
 ];
 
 const ROOT = new URL("../../", import.meta.url);

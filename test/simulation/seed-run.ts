@@ -1,6 +1,8 @@
 /** Runs one seed: faults, then healing, then the proof that everything ended well. */
-import { canonicalState } from "../../services/core/canonical.ts";
+import { AssertionError } from "node:assert";
+import { assertInvariants, canonicalState } from "../../services/core/canonical.ts";
 import { stateHash } from "../../services/core/hash.ts";
+import type { ShardState } from "../../services/core/state.ts";
 import { Choices, type Overrides } from "./choices.ts";
 import { Nemesis } from "./nemesis.ts";
 import { drawPlan, type Profile } from "./plan.ts";
@@ -139,7 +141,8 @@ function isSettled(world: World): boolean {
   return world.shards.every((shard) => {
     const { model } = shard.log;
     if (model.isPaused || !isLed(world, shard) || model.count("leased") > 0) return false;
-    if (model.items.some((item) => model.isEligible(item))) return false;
+    // Every delay ends within seconds.
+    if (model.items.some((item) => model.isEligible(item, Number.POSITIVE_INFINITY))) return false;
     return world.dispatchers.every(({ life, peerId }) => {
       const status = life?.nodes.map((node) => node.status()).find((each) => each.shard === shard.shard);
       if (life?.isStopping !== false || status === undefined) return false;
@@ -156,6 +159,7 @@ function converge(world: World): void {
   for (const shard of world.shards) {
     const { state } = shard.log;
     const refolded = foldFromSnapshots(shard);
+    for (const each of [state, refolded ?? state]) mustBeSound(world, each);
     if (refolded !== undefined && [...canonicalState(refolded)].join("\n") !== [...canonicalState(state)].join("\n"))
       world.fail("S2", `${shard.shard}: snapshot and tail give another state than the log from its beginning`);
     askFinally(world, shard);
@@ -165,6 +169,16 @@ function converge(world: World): void {
   for (const { life, peerId } of world.dispatchers)
     if ((life?.process.timerCount ?? 0) > TIMERS_MAX)
       world.fail("V1", `${peerId} holds ${life?.process.timerCount} timers`);
+}
+
+/** Q1, F3: what the state keeps beside its items follows from them. */
+function mustBeSound(world: World, state: ShardState): void {
+  try {
+    assertInvariants(state);
+  } catch (error) {
+    if (!(error instanceof AssertionError)) throw error;
+    world.fail("Q1", error.message);
+  }
 }
 
 /** Each node leads once more and tells its hash: a handover also writes the hash that all others compare with theirs. */

@@ -1,18 +1,26 @@
 /** A caller of the simulation: enqueues, reads, pauses, configures, hands over, and tries leases that are not its own. */
+
+import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
+import type { Answer } from "./answer-oracle.ts";
 import { SimClient } from "./sim-client.ts";
 import type { SimShard } from "./sim-shard.ts";
+import { Wishes } from "./wishes.ts";
 import type { World } from "./world.ts";
 
 const TIMEOUT_MS = 700;
+/** Operations of the first caller between two tries to raise the version of a log. */
+const RAISE_EVERY = 6;
 
 export class SimCaller {
   readonly client: SimClient;
   readonly #world: World;
+  readonly #wishes: Wishes;
   #slot = 0;
 
   constructor(principal: string, world: World) {
     this.client = new SimClient(principal, world);
     this.#world = world;
+    this.#wishes = new Wishes(world.choices.draws(`wishes.${principal}`), world.plan);
   }
 
   start(): void {
@@ -27,6 +35,8 @@ export class SimCaller {
       if (this.#slot % 4 === 0 && this.#world.callers[0] === this)
         for (const shard of this.#world.shards) shard.report("sink-a", this.client.draws.below(80));
       this.#slot += 1;
+      if (this.#slot % RAISE_EVERY === 0 && this.#world.callers[0] === this)
+        for (const shard of this.#world.shards) this.#raise(shard);
       const drawn = this.#world.choices.event(`op.${this.client.principal}`, this.#slot, 0.95);
       if (drawn !== undefined && this.client.open.size < 20) this.#call(drawn);
       this.#later();
@@ -56,6 +66,7 @@ export class SimCaller {
       ...(draws.chance(0.3) ? { exclusivity: draws.pick(["none", "resource", "partition"]) } : {}),
       ...(draws.chance(0.2) ? { maxAttempts: 1 + draws.below(4) } : {}),
       ...(draws.chance(0.1) ? { body: "x".repeat(draws.below(3_000)) } : {}),
+      ...this.#wishes.ofItem(shard.serverMs),
     }));
     this.client.issue(
       shard,
@@ -69,6 +80,7 @@ export class SimCaller {
         for (const { error } of entries)
           if (error?.code === "backpressure")
             this.#world.cover(error.details?.["reason"] === "log_bytes" ? "log_pressure_refusal" : "backpressure");
+          else if (error !== undefined) this.#world.cover(`enqueue_${error.code}`);
       },
       { hasId: draws.chance(0.95) },
     );
@@ -124,23 +136,42 @@ export class SimCaller {
     this.client.issue(shard, "resume", { timeoutMs: TIMEOUT_MS });
   }
 
+  /** Brings an old log to the present version; a follower that does not read it stands in the way. */
+  #raise(shard: SimShard): void {
+    const { termOptions } = this.#world.plan;
+    if (shard.log.model.logVersion === LOG_VERSION_MAX) return;
+    this.client.issue(
+      shard,
+      "configure",
+      { logVersion: LOG_VERSION_MAX, options: termOptions, timeoutMs: TIMEOUT_MS },
+      (answer) => {
+        if (answer?.error?.code === "invalid_argument") this.#world.cover("raise_refused_for_a_follower");
+      },
+      { mayBeInvalid: true },
+    );
+  }
+
   #configure(shard: SimShard): void {
     const { draws } = this.client;
-    const options = draws.pick([
+    const ownOptions = draws.pick([
       { maxAttempts: 2 + draws.below(5) },
       { pendingHigh: 10 + draws.below(60) },
       { leaseDurationMsDefault: Math.floor(this.#world.plan.leaseMs * draws.between(0.5, 2)) },
       { recordsMax: draws.below(30) },
       { onDeadLetter: draws.pick(["halt", "continue"]) },
     ]);
+    const options = this.#wishes.ofOptions() ?? ownOptions;
     const keep = {
       kind: "sink",
+      ...this.#wishes.ofFollower(),
       keepBytes: draws.pick([1_000, 20_000, 1_000_000]),
       keepMs: draws.pick([500, 5_000, 60_000]),
     };
     const followers = draws.chance(0.5) ? { followers: { "sink-a": draws.chance(0.3) ? null : keep } } : {};
-    this.client.issue(shard, "configure", { options, ...followers, timeoutMs: TIMEOUT_MS }, undefined, {
-      mayBeInvalid: true,
-    });
+    const told = (answer: Answer | undefined): void => {
+      if (answer?.error?.code === "unsupported_version") this.#world.cover("options_refused_by_old_log");
+    };
+    const fields = { options, ...followers, timeoutMs: TIMEOUT_MS };
+    this.client.issue(shard, "configure", fields, told, { mayBeInvalid: true });
   }
 }

@@ -1,8 +1,11 @@
 /** One shard of a simulated mesh: its stream, its shared snapshots, its oracles, and what its nodes have said. */
 
 import type { LeaseWish } from "../../chaos/checker/naive-model.ts";
+import type { FailureWish } from "../../chaos/checker/naive-terms.ts";
+import type { RequestOf } from "../../contracts/commands.ts";
 import type { Frame } from "../../contracts/frame.ts";
-import { SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
+import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
+import { OPTIONS_OF_TERMS, SHARD_OPTIONS_DEFAULT, type ShardOptions } from "../../contracts/options.ts";
 import type { AppendOutcome } from "../../contracts/ports.ts";
 import { checkpointKey, logSubject, registryKey } from "../../contracts/subjects.ts";
 import type { Halt } from "../../services/core/log-reader.ts";
@@ -53,7 +56,7 @@ export class SimShard {
   readonly times: Partial<NodeConfig>;
   readonly #world: World;
   readonly #wishes = new Map<string, LeaseWish>();
-  readonly #discarded = new Set<number>();
+  readonly #failures = new Map<number, FailureWish[]>();
   readonly #dated = new Set<string>();
   readonly #timedOut = new Set<string>();
   #arrivals = 0;
@@ -72,7 +75,7 @@ export class SimShard {
     this.log = new LogOracle({
       ...{ region: REGION, shard, logId: this.logId, isStrict: plan.isStrict, nowMs, fail, cover },
       wishOf: (principal, requestId) => this.#wishes.get(`${principal} ${requestId}`),
-      isDiscarded: (token) => this.#discarded.has(token),
+      failuresOf: (token) => this.#failures.get(token) ?? [],
       isDated: (principal, requestId) => this.#dated.has(`${principal} ${requestId}`),
       onCompleted: (itemId) => this.resource.completed(itemId),
     });
@@ -81,11 +84,16 @@ export class SimShard {
     this.stream = new SimStream({
       ...{ subject: logSubject(REGION, shard), bytesMax: plan.bytesMax, isSynced: plan.isSynced, scheduler, cover },
       draws: choices.draws(`stream.${shard}`),
-      serverTimeMs: () => GENESIS_MS + scheduler.nowMs,
+      serverTimeMs: () => this.serverMs,
       onCommit: (message) => this.log.committed(message),
       onTrim: (keepFrom) => this.#trimmed(keepFrom),
     });
     this.#create();
+  }
+
+  /** The time of its servers, which log time follows. ms. */
+  get serverMs(): number {
+    return GENESIS_MS + this.#world.scheduler.nowMs;
   }
 
   /** What happens to the append that arrives at the stream now. */
@@ -128,8 +136,8 @@ export class SimShard {
       for (const [index] of (body as unknown as { items: readonly object[] }).items.entries())
         this.#dated.add(`${principal} ${id}/${index}`);
     if (verb === "fail")
-      for (const { token, requeue } of (body as { leases: { token: number; requeue?: boolean }[] }).leases)
-        if (requeue === false) this.#discarded.add(token);
+      for (const { token, requeue = true, delayMs, penalty = true } of (body as RequestOf<"fail">).leases)
+        this.#failures.set(token, [...(this.#failures.get(token) ?? []), { requeue, delayMs, penalty }]);
   }
 
   /** R2: a second answer to the same request says the same. */
@@ -208,8 +216,17 @@ export class SimShard {
     checkpoints.put(key, Buffer.from(JSON.stringify(checkpoint)), checkpoints.entries.get(key)?.revision ?? 0);
   }
 
+  /** A log of an older release knows nothing of newer options. */
+  #beginning(): { readonly logVersion: number; readonly options: ShardOptions } {
+    const { shardOptions, termOptions, features } = this.#world.plan;
+    const options = { ...SHARD_OPTIONS_DEFAULT, ...(shardOptions as object), ...(termOptions as object) };
+    if (!features.has("old_log")) return { logVersion: LOG_VERSION_MAX, options };
+    const known = Object.entries(options).filter(([name]) => !OPTIONS_OF_TERMS.has(name));
+    return { logVersion: 1, options: Object.fromEntries(known) as unknown as ShardOptions };
+  }
+
   #create(): void {
-    const { plan, registry } = this.#world;
+    const { registry } = this.#world;
     const genesis: Frame = {
       ...{ schema: 1, logId: this.logId, region: REGION, shard: this.shard, term: 0, writer: "provisioner" },
       ...{ append: "genesis", first: 1, count: 1, at: GENESIS_MS, prev: "", pending: 0, active: 0, actors: [] },
@@ -217,8 +234,7 @@ export class SimShard {
         {
           type: "logCreated",
           logId: this.logId,
-          logVersion: 1,
-          options: { ...SHARD_OPTIONS_DEFAULT, ...(plan.shardOptions as object) },
+          ...this.#beginning(),
           tokenEpoch: 0,
         },
       ],

@@ -2,6 +2,7 @@
 import type { Answer, Entry } from "./answer-oracle.ts";
 import { SimClient } from "./sim-client.ts";
 import type { SimShard } from "./sim-shard.ts";
+import { Wishes } from "./wishes.ts";
 import type { World } from "./world.ts";
 
 interface Holding {
@@ -21,10 +22,12 @@ const ENDS = ["complete", "complete", "complete", "complete", "fail", "discard",
 export class SimWorker {
   readonly client: SimClient;
   readonly #world: World;
+  readonly #wishes: Wishes;
 
   constructor(principal: string, world: World) {
     this.client = new SimClient(principal, world);
     this.#world = world;
+    this.#wishes = new Wishes(world.choices.draws(`wishes.${principal}`), world.plan);
   }
 
   start(): void {
@@ -126,7 +129,8 @@ export class SimWorker {
     const timeoutMs = 700;
     if (end === "complete") this.client.issue(shard, "complete", { leases: [ref], timeoutMs }, heard, { hasId: false });
     else if (end === "fail" || end === "discard") {
-      const leases = [{ ...ref, reason: "broken", ...(end === "discard" ? { requeue: false } : {}) }];
+      const terms = { ...this.#wishes.ofFailure(), ...(end === "discard" ? { requeue: false } : {}) };
+      const leases = [{ ...ref, reason: "broken", ...terms }];
       this.client.issue(shard, "fail", { leases, timeoutMs }, heard, { hasId: false });
     } else if (end === "release")
       this.client.issue(shard, "release", { leases: [ref], timeoutMs }, heard, { hasId: false });
@@ -134,6 +138,7 @@ export class SimWorker {
 
   #settled({ token, shard }: Holding, answer: Answer | undefined, isZombie: boolean): void {
     const [entry] = answer?.results ?? [];
+    if (entry?.error?.code === "unsupported_version") this.#world.cover("failure_refused_by_old_log");
     if (entry?.error?.code !== "stale_token") {
       if (isZombie && entry !== undefined) this.#world.cover("late_settle_honoured");
       if (entry?.["duplicate"] === true) this.#world.cover("settle_repeated");

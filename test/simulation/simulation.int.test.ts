@@ -19,6 +19,8 @@ const QUICK = [
   "commits_stay_in_memory",
   "completed_before_its_effect",
   "alarm_of_a_former_leader_stays",
+  "free_failure_charged",
+  "priority_lost_in_a_snapshot",
 ];
 
 interface Ended {

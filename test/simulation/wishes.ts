@@ -1,0 +1,87 @@
+/** What callers and workers draw of order and time, as far as the run has it; all of it within seconds, so that it happens. */
+import type { EnqueueItem, RequestOf, RetryPolicy } from "../../contracts/commands.ts";
+import type { ShardOptionsPatch } from "../../contracts/options.ts";
+import type { Draws } from "./choices.ts";
+import type { Feature, Plan } from "./plan.ts";
+
+type ItemWish = Pick<EnqueueItem, "priority" | "delayMs" | "notBefore" | "notAfter" | "leaseDurationMs" | "retry">;
+type FailWish = Pick<RequestOf<"fail">["leases"][number], "delayMs" | "penalty">;
+
+const DELAY_MS_MAX = 2_500;
+const LASTING_MS_MAX = 4_000;
+const LEASE_MS_MIN = 100;
+
+/** The draws of one client, beside its others, so that a feature that is off changes nothing else. */
+export class Wishes {
+  readonly #draws: Draws;
+  readonly #features: ReadonlySet<Feature>;
+  readonly #leaseMs: number;
+
+  constructor(draws: Draws, { features, leaseMs }: Plan) {
+    this.#draws = draws;
+    this.#features = features;
+    this.#leaseMs = leaseMs;
+  }
+
+  /** `serverMs`: the time of the servers, near which log time is. */
+  ofItem(serverMs: number): ItemWish {
+    const draws = this.#draws;
+    const nowMs = Math.floor(serverMs);
+    const delay = this.#wants("delays", 0.4) ? this.#delay(nowMs) : {};
+    const startsMs = Math.max(nowMs + (delay.delayMs ?? 0), delay.notBefore ?? 0);
+    return {
+      ...delay,
+      ...(this.#wants("ends", 0.4) ? { notAfter: startsMs + 50 + draws.below(LASTING_MS_MAX) } : {}),
+      ...(this.#wants("priorities", 0.6) ? { priority: draws.below(10) } : {}),
+      ...(this.#wants("lease_lengths", 0.4)
+        ? { leaseDurationMs: Math.max(LEASE_MS_MIN, Math.floor(this.#leaseMs * draws.between(0.2, 2))) }
+        : {}),
+      ...(this.#wants("retries", 0.5) ? { retry: this.#retry() } : {}),
+    };
+  }
+
+  ofFailure(): FailWish {
+    return {
+      ...(this.#wants("failure_terms", 0.5) ? { delayMs: this.#draws.below(DELAY_MS_MAX) } : {}),
+      ...(this.#wants("failure_terms", 0.4) ? { penalty: false } : {}),
+    };
+  }
+
+  /** A change of the options that this is about; undefined for none. */
+  ofOptions(): ShardOptionsPatch | undefined {
+    const draws = this.#draws;
+    const patches: ShardOptionsPatch[] = [
+      ...(this.#features.has("priorities") ? [{ ageingMs: draws.pick([0, 300, 2_000]) }] : []),
+      ...(this.#features.has("retries") ? [{ retry: draws.pick(["none", "fixed", "exponential"] as const) }] : []),
+      ...(this.#features.has("retries") ? [{ retryFirstMs: 1 + draws.below(800) }] : []),
+    ];
+    return patches.length > 0 && draws.chance(0.4) ? draws.pick(patches) : undefined;
+  }
+
+  /** Some followers of an old log do not read more. */
+  ofFollower(): { readonly logVersionMax?: number } {
+    return this.#wants("old_log", 0.5) ? { logVersionMax: 1 } : {};
+  }
+
+  /** Some delays are over before the item comes. */
+  #delay(nowMs: number): Pick<ItemWish, "delayMs" | "notBefore"> {
+    const draws = this.#draws;
+    if (draws.chance(0.5)) return { delayMs: draws.below(DELAY_MS_MAX) };
+    return { notBefore: Math.max(0, nowMs - 500 + draws.below(DELAY_MS_MAX)) };
+  }
+
+  #retry(): RetryPolicy {
+    const draws = this.#draws;
+    const firstMs = 1 + draws.below(300);
+    return draws.pick<RetryPolicy>([
+      { kind: "none" },
+      { kind: "fixed", delayMs: draws.below(1_000) },
+      { kind: "exponential", firstMs, maxMs: firstMs * (1 + draws.below(6)) },
+      { kind: "list", delaysMs: Array.from({ length: 1 + draws.below(3) }, () => draws.below(800)) },
+    ]);
+  }
+
+  #wants(feature: Feature, probability: number): boolean {
+    return this.#features.has(feature) && this.#draws.chance(probability);
+  }
+}
