@@ -36,12 +36,13 @@ async function runFault(request: NemesisRequest, fault: PlannedFault): Promise<F
   await until(startMs + fault.atMs);
   const startedNs = String(process.hrtime.bigint());
   let target = fault.target;
-  let outcome: Pick<FaultRecord, "applied" | "evidence">;
+  let outcome: Pick<FaultRecord, "struckNs" | "applied" | "evidence">;
   try {
     const strike = await faultKind(fault.kind).strike(mesh, fault, randomFrom(seed + fault.atMs));
+    const struckNs = String(process.hrtime.bigint());
     target = strike.target;
     await pause(fault.durationMs);
-    outcome = await strike.end();
+    outcome = { struckNs, ...(await strike.end()) };
   } catch (error) {
     outcome = { applied: false, evidence: { error: error instanceof Error ? error.message : String(error) } };
   }
