@@ -136,7 +136,7 @@ export const LINK_FAULTS = {
     durationMs: [3_000, 9_000],
     targets: ["leader", "standby", "clients", "workers"],
     params: { direction: ["up", "down"] },
-    // A leader that is not heard is replaced as one that is paused, 1.1 to 1.5 s; one that hears nothing has to find that out, 4.2 s.
+    // A leader that is not heard is replaced as one that is paused, 1.1 to 1.5 s; one that hears nothing has to find that out, 4.4 s.
     // Of the clients it takes both: workers go on for a while with what is there.
     writeGapMs: 7_000,
     stopsWrites: { clients: 4_000 },

@@ -134,7 +134,7 @@ export const NATS_FAULTS = {
     area: "nats",
     durationMs: [30_000, 40_000],
     targets: ["all"],
-    // ROLL
+    // A lame duck hands over what it leads: 0.6 to 1.6 s. A vote on top of that may be lost.
     writeGapMs: 8_000,
     strike: rollServers,
   },
