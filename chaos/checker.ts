@@ -32,6 +32,7 @@ export interface Verdict {
 const OWED: readonly Invariant[] = [
   ...(["run.records", "run.sequential", "run.classified", "run.okMutations", "run.wholeLog"] as const),
   ...(["L1", "L2", "L3", "L4", "L5", "L6", "L7", "L9", "F7", "Q1", "Q2", "Q3", "R1", "R1.search", "S1", "S2"] as const),
+  "S6",
 ];
 
 /** Writes the verdict into the folder. Throws when the folder has no readable plan. */

@@ -1,4 +1,5 @@
 /** What every drill is given and gives back. */
+import { seededNumbers } from "../services/runtime/seeded-numbers.ts";
 
 /** Largest seed of a drill. */
 export const SEED_MAX = 2 ** 32 - 1;
@@ -31,13 +32,8 @@ export function comparisonProblems({ lost, doubled }: Pick<DrillReport, "lost" |
 
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Numbers in [0, 1) that follow from a seed (mulberry32): a drill that failed can be run again at the same moments. */
+/** Numbers in [0, 1) that follow from a seed: a drill that failed can be run again at the same moments. */
 export function randomFrom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const next = seededNumbers(seed);
+  return () => next() / 2 ** 32;
 }

@@ -53,6 +53,8 @@ export const FaultRecord = z.strictObject({
   kind: z.string().min(1),
   target: z.string().min(1),
   startedNs: ns,
+  /** When it was there; between the two it may have looked for whom to strike. Absent: it did not strike. */
+  struckNs: ns.optional(),
   endedNs: ns,
   params: object,
   applied: z.boolean(),
@@ -83,14 +85,14 @@ export const RunPlan = z.strictObject({
   replicas: z.int().min(1),
   /** Faults by kind: how many of each must have been applied. */
   faults: z.record(z.string(), z.int().min(1)),
-  /** Mutations that must have been answered well. */
+  /** Requests that must have been answered with something newly written to the log. */
   okMutationsMin: z.int().min(1),
   /** Terms that must have begun after the first operation. */
   leaderChangesMin: z.int().min(0),
   /** Part of the operations invoked during faults that must be ok, 0..1; 0.2 by default. 0 for a run without a quorum. */
   okDuringFaultsMin: z.number().min(0).max(1).default(0.2),
-  /** Longest time without an ok mutation, from first to last operation; absent: any, it is only reported. ms. */
-  writeGapMsMax: z.int().min(1).optional(),
+  /** Longest time without an acknowledged write, from the first operation to the last enqueue. ms. */
+  writeGapMsMax: z.int().min(1),
 });
 export type RunPlan = Readonly<z.infer<typeof RunPlan>>;
 

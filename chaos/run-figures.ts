@@ -1,5 +1,6 @@
-/** What a recorded run looked like from outside: rates, latencies, and the times in which nothing was acknowledged. Pure, so that a page can be drawn again from a folder. */
+/** What a recorded run looked like from outside: rates, latencies, the times in which no write was acknowledged, and how soon after a fault one was. Pure, so that a page can be drawn again from a folder. */
 import type { FaultRecord, OperationRecord } from "./operations.ts";
+import { type Gap, gapsOf, isWritten, longestGapMs, type Recovery, recoveryOf, type Write } from "./writes.ts";
 
 /** One second of the run. */
 interface RunSecond {
@@ -11,12 +12,6 @@ interface RunSecond {
   readonly worstMs: number;
 }
 
-/** A time without an acknowledged mutation. From the start of the run. ms. */
-interface Gap {
-  readonly fromMs: number;
-  readonly toMs: number;
-}
-
 export interface RunFigures {
   readonly startNs: bigint;
   readonly durationMs: number;
@@ -25,23 +20,23 @@ export interface RunFigures {
   readonly fail: number;
   /** Nobody knows what became of them. */
   readonly ambiguous: number;
-  readonly okMutations: number;
   readonly seconds: readonly RunSecond[];
+  readonly writes: readonly Write[];
   readonly longestGapMs: number;
   /** Those of a second or more. */
   readonly gaps: readonly Gap[];
 }
 
-/** Faults on the same time line. ms. */
-export interface TimedFault extends Gap {
+/** A fault on the same time line. ms. */
+export interface TimedFault extends Recovery {
   readonly record: FaultRecord;
+  readonly fromMs: number;
+  readonly toMs: number;
 }
 
 const NS_PER_MS = 1_000_000;
 const GAP_MS = 1_000;
 const SECOND_MS = 1_000;
-/** Neither a read nor a write elsewhere says that the shard takes mutations. */
-const NO_MUTATIONS: ReadonlySet<string> = new Set(["stats", "fenced_write"]);
 
 interface Ended {
   readonly f: string;
@@ -49,6 +44,8 @@ interface Ended {
   readonly fromMs: number;
   /** When it was answered; when it was sent if it never was. */
   readonly atMs: number;
+  /** Whether it was answered with something newly written to the log. */
+  readonly isWrite: boolean;
 }
 
 /** Figures of the lines that a run has written; the time from the first invocation to the last end. */
@@ -61,8 +58,9 @@ export function runFigures(records: readonly OperationRecord[]): RunFigures {
   }, BigInt(Number.MAX_SAFE_INTEGER));
   const all = [...ends.values()].map((record) => endedOf(record, startNs));
   const durationMs = all.reduce((last, { atMs }) => Math.max(last, atMs), 0);
-  const mutations = all.filter(({ f, type }) => type === "ok" && !NO_MUTATIONS.has(f));
-  const gaps = gapsBetween(mutations.map(({ atMs }) => atMs).sort((a, b) => a - b));
+  const writes = all.filter(({ isWrite }) => isWrite).map(({ fromMs, atMs }) => ({ sentMs: fromMs, ackedMs: atMs }));
+  const lastEnqueueMs = all.reduce((last, { f, fromMs }) => (f === "enqueue" ? Math.max(last, fromMs) : last), 0);
+  const gaps = gapsOf(writes, lastEnqueueMs);
   const count = (type: OperationRecord["type"]): number => all.filter((each) => each.type === type).length;
   return {
     startNs,
@@ -72,29 +70,32 @@ export function runFigures(records: readonly OperationRecord[]): RunFigures {
     fail: count("fail"),
     // What was only begun belongs to a process that was killed.
     ambiguous: count("info") + count("invoke"),
-    okMutations: mutations.length,
     seconds: secondsOf(all, durationMs),
-    longestGapMs: Math.round(Math.max(0, ...gaps.map(({ fromMs, toMs }) => toMs - fromMs))),
+    writes,
+    longestGapMs: longestGapMs(gaps),
     gaps: gaps.filter(({ fromMs, toMs }) => toMs - fromMs >= GAP_MS),
   };
 }
 
-export function timedFaults(faults: readonly FaultRecord[], startNs: bigint): readonly TimedFault[] {
-  return faults.map((record) => ({
-    record,
-    fromMs: msBetween(startNs, record.startedNs),
-    toMs: msBetween(startNs, record.endedNs),
-  }));
+/** In the order in which they struck. */
+export function timedFaults(
+  faults: readonly FaultRecord[],
+  { startNs, writes }: Pick<RunFigures, "startNs" | "writes">,
+): readonly TimedFault[] {
+  return faults
+    .map((record) => {
+      const toMs = msBetween(startNs, record.endedNs);
+      const recovery = recoveryOf(writes, msBetween(startNs, record.struckNs ?? record.startedNs), toMs);
+      return { record, fromMs: msBetween(startNs, record.startedNs), toMs, ...recovery };
+    })
+    .sort((a, b) => a.fromMs - b.fromMs);
 }
 
 export const msBetween = (startNs: bigint, ns: string | bigint): number => Number(BigInt(ns) - startNs) / NS_PER_MS;
 
-function endedOf({ f, type, invokedNs, returnedNs = invokedNs }: OperationRecord, startNs: bigint): Ended {
-  return { f, type, fromMs: msBetween(startNs, invokedNs), atMs: msBetween(startNs, returnedNs) };
-}
-
-function gapsBetween(timesMs: readonly number[]): readonly Gap[] {
-  return timesMs.slice(1).map((toMs, index) => ({ fromMs: timesMs[index] as number, toMs }));
+function endedOf({ f, type, invokedNs, returnedNs = invokedNs, result }: OperationRecord, startNs: bigint): Ended {
+  const [fromMs, atMs] = [msBetween(startNs, invokedNs), msBetween(startNs, returnedNs)];
+  return { f, type, fromMs, atMs, isWrite: f !== "fenced_write" && isWritten(result) };
 }
 
 function secondsOf(all: readonly Ended[], durationMs: number): readonly RunSecond[] {

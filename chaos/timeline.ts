@@ -1,7 +1,7 @@
 /** The page of a run: one file without scripts and without anything from outside, for light and dark screens. */
 import type { LeaderChange } from "./driver/leadership.ts";
 import type { FaultRecord } from "./operations.ts";
-import { msBetween, type RunFigures, timedFaults } from "./run-figures.ts";
+import { msBetween, type RunFigures, type TimedFault, timedFaults } from "./run-figures.ts";
 
 export interface TimelineRequest {
   readonly name: string;
@@ -58,7 +58,7 @@ export function renderTimeline(request: TimelineRequest): string {
 ${reasons.length === 0 ? "" : `<ul>${reasons.map((reason) => `<li>${escaped(reason)}</li>`).join("")}</ul>`}
 <dl>${facts.map(([term, value]) => `<div><dt>${term}</dt><dd>${escaped(value)}</dd></div>`).join("")}</dl>
 ${chart(request)}
-${faultTable(faults, figures.startNs)}
+${faultTable(faults, figures)}
 </html>
 `;
 }
@@ -72,16 +72,16 @@ function chart({ figures, faults, leaders }: TimelineRequest): string {
     parts.push(`<g transform="translate(0 ${y})">${panel.svg}</g>`);
     y += panel.height + PANEL_GAP;
   };
-  add(faultRows(faults, figures.startNs, x));
+  add(faultRows(timedFaults(faults, figures), x));
   add(leaderRow(leaders, figures.startNs, endMs, x));
   add(rateBars(figures, x));
   add(latencyLines(figures, x));
   const shades = figures.gaps.map(
     ({ fromMs, toMs }) =>
-      `<rect x="${px(x(fromMs))}" y="0" width="${px(x(toMs) - x(fromMs))}" height="${y}" fill="var(--gap)"><title>no acknowledged mutation for ${Math.round(toMs - fromMs)} ms</title></rect>`,
+      `<rect x="${px(x(fromMs))}" y="0" width="${px(x(toMs) - x(fromMs))}" height="${y}" fill="var(--gap)"><title>no acknowledged write for ${Math.round(toMs - fromMs)} ms</title></rect>`,
   );
   return `<h2>Time line</h2><svg viewBox="0 0 ${WIDTH} ${y + AXIS}" role="img" aria-label="faults, leaders, operations and latencies over time">${shades.join("")}${parts.join("")}<g transform="translate(0 ${y})">${timeAxis(endMs, x)}</g></svg>
-<p><small>Shaded: a second or more without an acknowledged mutation. Bars: operations per second, by when they ended.</small></p>`;
+<p><small>Shaded: a second or more without an acknowledged write. Bars: operations per second, by when they ended.</small></p>`;
 }
 
 type Scale = (ms: number) => number;
@@ -90,9 +90,9 @@ interface Panel {
   readonly height: number;
 }
 
-function faultRows(faults: readonly FaultRecord[], startNs: bigint, x: Scale): Panel {
-  const kinds = [...new Set(faults.map(({ kind }) => kind))];
-  const bars = timedFaults(faults, startNs).map(({ record, fromMs, toMs }) => {
+function faultRows(faults: readonly TimedFault[], x: Scale): Panel {
+  const kinds = [...new Set(faults.map(({ record }) => record.kind))];
+  const bars = faults.map(({ record, fromMs, toMs }) => {
     const top = kinds.indexOf(record.kind) * ROW;
     const color = record.applied ? "var(--fault)" : "var(--dull)";
     const title = `${record.kind} of ${record.target}, ${Math.round(toMs - fromMs)} ms${record.applied ? "" : ", not applied"}`;
@@ -178,24 +178,26 @@ function timeAxis(endMs: number, x: Scale): string {
     .join("");
 }
 
-function faultTable(faults: readonly FaultRecord[], startNs: bigint): string {
-  const rows = timedFaults(faults, startNs)
-    .toSorted((a, b) => a.fromMs - b.fromMs)
-    .map(({ record, fromMs, toMs }) => {
-      const cells = [
-        (fromMs / 1_000).toFixed(1),
-        (toMs / 1_000).toFixed(1),
-        record.kind,
-        record.target,
-        record.applied ? "yes" : "no",
-      ];
-      const texts = [record.params, record.evidence].map(
-        (value) => `<td><code>${escaped(JSON.stringify(value))}</code></td>`,
-      );
-      return `<tr>${cells.map((cell) => `<td>${escaped(cell)}</td>`).join("")}${texts.join("")}</tr>`;
-    });
-  const names = ["from, s", "to, s", "fault", "struck", "applied", "parameters", "evidence"];
-  return `<h2>Faults</h2><div class="scroll"><table><tr>${names.map((name) => `<th>${name}</th>`).join("")}</tr>${rows.join("")}</table></div>`;
+function faultTable(faults: readonly FaultRecord[], figures: RunFigures): string {
+  const rows = timedFaults(faults, figures).map(({ record, fromMs, toMs, afterStartMs, afterEndMs }) => {
+    const cells = [
+      (fromMs / 1_000).toFixed(1),
+      (toMs / 1_000).toFixed(1),
+      record.kind,
+      record.target,
+      record.applied ? "yes" : "no",
+      String(afterStartMs ?? "never"),
+      String(afterEndMs ?? "never"),
+    ];
+    const texts = [record.params, record.evidence].map(
+      (value) => `<td><code>${escaped(JSON.stringify(value))}</code></td>`,
+    );
+    return `<tr>${cells.map((cell) => `<td>${escaped(cell)}</td>`).join("")}${texts.join("")}</tr>`;
+  });
+  const written = ["written after it struck, ms", "after its end, ms"];
+  const names = ["from, s", "to, s", "fault", "struck", "applied", ...written, "parameters", "evidence"];
+  return `<h2>Faults</h2><div class="scroll"><table><tr>${names.map((name) => `<th>${name}</th>`).join("")}</tr>${rows.join("")}</table></div>
+<p><small>Written: how long until the first write was acknowledged that was sent after that moment.</small></p>`;
 }
 
 const px = (value: number): string => value.toFixed(1);

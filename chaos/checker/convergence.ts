@@ -1,5 +1,6 @@
 /** Whether all nodes hold the state that the log leads to, and how long nobody could write. */
 import type { NodeStates, RunPlan } from "../operations.ts";
+import { gapsOf, isWritten, longestGapMs } from "../writes.ts";
 import type { Tally } from "./tally.ts";
 import type { Operation } from "./timed-operations.ts";
 
@@ -17,16 +18,15 @@ export function checkConvergence(states: NodeStates, hashes: ReadonlyMap<number,
     }
 }
 
-/** Longest time between two acknowledged mutations, from the first operation to the last. ms. */
+/** Longest time without an acknowledged write, from the first operation to the last enqueue: behind that there may be nothing to write. ms. */
 export function checkWriteGap(operations: readonly Operation[], { writeGapMsMax }: RunPlan, tally: Tally): number {
-  const ends = operations
-    .filter(({ f, type }) => f !== "stats" && f !== "fenced_write" && type === "ok")
-    .map(({ returned }) => returned);
-  const moments = [0, ...ends.sort((a, b) => a - b), operations.at(-1)?.invoked ?? 0];
-  let longest = 0;
-  for (const [index, moment] of moments.entries()) longest = Math.max(longest, moment - (moments[index - 1] ?? moment));
-  const gapMs = Math.round(longest / NS_PER_MS);
-  if (writeGapMsMax !== undefined)
-    tally.check("V1", gapMs <= writeGapMsMax, () => `no mutation was acknowledged for ${gapMs} ms`);
+  const writes = operations
+    .filter((operation) => operation.f !== "fenced_write" && isWritten(operation.reply))
+    .map(({ invoked, returned }) => ({ sentMs: invoked / NS_PER_MS, ackedMs: returned / NS_PER_MS }));
+  const untilMs = (operations.findLast(({ f }) => f === "enqueue")?.invoked ?? 0) / NS_PER_MS;
+  const gapMs = longestGapMs(gapsOf(writes, untilMs));
+  tally.check("V1", gapMs <= writeGapMsMax, () => {
+    return `no write was acknowledged for ${gapMs} ms; these faults explain ${writeGapMsMax}`;
+  });
   return gapMs;
 }

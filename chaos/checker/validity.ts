@@ -1,10 +1,9 @@
 /** Whether a run says anything at all: one with too little load, or a fault that did not strike, is invalid and not passed. */
 import type { FaultRecord, RunPlan } from "../operations.ts";
+import { isWritten } from "../writes.ts";
 import type { RunRecords } from "./run-folder.ts";
 import type { Tally } from "./tally.ts";
 import type { Operation } from "./timed-operations.ts";
-
-const isMutation = ({ f }: Operation): boolean => f !== "stats" && f !== "fenced_write";
 
 export function checkValidity(
   { plan, faults, operations: records, problems }: RunRecords,
@@ -14,9 +13,9 @@ export function checkValidity(
   tally.checked("run.records", records.length);
   for (const problem of problems) tally.violated("run.records", problem);
   checkProcesses(operations, tally);
-  const mutations = operations.filter((operation) => isMutation(operation) && operation.type === "ok").length;
+  const writes = operations.filter((operation) => operation.f !== "fenced_write" && isWritten(operation.reply)).length;
   const { okMutationsMin } = plan;
-  tally.check("run.okMutations", mutations >= okMutationsMin, () => `${mutations} ok mutations of ${okMutationsMin}`);
+  tally.check("run.okMutations", writes >= okMutationsMin, () => `${writes} ok mutations of ${okMutationsMin}`);
   const startNs = records.reduce<bigint | undefined>((first, { invokedNs }) => {
     const ns = BigInt(invokedNs);
     return first === undefined || ns < first ? ns : first;

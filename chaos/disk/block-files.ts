@@ -42,3 +42,9 @@ export function blocksOf(server: NatsServer, shard: string): readonly string[] {
     (one, other) => Number.parseInt(basename(one), 10) - Number.parseInt(basename(other), 10),
   );
 }
+
+/** Of all that the server logs: its copies of streams and of what its Raft groups write ahead. */
+export function blockBytes(server: NatsServer): number {
+  const blocks = globSync(join(server.storeDir, "jetstream", "**", "msgs", "*.blk"));
+  return blocks.reduce((total, path) => total + statSync(path).size, 0);
+}

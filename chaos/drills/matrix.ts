@@ -9,7 +9,7 @@ import { provisionNatsServer } from "../../infra/nats-server/provision.ts";
 import type { Verdict } from "../checker.ts";
 import { randomFrom, SEED_MAX } from "../drill.ts";
 import { isPlant, PLANTS, type PlantName } from "../driver/plant.ts";
-import { makeRun, type RunResult } from "../driver/run.ts";
+import { type FaultRecovery, makeRun, type RunResult } from "../driver/run.ts";
 import type { Area } from "../faults/fault.ts";
 import { FAULT_KINDS, FAULT_NAMES, missingRight } from "../faults/kinds.ts";
 import { planFaults, secondsFor } from "../faults/plan.ts";
@@ -54,7 +54,9 @@ interface RunReport {
   readonly faultsPlanned: number;
   readonly faultsApplied: number;
   readonly violations: number;
+  /** Without an acknowledged write. */
   readonly longestGapMs: number;
+  readonly recoveries: readonly FaultRecovery[];
 }
 export interface MatrixReport {
   readonly status: Verdict["status"];
@@ -64,7 +66,7 @@ export interface MatrixReport {
   /** Whether every run was failed by the checker itself, by an invariant that the plant breaks. */
   readonly caught?: boolean;
   readonly runs: readonly RunReport[];
-  readonly totals: Omit<RunReport, "run" | "seed" | "status" | "reasons">;
+  readonly totals: Omit<RunReport, "run" | "seed" | "status" | "reasons" | "recoveries">;
   /** Where the evidence is; absent when it was thrown away. */
   readonly evidence?: string;
   readonly problems: readonly string[];
@@ -140,6 +142,7 @@ export async function matrix(request: MatrixRequest, report: (line: string) => v
         seed: runSeed,
         status: "invalid",
         reasons: [reason],
+        recoveries: [],
         faultsPlanned: plan.length,
       });
       say(reason);
@@ -157,12 +160,12 @@ export async function matrix(request: MatrixRequest, report: (line: string) => v
   return matrixReport;
 }
 
-/** For people: one line for each run, and one for all. */
+/** For people: a line for each run with its reasons and how soon it recovered from its faults, and one line for all. */
 export function matrixText({ runs, totals, status, evidence, caught }: MatrixReport): string {
-  const lines = runs.map(
-    (run) =>
-      `${run.status.padEnd(7)} ${run.run} (seed ${run.seed}): ${countsText(run)}${run.reasons.map((reason) => `\n        ${reason}`).join("")}`,
-  );
+  const lines = runs.map((run) => {
+    const more = [...run.reasons, ...recoveryTexts(run.recoveries)].map((line) => `\n        ${line}`);
+    return `${run.status.padEnd(7)} ${run.run} (seed ${run.seed}): ${countsText(run)}${more.join("")}`;
+  });
   const end = caught === undefined ? status : caught ? "the planted bug was caught" : "the planted bug was NOT caught";
   const where = evidence === undefined ? "" : `\nevidence: ${evidence}`;
   return `${lines.join("\n")}\n${end}: ${runs.length} runs, ${countsText(totals)}${where}\n`;
@@ -180,16 +183,28 @@ function countsText(counts: MatrixReport["totals"]): string {
   ].join(", ");
 }
 
+/** The slowest recovery from the faults of each kind. */
+function recoveryTexts(recoveries: readonly FaultRecovery[]): readonly string[] {
+  const slowest = (times: readonly (number | undefined)[]): string =>
+    times.includes(undefined) ? "never" : `${Math.max(...times.map((ms) => ms ?? 0))} ms`;
+  return [...Map.groupBy(recoveries, ({ kind }) => kind)].map(([kind, own]) => {
+    const after = slowest(own.map(({ afterStartMs }) => afterStartMs));
+    const healed = slowest(own.map(({ afterEndMs }) => afterEndMs));
+    return `${kind}, ${own.length} times: written again ${after} after it struck, ${healed} after its end`;
+  });
+}
+
 const NOTHING: MatrixReport["totals"] = {
   ...{ operations: 0, ok: 0, ambiguous: 0, ambiguousItems: 0, ambiguousItemsCommitted: 0 },
   ...{ faultsPlanned: 0, faultsApplied: 0, violations: 0, longestGapMs: 0 },
 };
 
-function reportOf({ name, seed, status, reasons, planned, faults, figures, verdict }: RunResult): RunReport {
-  const { operations, ok, ambiguous, longestGapMs } = figures;
+function reportOf(result: RunResult): RunReport {
+  const { name, seed, status, reasons, recoveries, planned, faults, verdict } = result;
+  const { operations, ok, ambiguous, longestGapMs } = result.figures;
   const broken = Object.entries(verdict.invariants).filter(([invariant]) => !invariant.startsWith("run."));
   return {
-    ...{ run: name, seed, status, reasons, operations, ok, ambiguous, longestGapMs },
+    ...{ run: name, seed, status, reasons, operations, ok, ambiguous, longestGapMs, recoveries },
     ambiguousItems: verdict.counts["ambiguous"] ?? 0,
     ambiguousItemsCommitted: verdict.counts["ambiguousCommitted"] ?? 0,
     faultsPlanned: planned,

@@ -2,6 +2,7 @@
  * Drill: the power of every machine fails at one instant under a steady load, servers and dispatcher alike, and comes back.
  * Promise: with `sync_interval: always` nothing that was acknowledged is lost, by one server or by three, and the dispatcher goes on with the data
  * folder that it is left. The control, the same cut with the server's own default, must lose: else the drill would prove nothing.
+ * Then the power of one server of three alone; see `cutServers`.
  */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -11,6 +12,7 @@ import { waitForMetaLeader } from "../../infra/nats-server/cluster.ts";
 import { compareWithShard } from "../compare.ts";
 import { DiskMesh, MEBIBYTE } from "../disk/disk-mesh.ts";
 import { missingRight, skippedReport } from "../disk/rights.ts";
+import { cutServers, type ServerCutCase } from "../disk/server-power-cut.ts";
 import { type Drill, type DrillReport, type DrillRequest, pause, randomFrom } from "../drill.ts";
 import { History } from "../history.ts";
 
@@ -47,6 +49,12 @@ const CASES: readonly PowerCutCase[] = [
   { replicas: 3, syncInterval: ALWAYS },
   { replicas: 3, syncInterval: DEFAULT_INTERVAL },
 ];
+const SERVER_CASES: readonly ServerCutCase[] = [
+  { syncInterval: ALWAYS, role: "leader" },
+  { syncInterval: ALWAYS, role: "follower" },
+  { syncInterval: DEFAULT_INTERVAL, role: "leader" },
+  { syncInterval: DEFAULT_INTERVAL, role: "follower" },
+];
 /** Load before the cut, besides a random part. ms. Far below the 30 s after which the kernel writes by itself what nobody has synced. */
 const LOADED_MS = 3_000;
 const RANDOM_MS = 2_000;
@@ -58,14 +66,24 @@ const DISPATCHER_BYTES = 64 * MEBIBYTE;
 /** Snapshots enough that the cut finds some, and one half written. */
 const OFTEN = ["--snapshot-events", "50", "--snapshot-ms", "0"];
 
-export const powerCut: Drill = (request) => cutPower(request, CASES);
+export const powerCut: Drill = async (request) => {
+  const reason = await missingRight("volume");
+  if (reason !== undefined) return skippedReport(reason);
+  const all = await cutPower(request, CASES);
+  const one = await cutServers(request, SERVER_CASES);
+  return {
+    runs: [...all.runs, ...one.runs],
+    lost: all.lost + one.lost,
+    doubled: all.doubled + one.doubled,
+    problems: [...all.problems, ...one.problems],
+  };
+};
 
+/** The machine has the right to volumes. */
 export async function cutPower(
   { repeats, seed, report }: DrillRequest,
   cases: readonly PowerCutCase[],
 ): Promise<PowerCutReport> {
-  const reason = await missingRight("volume");
-  if (reason !== undefined) return { ...skippedReport(reason), runs: [] };
   const random = randomFrom(seed);
   const runs: PowerCutRun[] = [];
   for (let repeat = 1; repeat <= repeats; repeat += 1)

@@ -15,8 +15,12 @@ const PARTITIONS = 6;
 
 /** Parts of the requests. */
 const GIVEN_UP = 0.25;
-const STATS = 0.06;
+const STATS = 0.08;
 const REPEATED_AFTER_OK = 0.05;
+/** Parts of the reads, and how many events ahead of what is known some of them ask for. */
+const CONSISTENT = 0.5;
+const AHEAD = 0.2;
+const AHEAD_MAX = 3;
 
 type Draw = () => number;
 type Body = Readonly<Record<string, unknown>>;
@@ -28,7 +32,7 @@ async function runLane(parts: WorkloadParts, index: number): Promise<void> {
   const own: Caller = { name, isPatient: index === 0 };
   for (let count = 1; !isSettling(); count += 1) {
     const startMs = performance.now();
-    if (draw() < STATS) await caller.call(own, "stats", { consistent: true });
+    if (draw() < STATS) await caller.call(own, "stats", readRequest(caller.knownSequence, draw));
     else {
       const request = enqueueRequest(`${name}-${count}`, draw);
       const isOk = await enqueue(parts, own, request, draw);
@@ -36,6 +40,14 @@ async function runLane(parts: WorkloadParts, index: number): Promise<void> {
     }
     await pause(Math.max(0, PERIOD_MS - (performance.now() - startMs)));
   }
+}
+
+/** Current, or from a state that has what this process knows; sometimes from one that the shard comes to only now, or not in time. */
+function readRequest(knownSequence: number, draw: Draw): Body {
+  const isConsistent = draw() < CONSISTENT;
+  const minSequence = knownSequence + (draw() < AHEAD ? 1 + Math.floor(draw() * AHEAD_MAX) : 0);
+  if (!isConsistent) return { minSequence };
+  return draw() < 0.5 ? { consistent: true } : { consistent: true, minSequence };
 }
 
 /** Sends the same until its outcome is known, or it is given up. */

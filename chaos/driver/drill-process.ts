@@ -34,7 +34,10 @@ const POLL_MS = 1;
 
 let wrappers: Promise<Wrappers> | undefined;
 
-/** Invariant: at most one child lives at a time; `#isWanted` says whether there should be one. */
+/**
+ * Orders may follow one another at any moment: the latest one counts, and a start waits until what was ordered before has ended.
+ * Invariant: at most one child lives at a time.
+ */
 export class DrillProcess {
   readonly name: string;
   /** Whether a fault keeps it from everything at this moment; for other faults to know. */
@@ -43,9 +46,13 @@ export class DrillProcess {
   readonly #log: WriteStream;
   #child: ChildProcess | undefined;
   #lives = 0;
-  #isWanted = false;
   #isPaused = false;
-  #starting: Promise<void> | undefined;
+  /** The standing order to run; aborted and taken away by the order to end. */
+  #order: AbortController | undefined;
+  /** Of the latest order to run: it serves, or the order does not stand any more. */
+  #started: Promise<void> = Promise.resolve();
+  /** Of all orders to end so far, and of the starts that they ended. */
+  #ended: Promise<unknown> = Promise.resolve();
   readonly #listeners = new Set<(text: string) => void>();
 
   constructor(options: DrillProcessOptions) {
@@ -68,24 +75,26 @@ export class DrillProcess {
 
   /** Keeps it running from now on; resolves when it serves, or is not wanted any more. */
   start(): Promise<void> {
-    this.#isWanted = true;
-    this.#starting ??= this.#keepUp().finally(() => {
-      this.#starting = undefined;
-    });
-    return this.#starting;
+    if (this.#order === undefined) {
+      this.#order = new AbortController();
+      const { signal } = this.#order;
+      this.#started = this.#ended.then(() => this.#keepUp(signal));
+    }
+    return this.#started;
   }
 
   /** Ends it by SIGKILL, paused or not. Undefined when it does not run. */
   kill(): Promise<ProcessEnd | undefined> {
-    return this.#end("SIGKILL");
+    return this.#end((child) => child.kill("SIGKILL"));
   }
 
   /** Ends it in order, by SIGKILL when that takes longer than `boundMs`. */
-  async stop(boundMs: number): Promise<ProcessEnd | undefined> {
-    const late = setTimeout(() => this.#child?.kill("SIGKILL"), boundMs);
-    const end = await this.#end("SIGTERM");
-    clearTimeout(late);
-    return end;
+  stop(boundMs: number): Promise<ProcessEnd | undefined> {
+    return this.#end((child) => {
+      child.kill("SIGTERM");
+      this.resume(); // a paused process takes the signal only when it goes on
+      killAfter(child, boundMs);
+    });
   }
 
   /** Freezes it; false when it does not run, or did not stand still in time. */
@@ -131,15 +140,11 @@ export class DrillProcess {
 
   /** Tells it to end, and ends it by SIGKILL when that takes longer than `boundMs`; whether it ended by itself. */
   async dismiss(message: object, boundMs: number): Promise<boolean> {
-    this.#isWanted = false;
-    const child = this.#child;
-    if (child === undefined || !this.isRunning) return false;
-    const exited = once(child, "exit");
-    this.send(message);
-    const late = setTimeout(() => child.kill("SIGKILL"), boundMs);
-    await exited;
-    clearTimeout(late);
-    return child.exitCode === 0;
+    const end = await this.#end((child) => {
+      this.send(message);
+      killAfter(child, boundMs);
+    });
+    return end?.code === 0;
   }
 
   /** To a process that listens to messages. */
@@ -148,37 +153,42 @@ export class DrillProcess {
   }
 
   async close(): Promise<void> {
-    this.#isWanted = false;
-    await this.#end("SIGKILL");
+    await this.kill();
     await new Promise<void>((resolve) => this.#log.end(() => resolve()));
   }
 
-  async #end(signal: NodeJS.Signals): Promise<ProcessEnd | undefined> {
-    this.#isWanted = false;
+  #end(strike: (child: ChildProcess) => void): Promise<ProcessEnd | undefined> {
+    this.#order?.abort();
+    this.#order = undefined;
+    const ended = this.#endChild(strike);
+    // Whoever ordered one of them sees its failure.
+    this.#ended = Promise.allSettled([this.#ended, this.#started, ended]);
+    return ended;
+  }
+
+  async #endChild(strike: (child: ChildProcess) => void): Promise<ProcessEnd | undefined> {
     const child = this.#child;
     if (child === undefined || !this.isRunning) return undefined;
     const exited = once(child, "exit");
-    child.kill(signal);
-    // A paused process takes an order to stop only when it goes on.
-    if (signal !== "SIGKILL") this.resume();
+    strike(child);
     await exited;
     this.#isPaused = false;
     return { code: child.exitCode, signal: child.signalCode };
   }
 
-  async #keepUp(): Promise<void> {
-    while (this.#isWanted && !this.isRunning) {
-      if (await this.#launch()) return;
-      if (this.#isWanted) await pause(RESTART_MS);
+  async #keepUp(order: AbortSignal): Promise<void> {
+    while (!order.aborted) {
+      if (await this.#launch(order)) return;
+      if (!order.aborted) await pause(RESTART_MS);
     }
   }
 
   /** Starts it once; whether it came to serve. */
-  async #launch(): Promise<boolean> {
+  async #launch(order: AbortSignal): Promise<boolean> {
     const { script, nodeFlags = [], argsOf, readyText } = this.#options;
     wrappers ??= findWrappers();
     const { setpriv } = await wrappers;
-    if (!this.#isWanted) return false;
+    if (order.aborted) return false;
     this.#lives += 1;
     const bound = setpriv === undefined ? [] : [setpriv, "--pdeathsig", "KILL"];
     const [command = "", ...args] = [...bound, process.execPath, ...nodeFlags, script, ...argsOf(this.#lives)];
@@ -191,9 +201,9 @@ export class DrillProcess {
     for (const stream of [child.stdout, child.stderr]) stream?.on("data", (data: Buffer) => this.#wrote(data));
     let hasServed = false;
     const exited = once(child, "exit").then(() => {
-      if (!this.#isWanted || !hasServed) return;
+      if (order.aborted || !hasServed) return;
       this.#options.onUnordered(`${this.name} ended by itself: code ${child.exitCode}, signal ${child.signalCode}`);
-      void this.start();
+      this.#started = this.#keepUp(order);
     });
     const ready = new Promise<boolean>((resolve) => {
       let text = "";
@@ -214,4 +224,10 @@ export class DrillProcess {
     const text = data.toString();
     for (const listener of [...this.#listeners]) listener(text);
   }
+}
+
+/** Ends it by SIGKILL unless it has ended by then. */
+function killAfter(child: ChildProcess, ms: number): void {
+  const timer = setTimeout(() => child.kill("SIGKILL"), ms);
+  child.once("exit", () => clearTimeout(timer));
 }

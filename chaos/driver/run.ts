@@ -7,11 +7,12 @@ import { checkRun, type Verdict } from "../checker.ts";
 import { pause } from "../drill.ts";
 import type { PlannedFault } from "../faults/fault.ts";
 import { runFaults } from "../faults/nemesis.ts";
-import { countByKind, movesLeader } from "../faults/plan.ts";
+import { countByKind, movesLeader, writeGapMsMax } from "../faults/plan.ts";
 import { type FaultRecord, RUN_FILES, type RunPlan } from "../operations.ts";
 import { LineFile } from "../recorder.ts";
-import { type RunFigures, runFigures } from "../run-figures.ts";
+import { type RunFigures, runFigures, timedFaults } from "../run-figures.ts";
 import { renderTimeline } from "../timeline.ts";
+import type { Recovery } from "../writes.ts";
 import { readJournal } from "./fenced-resource.ts";
 import type { LeaderChange } from "./leadership.ts";
 import { DISPATCHER_COUNT, type Mesh, REGION, SERVER_COUNT, SHARD, startMesh } from "./mesh.ts";
@@ -44,8 +45,16 @@ export interface RunResult {
   /** How many faults were planned. */
   readonly planned: number;
   readonly faults: readonly FaultRecord[];
+  /** Of each fault, in the order in which they struck. */
+  readonly recoveries: readonly FaultRecovery[];
   readonly figures: RunFigures;
   readonly verdict: Verdict;
+}
+
+export interface FaultRecovery extends Recovery {
+  readonly kind: string;
+  /** Who was struck. */
+  readonly target: string;
 }
 
 /** Mutations per second that a run must bring at least, faults included; without any it brings many times as many. */
@@ -96,13 +105,16 @@ async function judgeRun(
   const reasons = [...verdict.reasons, ...broken];
   // What the checker cannot see in the folder belongs to the verdict all the same.
   writeFileSync(join(folder, RUN_FILES.verdict), `${JSON.stringify({ ...verdict, status, reasons }, null, 2)}\n`);
-  const { seconds: _, startNs: __, ...totals } = figures;
+  const recoveries = timedFaults(faults, figures).map(({ record, afterStartMs, afterEndMs }) => {
+    return { kind: record.kind, target: record.target, afterStartMs, afterEndMs };
+  });
+  const { seconds: _, startNs: __, writes: ___, ...totals } = figures;
   const terms = leaders.map(({ atNs, ...change }) => ({ ...change, atNs: String(atNs) }));
-  const run = { name, seed, plant, status, reasons, faults: plan, totals, leaders: terms };
+  const run = { name, seed, plant, status, reasons, faults: plan, recoveries, totals, leaders: terms };
   writeFileSync(join(folder, "run.json"), JSON.stringify(run, null, 2));
   const page = renderTimeline({ name, seed, status, reasons, figures, faults, leaders });
   writeFileSync(join(folder, "timeline.html"), page);
-  return { name, seed, folder, status, reasons, planned: plan.length, faults, figures, verdict };
+  return { name, seed, folder, status, reasons, planned: plan.length, faults, recoveries, figures, verdict };
 }
 
 function planOf({ name, seed, plan, seconds }: RunRequest): RunPlan {
@@ -113,6 +125,7 @@ function planOf({ name, seed, plan, seconds }: RunRequest): RunPlan {
     leaderChangesMin: movesLeader(plan) ? handoversFor(DISPATCHER_COUNT) + 1 : 0,
     // A fault of NATS may be one long election: little is answered while it lasts.
     okDuringFaultsMin: 0.1,
+    writeGapMsMax: writeGapMsMax(plan),
   };
 }
 

@@ -53,6 +53,7 @@ class RecordedCaller {
   readonly #connection: NatsConnection;
   readonly #settings: WorkloadSettings;
   readonly #leaving = new Set<() => void>();
+  #knownSequence = 0;
   #term = 0;
 
   constructor(connection: NatsConnection, settings: WorkloadSettings) {
@@ -65,6 +66,11 @@ class RecordedCaller {
         if (error === null) this.#heard(message.json<Beat>().term);
       },
     });
+  }
+
+  /** The highest that any answer has cited: no later read with it as `minSequence` may show less. */
+  get knownSequence(): number {
+    return this.#knownSequence;
   }
 
   /** Sends one request, once. */
@@ -92,6 +98,7 @@ class RecordedCaller {
     const type = typeOfReply(reply);
     if (type === "ok") {
       this.recorder.ok(operation, reply);
+      this.#knownSequence = Math.max(this.#knownSequence, reply.sequence);
       return { type, reply };
     }
     const { code = "internal", definite = false } = reply.error ?? {};

@@ -40,6 +40,10 @@ export interface FaultKind {
   readonly targets: readonly string[];
   /** Drawn for each fault: a whole number of a range, or one of some words. */
   readonly params?: Readonly<Record<string, Range | readonly string[]>>;
+  /** Longest time without an acknowledged write that it may cause: what was measured alone on two cores, and a margin for busy ones. ms. */
+  readonly writeGapMs: number;
+  /** Targets without which nobody can write: the fault's own length, and so much more, take the place of `writeGapMs`. ms. */
+  readonly stopsWrites?: Readonly<Record<string, number>>;
   /** Whether it takes the shard from its leader when it strikes it. */
   readonly movesLeader?: boolean;
   /** Strikes. `draw` gives numbers in [0, 1) that follow from the seed. */

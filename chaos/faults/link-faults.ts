@@ -116,6 +116,8 @@ export const LINK_FAULTS = {
     area: "links",
     durationMs: [3_000, 10_000],
     targets: ["leader", "leader", "standby"],
+    // As a pause: 1.1 to 1.6 s.
+    writeGapMs: 4_000,
     movesLeader: true,
     strike: async (mesh, { target }, draw) => cutProxies(await wayOf(mesh, target, draw)),
   },
@@ -124,6 +126,8 @@ export const LINK_FAULTS = {
     area: "links",
     durationMs: [3_000, 8_000],
     targets: ["c1", "c2", "w1", "w2"],
+    // The other client goes on writing: 0.7 s.
+    writeGapMs: 2_000,
     strike: async (mesh, { target }, draw) => cutProxies(await wayOf(mesh, target, draw)),
   },
   "one-way-loss": {
@@ -132,6 +136,10 @@ export const LINK_FAULTS = {
     durationMs: [3_000, 9_000],
     targets: ["leader", "standby", "clients", "workers"],
     params: { direction: ["up", "down"] },
+    // A leader that is not heard is replaced as one that is paused, 1.1 to 1.5 s; one that hears nothing has to find that out, 4.4 s.
+    // Of the clients it takes both: workers go on for a while with what is there.
+    writeGapMs: 7_000,
+    stopsWrites: { clients: 4_000 },
     strike: async (mesh, { target, params }, draw) =>
       cutProxies(await wayOf(mesh, target, draw), params["direction"] as Direction),
   },
@@ -141,6 +149,8 @@ export const LINK_FAULTS = {
     durationMs: [6_000, 12_000],
     targets: ["leader", "standby", "clients", "workers"],
     params: { latencyMs: [20, 300], jitterMs: [0, 200] },
+    // Every frame takes up to half a second each way: 1.0 s, and 1.7 s where leadership moves.
+    writeGapMs: 4_000,
     strike: async (mesh, fault, draw) => slowProxies(await wayOf(mesh, fault.target, draw), fault, draw),
   },
   "reset-connections": {
@@ -149,6 +159,8 @@ export const LINK_FAULTS = {
     durationMs: [4_000, 8_000],
     targets: ["leader", "standby", "clients", "workers"],
     params: { periodMs: [300, 1_500] },
+    // Whoever is cut off is back before the next reset: 0.2 s.
+    writeGapMs: 3_000,
     strike: async (mesh, fault, draw) => resetProxies(await wayOf(mesh, fault.target, draw), fault),
   },
 } as const satisfies Readonly<Record<string, FaultKind>>;

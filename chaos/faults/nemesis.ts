@@ -17,6 +17,9 @@ export interface NemesisRequest {
   readonly report: (line: string) => void;
 }
 
+/** Between the end of a fault and the next of its area, however late it is: or their write gaps would be one. ms. */
+const REST_MS_MIN = 1_000;
+
 /** Resolves when the last fault has ended. A fault that cannot be applied is told by its record, never thrown. */
 export async function runFaults(request: NemesisRequest): Promise<readonly FaultRecord[]> {
   const areas = [...Map.groupBy(request.plan, ({ kind }) => faultKind(kind).area).values()];
@@ -24,7 +27,10 @@ export async function runFaults(request: NemesisRequest): Promise<readonly Fault
     areas.map(async (faults) => {
       const own: FaultRecord[] = [];
       // What the last one left may take longer to heal than was planned: the next of its area waits.
-      for (const fault of faults) own.push(await runFault(request, fault));
+      for (const fault of faults) {
+        own.push(await runFault(request, fault));
+        await pause(REST_MS_MIN);
+      }
       return own;
     }),
   );
@@ -36,12 +42,13 @@ async function runFault(request: NemesisRequest, fault: PlannedFault): Promise<F
   await until(startMs + fault.atMs);
   const startedNs = String(process.hrtime.bigint());
   let target = fault.target;
-  let outcome: Pick<FaultRecord, "applied" | "evidence">;
+  let outcome: Pick<FaultRecord, "struckNs" | "applied" | "evidence">;
   try {
     const strike = await faultKind(fault.kind).strike(mesh, fault, randomFrom(seed + fault.atMs));
+    const struckNs = String(process.hrtime.bigint());
     target = strike.target;
     await pause(fault.durationMs);
-    outcome = await strike.end();
+    outcome = { struckNs, ...(await strike.end()) };
   } catch (error) {
     outcome = { applied: false, evidence: { error: error instanceof Error ? error.message : String(error) } };
   }

@@ -16,6 +16,8 @@ const FIRST_MS_MAX = 2_500;
 const FIRST_PART = 0.2;
 /** Between the end of a fault and the next of its area, as planned: the healing of the first may take longer. ms. */
 const REST: Range = [2_000, 4_500];
+/** Without any fault; also a machine that is busy for a while. ms. */
+const CALM_GAP_MS = 1_000;
 /** Another series of draws for each area. */
 const SERIES_STEP = 7_919;
 
@@ -65,6 +67,18 @@ export function countByKind(faults: readonly PlannedFault[]): Readonly<Record<st
 /** Whether leadership must have moved when these faults have struck. */
 export function movesLeader(faults: readonly PlannedFault[]): boolean {
   return faults.some(({ kind, target }) => faultKind(kind).movesLeader === true && target !== "standby");
+}
+
+/** Longest write gap that these faults explain. Those of one area come one after the other; those of several areas may strike together. ms. */
+export function writeGapMsMax(faults: readonly PlannedFault[]): number {
+  const areas = Map.groupBy(faults, ({ kind }) => faultKind(kind).area);
+  return [...areas.values()].reduce((sum, own) => sum + Math.max(...own.map(writeGapOf)), CALM_GAP_MS);
+}
+
+function writeGapOf({ kind, target, durationMs }: PlannedFault): number {
+  const { writeGapMs, stopsWrites } = faultKind(kind);
+  const moreMs = stopsWrites?.[target];
+  return moreMs === undefined ? writeGapMs : durationMs + moreMs;
 }
 
 function within([min, max]: Range, drawn: number): number {

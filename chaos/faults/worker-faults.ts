@@ -17,6 +17,8 @@ export const WORKER_FAULTS = {
     area: "workers",
     durationMs: [500, 4_000],
     targets: ["w1", "w2"],
+    // Clients go on writing.
+    writeGapMs: 1_000,
     strike: async (mesh, { target }) => killProcesses([workerOf(mesh, target)]),
   },
   "pause-worker": {
@@ -24,6 +26,8 @@ export const WORKER_FAULTS = {
     area: "workers",
     durationMs: [LEASE_MS + 1_500, LEASE_MS + 4_000],
     targets: ["w1", "w2"],
+    // Clients go on writing.
+    writeGapMs: 1_000,
     strike: async (mesh, { target }) => pauseProcess(workerOf(mesh, target)),
   },
 } as const satisfies Readonly<Record<string, FaultKind>>;

@@ -48,7 +48,7 @@ const ANSWER_MS = 2_500;
 /** How long nobody may be there: our server may learn of a new consumer on another one after we did. ms. */
 const NOBODY_MS = 2_000;
 const NOBODY_POLL_MS = 20;
-/** How long the server keeps a consumer that nobody asks. ms. */
+/** How long the server keeps a consumer that nobody asks, besides the patience with another copy that ends early. ms. */
 const ABANDONED_MS = 10_000;
 /** A consumer is placed at random: enough tries that each server gets one but for a chance of one in a million. */
 const TRIES_PER_SERVER = 25;
@@ -81,7 +81,7 @@ export async function openReaders(request: ReadersRequest): Promise<ReadonlyMap<
 
 /** The server that the new consumer lives on; undefined when there is none, for a reason that can pass. */
 async function createConsumer(request: ReadersRequest, name: string): Promise<string | undefined> {
-  const { inbox, stream, from, depth } = request;
+  const { inbox, stream, from, depth, patienceMs } = request;
   const config = {
     name,
     description: "OmniRelay replica audit",
@@ -90,7 +90,7 @@ async function createConsumer(request: ReadersRequest, name: string): Promise<st
     ack_policy: "none",
     replay_policy: "instant",
     headers_only: depth === "headers",
-    inactive_threshold: ABANDONED_MS * NS_PER_MS,
+    inactive_threshold: (ABANDONED_MS + patienceMs) * NS_PER_MS,
     mem_storage: true,
     num_replicas: 1,
   };

@@ -244,9 +244,12 @@ const ofAnswers: readonly Mutation[] = [
     const reads = okOf(run, "stats").filter(({ args }) => args["consistent"] === true);
     Object.assign(lastOf(reads), { args: { consistent: true }, result: first(reads).result });
   }),
-  mutation("a read is older than was asked", "S6", (run) => {
-    const read = first(okOf(run, "stats"));
-    read.args = { minSequence: sequenceOf(read) + 1 };
+  mutation("a read is answered from an older state than was asked for", "S6", (run) => {
+    const reads = okOf(run, "stats");
+    const isPlain = ({ args }: EditedOperation): boolean =>
+      args["consistent"] !== true && Number(args["minSequence"]) > 0;
+    const read = lastOf(reads.filter(isPlain));
+    Object.assign(read, { result: first(reads).result });
   }),
   mutation("a count that is told is wrong", "O1", (run) =>
     edge(
@@ -322,8 +325,14 @@ const ofRuns: readonly Mutation[] = [
   mutation("a node's checkpoint is one too far", "S1", ({ states }) => {
     first(states["d2"] ?? []).sequence += 1;
   }),
-  mutation("nobody could write for too long", "V1", (run) => {
-    run.plan = { ...run.plan, writeGapMsMax: 1 };
+  mutation("nobody could write for longer than the faults explain", "V1", (run) => {
+    const middleNs = BigInt(first(run.operations.slice(run.operations.length >> 1)).invokedNs);
+    const laterNs = BigInt(run.plan.writeGapMsMax) * 1_000_000n;
+    const moved = (ns: string): string => String(BigInt(ns) < middleNs ? BigInt(ns) : BigInt(ns) + laterNs);
+    for (const operation of run.operations) {
+      operation.invokedNs = moved(operation.invokedNs);
+      if (operation.returnedNs !== undefined) operation.returnedNs = moved(operation.returnedNs);
+    }
   }),
   mutation("two operations of one process overlap", "run.sequential", (run) => {
     const [one, other] = [first(okOf(run, "complete")), lastOf(okOf(run, "stats"))];

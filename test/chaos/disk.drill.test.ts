@@ -3,6 +3,7 @@ import { beforeEach, expect, test } from "vitest";
 import { failDisks } from "../../chaos/disk/disk-drill.ts";
 import { DISK_FULL, SYNC_FAILS } from "../../chaos/disk/disk-failure.ts";
 import { missingRight, type Right, skippedReport } from "../../chaos/disk/rights.ts";
+import { cutServers } from "../../chaos/disk/server-power-cut.ts";
 import type { DrillRequest } from "../../chaos/drill.ts";
 import { flipBits } from "../../chaos/drills/bit-flip.ts";
 import { cutPower } from "../../chaos/drills/power-cut.ts";
@@ -41,6 +42,25 @@ test(
     expect(control?.lost).toBeGreaterThan(0);
     // The dispatcher's folder outlived the log: it must not take another one for it.
     expect(control?.refusal).toContain("shard default");
+  },
+  DRILL_MS,
+);
+
+test(
+  "a server of three that leads the stream and loses its power is done without, comes back with what its disk held, and all copies are equal",
+  async (context) => {
+    await skipWithout(context, "volume");
+    const report = await cutServers(round(), [
+      { syncInterval: "always", role: "leader" },
+      { syncInterval: "2m", role: "leader" },
+    ]);
+    expect(report).toMatchObject({ lost: 0, doubled: 0, problems: [] });
+    const [kept, observed] = report.runs;
+    expect(kept).toMatchObject({ lost: 0, doubled: 0, findings: [] });
+    expect(kept?.keptBytes).toBeGreaterThan(0);
+    expect(kept?.acknowledgedMeanwhile).toBeGreaterThan(100);
+    // What the default loses is told, not promised; that the disk has lost something shows that the cut was one.
+    expect(observed?.keptBytes).toBeLessThan(observed?.writtenBytes ?? 0);
   },
   DRILL_MS,
 );

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import type { PlannedFault } from "../../chaos/faults/fault.ts";
 import { FAULT_NAMES, faultKind, missingRight } from "../../chaos/faults/kinds.ts";
-import { countByKind, movesLeader, planFaults, secondsFor } from "../../chaos/faults/plan.ts";
+import { countByKind, movesLeader, planFaults, secondsFor, writeGapMsMax } from "../../chaos/faults/plan.ts";
 
 const SEEDS = Array.from({ length: 50 }, (_, index) => index * 85_899_345);
 
@@ -68,6 +68,40 @@ test("leadership must move when the leader is struck, not when only a standby or
   expect(movesLeader([{ ...fault, kind: "kill-dispatcher", target: "leader" }])).toBe(true);
   expect(movesLeader([{ ...fault, kind: "kill-dispatcher", target: "standby" }])).toBe(false);
   expect(movesLeader([{ ...fault, kind: "pause-worker", target: "w1" }])).toBe(false);
+});
+
+describe("the write gap that a plan explains", () => {
+  const planned = (kind: string, target: string): PlannedFault => ({
+    ...{ kind, target, atMs: 0, durationMs: 2_500, params: {} },
+  });
+  const calmMs = writeGapMsMax([]);
+
+  test("is that of the worst fault where they come one after the other", () => {
+    const [kill, pause] = [planned("kill-dispatcher", "leader"), planned("pause-dispatcher", "leader")];
+    const { writeGapMs } = faultKind("pause-dispatcher");
+    expect(writeGapMsMax([kill, pause, kill])).toBe(calmMs + writeGapMs);
+  });
+
+  test("adds up where they may strike together", () => {
+    const kinds = ["kill-nats-leader", "pause-dispatcher", "pause-worker"] as const;
+    const sum = kinds.reduce((total, kind) => total + faultKind(kind).writeGapMs, calmMs);
+    expect(writeGapMsMax(kinds.map((kind) => planned(kind, "leader")))).toBe(sum);
+  });
+
+  test("is as long as the fault, and more, where nobody is left to write", () => {
+    const moreMs = faultKind("kill-dispatcher").stopsWrites?.["all"] ?? 0;
+    expect(moreMs).toBeGreaterThan(0);
+    expect(writeGapMsMax([planned("kill-dispatcher", "all")])).toBe(calmMs + 2_500 + moreMs);
+  });
+
+  test.each(FAULT_NAMES)("of %s alone is longer than that of a calm run and below 20 s", (kind) => {
+    const { targets, durationMs } = faultKind(kind);
+    for (const target of targets) {
+      const fault = { ...planned(kind, target), durationMs: durationMs[1] };
+      expect(writeGapMsMax([fault])).toBeGreaterThan(calmMs);
+      expect(writeGapMsMax([fault])).toBeLessThan(20_000);
+    }
+  });
 });
 
 test("a machine that cannot apply a fault says why", () => {

@@ -100,8 +100,10 @@ class HistoryBuilder {
     );
     const workers = ["w1", "w2", "w3", "w4"].map((name) => make(name, name, 0.7, (caller) => this.#work(caller)));
     const reader = make("r1", "reader", 0.4, () => {
-      const consistent = this.#draw() < 0.5;
-      return { f: "stats", args: consistent ? { consistent, minSequence: this.#leader.state.sequence } : {} };
+      const kind = this.#draw();
+      const minSequence = this.#leader.state.sequence;
+      if (kind < 0.5) return { f: "stats", args: { consistent: true, minSequence } };
+      return { f: "stats", args: kind < 0.7 ? { minSequence } : {} };
     });
     return [...clients, ...workers, reader];
   }
@@ -176,7 +178,8 @@ class HistoryBuilder {
   #decide({ pending, principal }: Caller): Outcome | undefined {
     if (pending === undefined) return undefined;
     const { f, args } = pending;
-    if (f === "stats" && args["consistent"] !== true && this.#oldStats !== undefined && this.#draw() < 0.3)
+    const mayBeOld = f === "stats" && args["consistent"] !== true && args["minSequence"] === undefined;
+    if (mayBeOld && this.#oldStats !== undefined && this.#draw() < 0.3)
       return { reply: this.#oldStats, confirm: false, validity: [] };
     const command = { verb: f, request: REQUESTS[f].parse(args) } as ShardCommand;
     const peerId = typeof args["peerId"] === "string" ? args["peerId"] : principal;

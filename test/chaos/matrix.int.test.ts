@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
-import { matrix } from "../../chaos/drills/matrix.ts";
+import { matrix, matrixText } from "../../chaos/drills/matrix.ts";
 import { skipWithoutNats } from "../support/nats.ts";
 
 /** Starting takes about ten seconds, the run six, settling and judging as long again. ms. */
@@ -24,11 +24,21 @@ test(
     const [run] = report.runs;
     expect(run).toMatchObject({ faultsPlanned: 1, faultsApplied: 1, violations: 0 });
     expect(run?.operations).toBeGreaterThan(200);
+    expect(run?.recoveries).toEqual([
+      expect.objectContaining({
+        kind: "kill-dispatcher",
+        afterStartMs: expect.any(Number),
+        afterEndMs: expect.any(Number),
+      }),
+    ]);
+    expect(matrixText(report)).toMatch(
+      /kill-dispatcher, 1 times: written again \d+ ms after it struck, \d+ ms after its end/,
+    );
     const folder = join(evidence, run?.run ?? "");
     for (const name of ["log-n1.jsonl", "log-n2.jsonl", "log-n3.jsonl", "nemesis.jsonl", "timeline.html", "run.json"])
       expect(existsSync(join(folder, name)), name).toBe(true);
     const verdict = JSON.parse(readFileSync(join(folder, "verdict.json"), "utf8"));
-    for (const name of ["L3", "F3.search", "R1.search", "F4", "S1"])
+    for (const name of ["L3", "F3.search", "R1.search", "F4", "S1", "S6", "V1"])
       expect(verdict.invariants[name]?.checked, name).toBeGreaterThan(0);
   },
   DRILL_MS,

@@ -90,6 +90,19 @@ describe("leading", () => {
     expect(world.ask("stats", { minSequence: 1_000 }).error).toMatchObject({ code: "unavailable" });
     expect(world.ask("stats", { minSequence: 2 }).error).toBeUndefined();
   });
+  test("a read that was answered before the log reached its sequence is unavailable, even if the log has it by the time it is sent", () => {
+    const world = new NodeWorld();
+    const unit = world.leading(world.addNode("a"));
+    unit.log.failNextAppend({ kind: "delay", delayMs: 100 });
+    world.send("enqueue", { items: [{ resourceType: "table", resourceId: "t-1" }] });
+    world.clock.advance(5);
+    const minSequence = unit.node.status().sequence + 1;
+    const reads = world.send("stats", { minSequence });
+    const written = world.send("enqueue", { items: [{ resourceType: "table", resourceId: "t-2" }] });
+    world.clock.until(() => reads.length + written.length === 2);
+    expect(written[0]?.body["sequence"]).toBeGreaterThanOrEqual(minSequence);
+    expect(reads[0]?.body.error).toMatchObject({ code: "unavailable", definite: false });
+  });
   test("shows itself as a micro service while it leads", () => {
     const world = new NodeWorld();
     const unit = world.leading(world.addNode("a"));

@@ -104,6 +104,11 @@ test("a copy that ends early has ended when nothing has come for its patience", 
   expect(await read(opened, 9)).toEqual([]);
 });
 
+test("the server keeps a consumer for longer than another copy that ends early is waited for", async () => {
+  const { script } = await reader(60_000);
+  expect(script.requests(CREATE)[0]?.body).toMatchObject({ config: { inactive_threshold: 70_000 * 1_000_000 } });
+});
+
 test("a consumer that our server has not heard of yet is asked again", async () => {
   const { opened, deliver, status } = await reader();
   const page = read(opened, 1);

@@ -236,16 +236,14 @@ export class LeaderTerm {
       answer(request, { error: outcome.error });
       return;
     }
-    const { minSequence } = request.command.request;
-    const { state } = this.#options;
-    if (minSequence !== undefined && minSequence > state.sequence) {
-      answer(request, refusal("unavailable", `the shard is at sequence ${state.sequence}, not yet at ${minSequence}`));
-      return;
-    }
+    // The state may have gone on while the answer waited: what it cites counts.
+    const { sequence } = outcome.reply as { readonly sequence: number };
     // A repeat counts from its own sending, so each answer tells the time that its own request has waited.
     for (const each of [...request.joined, request]) {
+      const { minSequence = 0 } = each.command.request;
       this.#leases.tell(outcome.validity, each.arrivedMs);
-      answer(each, { reply: outcome.reply });
+      if (sequence >= minSequence) answer(each, { reply: outcome.reply });
+      else answer(each, refusal("unavailable", `this was the answer at ${sequence}, not yet at ${minSequence}`));
     }
   }
 
