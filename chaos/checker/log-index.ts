@@ -50,6 +50,9 @@ export class LogIndex {
         push(this.ended, event.token, logged as Ended);
         return;
       case "deadLettered":
+      case "cancelled":
+      case "redriven":
+      case "purged":
       case "logCreated":
       case "termStarted":
       case "termReleased":

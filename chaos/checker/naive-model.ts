@@ -184,11 +184,19 @@ export class NaiveModel {
       case "renewed":
       case "resumed":
         this.#queueEvent(event, actor);
+        return;
+      case "cancelled":
+      case "redriven":
+      case "purged":
+        this.#must(false, "Q1", `${event.type}: no load asks for it`);
     }
   }
 
   #queueEvent(
-    event: Exclude<LogEvent, { type: "logCreated" | "termStarted" | "termReleased" | "stateHash" }>,
+    event: Exclude<
+      LogEvent,
+      { type: "logCreated" | "termStarted" | "termReleased" | "stateHash" | "cancelled" | "redriven" | "purged" }
+    >,
     actor: Actor | undefined,
   ): void {
     switch (event.type) {

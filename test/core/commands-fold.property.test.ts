@@ -179,7 +179,9 @@ class Run {
   private settle(next: Extract<Step, { readonly picks: unknown }>): void {
     const { world } = this;
     const leases = next.picks.map(({ item, skew }) => {
-      const itemId = this.pick(item);
+      // Half of them of what is leased: most ids are not.
+      const { leased } = world.state;
+      const itemId = item % 2 === 0 ? (leased[(item / 2) % leased.length]?.itemId ?? "none") : this.pick(item);
       const found = world.state.items.get(itemId);
       const token = found?.lease?.token ?? found?.lastEnd?.token ?? world.state.records.get(itemId)?.token ?? 1;
       return { itemId, token: Math.max(1, token + skew) };

@@ -97,6 +97,10 @@ export class AnswerOracle {
       case "list":
         for (const entry of (answer["items"] ?? []) as Entry[]) this.#shownItem(entry, answer, must);
         return;
+      case "cancel":
+      case "redrive":
+      case "purge":
+      case "explain":
       case "configure":
       case "handover":
       case "pause":

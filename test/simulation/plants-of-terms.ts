@@ -19,15 +19,15 @@ export const PLANTS_OF_TERMS: readonly Plant[] = [
   plant(
     "delay_of_a_failure_forgotten",
     `${CORE}/apply-lease.ts`,
-    '  item.delayedTo = event.notBefore ?? item.delayedTo;\n  setLastEnd(item, lease, "failed"',
-    '  setLastEnd(item, lease, "failed"',
+    '  item.delayedTo = event.notBefore ?? item.delayedTo;\n  const end = { kind: "failed"',
+    '  const end = { kind: "failed"',
     "Q5",
   ),
   plant(
     "retry_delay_drawn_by_apply",
     `${CORE}/apply-lease.ts`,
-    '  item.delayedTo = event.notBefore ?? item.delayedTo;\n  setLastEnd(item, lease, "expired"',
-    '  const drawn = ((globalThis as any).drawn = ((globalThis as any).drawn ?? 0) + 1) % 7;\n  if (event.notBefore !== undefined) item.delayedTo = event.notBefore + drawn;\n  setLastEnd(item, lease, "expired"',
+    '  item.delayedTo = event.notBefore ?? item.delayedTo;\n  const end = { kind: "expired"',
+    '  const drawn = ((globalThis as any).drawn = ((globalThis as any).drawn ?? 0) + 1) % 7;\n  if (event.notBefore !== undefined) item.delayedTo = event.notBefore + drawn;\n  const end = { kind: "expired"',
     "S1",
   ),
   plant(
@@ -37,13 +37,7 @@ export const PLANTS_OF_TERMS: readonly Plant[] = [
     "retryDelayMs(item, state.options, item.attempt, random)",
     "Q6",
   ),
-  plant(
-    "retry_reaches_beyond_the_end",
-    `${CORE}/settle.ts`,
-    "item.terms.notAfter <= notBefore)",
-    "item.terms.notAfter <= at)",
-    "Q6",
-  ),
+  plant("retry_reaches_beyond_the_end", `${CORE}/settle.ts`, "notAfter <= notBefore)", "notAfter <= at)", "Q6"),
   plant(
     "free_failure_charged",
     `${CORE}/apply-lease.ts`,
@@ -74,7 +68,7 @@ export const PLANTS_OF_TERMS: readonly Plant[] = [
   ),
   plant(
     "priority_lost_in_a_snapshot",
-    `${CORE}/snapshot-load.ts`,
+    `${CORE}/snapshot-item.ts`,
     "  hashNewItem(item);\n  return item;",
     "  hashNewItem(item);\n  if (item.terms !== undefined) (item.terms as any).boost = 0;\n  return item;",
     "Q5",

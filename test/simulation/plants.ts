@@ -83,7 +83,7 @@ export const PLANTS: readonly Plant[] = [
     "  state.leader = event.leader;\n  if (event.term % 2 === 0) (state.enqueueRequests as any).find = () => undefined;",
     "R1",
   ),
-  plant("horizon_not_moved", `${CORE}/apply-lease.ts`, "    state.horizon = record.endedSequence;", "", "R1"),
+  plant("horizon_not_moved", `${CORE}/apply-item.ts`, "    state.horizon = record.endedSequence;", "", "R1"),
   plant(
     "gap_skipped",
     `${NODE}/replica.ts`,
@@ -186,8 +186,8 @@ export const PLANTS: readonly Plant[] = [
   plant(
     "expiry_not_charged",
     `${CORE}/apply-lease.ts`,
-    '  item.charged += 1;\n  item.delayedTo = event.notBefore ?? item.delayedTo;\n  setLastEnd(item, lease, "expired"',
-    '  item.delayedTo = event.notBefore ?? item.delayedTo;\n  setLastEnd(item, lease, "expired"',
+    '  item.charged += 1;\n  item.delayedTo = event.notBefore ?? item.delayedTo;\n  const end = { kind: "expired"',
+    '  item.delayedTo = event.notBefore ?? item.delayedTo;\n  const end = { kind: "expired"',
     "Q6",
   ),
   plant(
@@ -228,8 +228,8 @@ export const PLANTS: readonly Plant[] = [
   plant(
     "beat_judged_by_the_time_of_its_frame",
     `${CORE}/heartbeat.ts`,
-    "if ((now - lease.renewedAt) * 3 < lease.durationMs) return undefined;",
-    "if ((Math.min(now, at) - lease.renewedAt) * 3 < lease.durationMs) return undefined;",
+    "if (!mustWrite && (now - lease.renewedAt) * 3 < lease.durationMs) return undefined;",
+    "if (!mustWrite && (Math.min(now, at) - lease.renewedAt) * 3 < lease.durationMs) return undefined;",
     "F6",
   ),
   plant(
