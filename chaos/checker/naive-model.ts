@@ -6,6 +6,8 @@ import { comesBefore, EXPIRY, type FailureWish, hasTerms, mayEnd, type NaiveTerm
 
 export type NaiveStatus = "pending" | "leased" | "deadLettered" | "completed";
 
+type OtherEvent = "logCreated" | "termStarted" | "termReleased" | "stateHash" | "cancelled" | "redriven" | "purged";
+type QueueEvent = Exclude<LogEvent, { type: OtherEvent }>;
 interface NaiveLease {
   readonly token: number;
   readonly principal: string;
@@ -192,13 +194,7 @@ export class NaiveModel {
     }
   }
 
-  #queueEvent(
-    event: Exclude<
-      LogEvent,
-      { type: "logCreated" | "termStarted" | "termReleased" | "stateHash" | "cancelled" | "redriven" | "purged" }
-    >,
-    actor: Actor | undefined,
-  ): void {
+  #queueEvent(event: QueueEvent, actor: Actor | undefined): void {
     switch (event.type) {
       case "configured":
         if (event.logVersion !== undefined)
