@@ -133,6 +133,8 @@ export interface NetMessage {
 export type RequestOutcome =
   | { readonly kind: "reply"; readonly payload: Uint8Array }
   | { readonly kind: "no_responders" }
+  /** The server refuses the publish by permission: the request reached nobody. */
+  | { readonly kind: "denied" }
   | { readonly kind: "timeout" }
   | { readonly kind: "disconnected" };
 

@@ -236,7 +236,7 @@ export class Exchanges implements InboxHandler {
   }
 
   connection(connected: boolean): void {
-    this.#deafness.heard();
+    this.#deafness.connection();
     for (const exchange of [...this.#open.values()]) {
       if (!connected && exchange.phase === "sent") {
         this.#wasSilent(exchange, "disconnected");

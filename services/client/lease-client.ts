@@ -129,7 +129,7 @@ export class LeaseClient {
     const used =
       connection ?? (await connectNats({ ...nats, servers: servers ?? [], name: `omnirelay ${settings.peerId}` }));
     // A connection that others use too is not ours to move.
-    const onDeaf = connection === undefined ? () => leaveServer(used) : () => {};
+    const onDeaf = connection === undefined ? () => void leaveServer(used) : () => {};
     const core = new ClientCore(used, settings, options.clock ?? createClock(), onDeaf);
     return new LeaseClient(core, used, connection === undefined);
   }

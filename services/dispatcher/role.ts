@@ -22,7 +22,7 @@ import { createIds } from "../runtime/ids.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
 import type { DispatcherSettings } from "./dispatcher-settings.ts";
 import { ownFolder } from "./folder-owner.ts";
-import { Neighbours } from "./node/neighbours.ts";
+import { Neighbours, wordOf } from "./node/neighbours.ts";
 import { NODE_TIMES } from "./node/node-config.ts";
 import type { NodePorts, NodeStatus } from "./node/node-ports.ts";
 import { Rebalancer } from "./node/rebalancer.ts";
@@ -303,12 +303,6 @@ class Dispatcher implements DispatcherRole {
       });
     });
   }
-}
-
-/** What we say of a shard to the other dispatchers. */
-function wordOf({ shard, mode, term, sequence }: NodeStatus) {
-  const part = mode === "leading" ? "leads" : mode === "following" ? "follows" : "absent";
-  return { shard, part, term, sequence } as const;
 }
 
 /** A data folder belongs to the shards that it has served; one that knows only other shards was given by mistake. */

@@ -46,7 +46,7 @@ export interface NatsOptions {
 export async function connectNats(options: NatsOptions): Promise<NatsConnection> {
   const servers = typeof options.servers === "string" ? [options.servers] : [...options.servers];
   try {
-    const connection = await connect(connectionOptions(shuffled(servers), options));
+    const connection = await connect(connectionOptions(servers, options));
     // The watch must hear everything from the start on.
     watchOf(connection);
     keepAll(connection, servers);
@@ -63,20 +63,29 @@ function keepAll(connection: NatsConnection, servers: readonly string[]): void {
   if (forgotten.length > 0) connection.setServers([...known, ...forgotten]);
 }
 
-/** Drops the connection and dials the other servers first; without effect while it is down. Requests under way end as when a server dies. */
-export function leaveServer(connection: NatsConnection): void {
-  const current = connection.getServer();
-  const others = connection.getServers().filter(({ listen }) => listen !== current);
-  connection.setServers([...others.map(({ listen }) => listen), current]);
-  crashOnThrow(() => void connection.reconnect());
-}
+/** How often the servers are put in a new order until another one comes first. */
+const ORDERS_MAX = 50;
 
-/** In an order of our own, which nats.js then keeps: `leaveServer` needs to say which server comes last. */
-function shuffled(servers: readonly string[]): readonly string[] {
-  return servers
-    .map((server) => ({ server, at: Math.random() }))
-    .sort((left, right) => left.at - right.at)
-    .map(({ server }) => server);
+/**
+ * Drops the connection and dials another server first. Answers whether there is one; without effect while the connection is down or closing.
+ * Requests under way end as when a server dies.
+ */
+export function leaveServer(connection: NatsConnection): boolean {
+  if (connection.isClosed() || connection.isDraining()) return false;
+  const current = connection.getServer();
+  const servers = connection.getServers().map(({ listen }) => listen);
+  if (servers.every((server) => server === current)) return false;
+  // nats.js shuffles what it is given, and dials the first.
+  for (let order = 0; order < ORDERS_MAX && connection.getServers()[0]?.listen === current; order += 1)
+    connection.setServers(servers);
+  void connection.reconnect().catch((error: unknown) => {
+    // Closed in this very moment.
+    if (!connection.isClosed() && !connection.isDraining())
+      crashOnThrow(() => {
+        throw error;
+      });
+  });
+  return true;
 }
 
 function connectionOptions(servers: readonly string[], options: NatsOptions): ConnectionOptions {
@@ -96,7 +105,6 @@ function connectionOptions(servers: readonly string[], options: NatsOptions): Co
     reconnectJitterTLS: RECONNECT_JITTER_MS,
     timeout: DIAL_TIMEOUT_MS,
     waitOnFirstConnect: false,
-    noRandomize: true,
     // An account server or a reload may refuse us for a while; giving up would need a restart of the process.
     ignoreAuthErrorAbort: true,
     noAsyncTraces: true,

@@ -46,7 +46,7 @@ export class NatsNet implements Net {
     else this.#connection.publish(subject, payload, { headers: errorHeaders(error) });
   }
 
-  /** A request that the server refuses by permission reaches nobody and ends as `no_responders`; so does one that is too large. */
+  /** A request that is too large reaches nobody and ends as `no_responders`. */
   request(subject: string, payload: Uint8Array, timeoutMs: number, callback: (outcome: RequestOutcome) => void): void {
     this.#inbox.request(subject, payload, timeoutMs, (outcome) => callback(requestOutcome(outcome)));
   }
@@ -87,10 +87,10 @@ function requestOutcome(outcome: InboxOutcome): RequestOutcome {
   switch (outcome.kind) {
     case "reply":
       return { kind: "reply", payload: outcome.message.data };
-    case "denied":
     case "oversized":
     case "no_responders":
       return { kind: "no_responders" };
+    case "denied":
     case "timeout":
     case "disconnected":
       return { kind: outcome.kind };

@@ -17,6 +17,8 @@ const ANSWER_MS = 900;
  * cut off, takes its own word for a majority's for as long.
  */
 const SILENCES_MAX = 10;
+/** How many times that long it may become where leaving has not helped: then the cluster has no leader, and streams may work all the same. */
+const PATIENCE_MAX = 32;
 
 export interface QuorumWatchOptions {
   readonly clock: Clock;
@@ -29,6 +31,8 @@ interface Watched {
   readonly inbox: Inbox;
   /** Questions in a row without a good answer. */
   silences: number;
+  /** Doubled with each leave that has not helped. */
+  patience: number;
   isAsking: boolean;
 }
 
@@ -40,6 +44,7 @@ export class QuorumWatch {
   readonly #options: QuorumWatchOptions;
   readonly #watched = new Set<Watched>();
   #timer: TimerHandle | undefined;
+  #isClosed = false;
 
   constructor(options: QuorumWatchOptions) {
     this.#options = options;
@@ -47,11 +52,13 @@ export class QuorumWatch {
 
   /** Watches a connection until it or the watch is closed. `use` names it in what is reported. */
   watch(connection: NatsConnection, use: string): void {
-    this.#watched.add({ connection, use, inbox: new Inbox(connection), silences: 0, isAsking: false });
+    if (this.#isClosed) return;
+    this.#watched.add({ connection, use, inbox: new Inbox(connection), silences: 0, patience: 1, isAsking: false });
     this.#timer ??= this.#options.clock.setTimer(EVERY_MS, () => this.#turn());
   }
 
   close(): void {
+    this.#isClosed = true;
     if (this.#timer !== undefined) this.#options.clock.clearTimer(this.#timer);
     this.#timer = undefined;
     for (const { inbox } of this.#watched) inbox.close();
@@ -75,15 +82,16 @@ export class QuorumWatch {
         outcome.kind === "no_responders" ||
         (outcome.kind === "api_error" && isPassing(outcome.error));
       each.silences = isSilent ? each.silences + 1 : 0;
+      if (outcome.kind === "ok") each.patience = 1;
       if (isSilent) this.#judge(each, outcome.kind);
     });
   }
 
   #judge(each: Watched, last: string): void {
-    if (each.silences < SILENCES_MAX) return;
+    if (each.silences < SILENCES_MAX * each.patience) return;
     each.silences = 0;
+    each.patience = Math.min(each.patience * 2, PATIENCE_MAX);
     const server = each.connection.getServer();
-    this.#options.reporter.warn("nats_server_left", { use: each.use, server, last });
-    leaveServer(each.connection);
+    if (leaveServer(each.connection)) this.#options.reporter.warn("nats_server_left", { use: each.use, server, last });
   }
 }

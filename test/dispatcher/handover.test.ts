@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import type { Gossip } from "../../contracts/gossip.ts";
 import { gossipSubject } from "../../contracts/subjects.ts";
-import { Neighbours } from "../../services/dispatcher/node/neighbours.ts";
+import { Neighbours, wordOf } from "../../services/dispatcher/node/neighbours.ts";
 import { FakeClock } from "../../services/testing/fake-clock.ts";
 import { MemoryNet, MemoryWire } from "../../services/testing/memory-net.ts";
 import { type Answer, type NodeUnit, NodeWorld } from "./node-world.ts";
@@ -22,12 +22,8 @@ function meshWorld(peers: readonly string[], others: Readonly<Record<string, rea
   const neighbours = new Map<string, Neighbours>();
   world.precedenceOf = (peerId, net, status) => {
     const own = (): Gossip["shards"] => {
-      const { shard, mode, term, sequence } = status();
-      const made = (others[peerId] ?? []).map((name) => ({ shard: name, part: "leads", term, sequence }) as const);
-      return [
-        { shard, part: mode === "leading" ? "leads" : mode === "following" ? "follows" : "absent", term, sequence },
-        ...made,
-      ];
+      const word = wordOf(status());
+      return [word, ...(others[peerId] ?? []).map((shard) => ({ ...word, shard, part: "leads" }) as const)];
     };
     const mine = new Neighbours({ region: "local", peerId, wordMs: 500, clock: world.clock, net, own });
     neighbours.set(peerId, mine);

@@ -6,7 +6,7 @@ import { hasBegun } from "../../services/dispatcher/shard-readiness.ts";
 
 const status = (shard: string, changes: Partial<NodeStatus>): NodeStatus => ({
   ...{ mode: "starting", region: "local", shard, logId: "log-1", term: 1, leader: "", sequence: 1, streamSequence: 1 },
-  ...{ chain: "", voids: 0, unackedMs: 0, halt: undefined, alarms: [] },
+  ...{ chain: "", voids: 0, unackedMs: 0, isCutOff: false, halt: undefined, alarms: [] },
   ...changes,
 });
 const LED = status("led", { mode: "leading" });

@@ -1,7 +1,7 @@
 /** A dispatcher process of the simulation: the production nodes of its shards, wired as the role wires them, with what survives its death. */
 import type { Ids, Reporter, Store } from "../../contracts/ports.ts";
 import { beatSubject, isReplySubjectPermitted, pingSubject } from "../../contracts/subjects.ts";
-import { Neighbours } from "../../services/dispatcher/node/neighbours.ts";
+import { Neighbours, wordOf } from "../../services/dispatcher/node/neighbours.ts";
 import { NODE_TIMES, type NodeConfig } from "../../services/dispatcher/node/node-config.ts";
 import type { NodePorts, NodeStatus } from "../../services/dispatcher/node/node-ports.ts";
 import { Rebalancer } from "../../services/dispatcher/node/rebalancer.ts";
@@ -213,12 +213,7 @@ export class SimDispatcher {
   }
 
   #meet(process: SimProcess, net: SimNet, nodes: readonly ShardNode[]): Neighbours {
-    const own = () =>
-      nodes.map((node) => {
-        const { shard, mode, term, sequence } = node.status();
-        const part = mode === "leading" ? "leads" : mode === "following" ? "follows" : "absent";
-        return { shard, part, term, sequence } as const;
-      });
+    const own = () => nodes.map((node) => wordOf(node.status()));
     return new Neighbours({ region: REGION, peerId: this.peerId, wordMs: WORD_MS, clock: process, net, own });
   }
 

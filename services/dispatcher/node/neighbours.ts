@@ -3,6 +3,7 @@ import { Gossip } from "../../../contracts/gossip.ts";
 import { principalOfPeer } from "../../../contracts/ids.ts";
 import type { Clock, Net, TimerHandle } from "../../../contracts/ports.ts";
 import { gossipSubject } from "../../../contracts/subjects.ts";
+import type { NodeStatus } from "./node-ports.ts";
 import type { Precedence, Succession } from "./patience.ts";
 import { lightestPeer, placeShards } from "./placement.ts";
 
@@ -212,6 +213,12 @@ export class Neighbours implements Precedence {
     if (clock.monotonicMs() - atMs >= wordMs || partsOf(own()) !== parts) this.tell();
     this.#timer = clock.setTimer(LOOK_MS, () => this.#speak());
   }
+}
+
+/** What a dispatcher says of one of its shards. One that cannot be asked is no successor. */
+export function wordOf({ shard, mode, term, sequence, isCutOff }: NodeStatus): ShardWord {
+  const part = mode === "leading" ? "leads" : mode === "following" && !isCutOff ? "follows" : "absent";
+  return { shard, part, term, sequence };
 }
 
 /** What others act on at once when it changes. */

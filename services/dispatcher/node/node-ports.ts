@@ -47,6 +47,8 @@ export interface NodeStatus {
   readonly chain: string;
   readonly voids: number;
   readonly unackedMs: number;
+  /** Whether it leaves the shard to others, because what is sent to it may not arrive. */
+  readonly isCutOff: boolean;
   readonly halt: Halt | undefined;
   readonly alarms: readonly Alarm[];
 }

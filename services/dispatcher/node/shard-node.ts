@@ -134,7 +134,7 @@ export class ShardNode {
       ...{ mode: this.#mode, region, shard, logId, term, leader, sequence },
       streamSequence: this.#appender?.lastSequence ?? this.#replica.streamSequence,
       ...{ chain: reader.tip.chain, voids: this.#voidCount() },
-      unackedMs: this.#term?.unackedMs() ?? 0,
+      ...{ unackedMs: this.#term?.unackedMs() ?? 0, isCutOff: this.#proof.isCutOff },
       halt: this.#halt,
       alarms: this.#alarms(),
     };
