@@ -1,6 +1,8 @@
 /** What every store of snapshots must do: one suite, with what each needs to break its own files. */
+
 import { expect, test } from "vitest";
 import { OperatingError } from "../../contracts/errors.ts";
+import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import type { SnapshotInfo, SnapshotLabel, SnapshotStore, SnapshotWriter } from "../../services/persistence/mod.ts";
 import { requireLog } from "../../services/persistence/mod.ts";
 
@@ -169,7 +171,11 @@ export function snapshotSuite(make: (cleanup: Cleanup) => Promise<SnapshotSubjec
     const info = await put(store, ["state"], label(2));
     const cases = [
       [JSON.stringify({ ...label(2), logVersion: 99 }), "snapshot_version", /newer release/],
-      [JSON.stringify({ ...label(2), logVersion: 2, novel: true }), "snapshot_version", /newer release/],
+      [
+        JSON.stringify({ ...label(2), logVersion: LOG_VERSION_MAX + 1, novel: true }),
+        "snapshot_version",
+        /newer release/,
+      ],
       [JSON.stringify(label(2, { shard: "other" })), "snapshot_foreign", /eu\/other/],
       [JSON.stringify(label(3)), "snapshot_foreign", /sequence 3/],
       ["{", "snapshot_damaged", /label/],
