@@ -1,4 +1,6 @@
 /** What the naive model knows of an item, and what it must be told of the requests. */
+import type { ItemPayload } from "../../contracts/commands.ts";
+import type { ShardOptions } from "../../contracts/options.ts";
 import type { FailureWish, NaiveTerms } from "./naive-terms.ts";
 
 export type NaiveStatus = "pending" | "leased" | "deadLettered" | "completed" | "cancelled" | "purged";
@@ -46,6 +48,27 @@ export interface NaiveItem extends NaiveTerms {
   readonly progress: { readonly sequence: number; readonly text: string }[];
   /** What its completion left, until that is forgotten. */
   result: string | undefined;
+}
+
+/** An item at its enqueue; `at`: log time. ms. */
+export function newItem(
+  payload: ItemPayload,
+  enqueue: Pick<NaiveItem, "itemId" | "sequence" | "principal" | "requestId"> & { readonly at: number },
+  options: ShardOptions,
+): NaiveItem {
+  const { at, ...names } = enqueue;
+  const { resourceType, resourceId, partitionKey, exclusivity = options.exclusivity } = payload;
+  const resource = JSON.stringify([resourceType, resourceId]);
+  const partition = partitionKey === undefined ? `r${resource}` : `p${partitionKey}`;
+  return {
+    ...{ ...names, uniqueKey: payload.uniqueKey, exclusivity, resourceType },
+    key: exclusivity === "none" ? "" : `${exclusivity} ${exclusivity === "resource" ? resource : partition}`,
+    ...{ enqueuedAt: at, priority: payload.priority ?? 0, ageingMs: options.ageingMs },
+    ...{ notBefore: payload.notBefore ?? 0, notAfter: payload.notAfter ?? Number.POSITIVE_INFINITY },
+    ...{ leaseDurationMs: payload.leaseDurationMs, retry: payload.retry, maxAttempts: payload.maxAttempts },
+    ...{ status: "pending", attempt: 0, charged: 0, halts: false, lease: undefined, history: [] },
+    ...{ cancel: undefined, endedBy: undefined, redrives: [], progress: [], result: undefined },
+  };
 }
 
 /** The status of an item at a sequence; undefined before it was enqueued. */

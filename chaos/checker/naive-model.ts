@@ -9,6 +9,7 @@ import {
   type NaiveItem,
   type NaiveStatus,
   type NaiveWorld,
+  newItem,
 } from "./naive-item.ts";
 import { NaiveRecords } from "./naive-records.ts";
 import { comesBefore, EXPIRY, hasTerms, mayEnd } from "./naive-terms.ts";
@@ -121,12 +122,27 @@ export class NaiveModel {
         return;
       case "stateHash":
         return;
-      default:
+      case "cancelled":
+      case "completed":
+      case "configured":
+      case "deadLettered":
+      case "enqueued":
+      case "expired":
+      case "failed":
+      case "leased":
+      case "paused":
+      case "purged":
+      case "redriven":
+      case "released":
+      case "renewed":
+      case "resumed":
         this.#queueEvent(event, actor);
     }
   }
 
   #queueEvent(event: QueueEvent, actor: Actor | undefined): void {
+    if (event.type === "cancelled" || event.type === "redriven" || event.type === "purged")
+      this.#must(this.logVersion >= 2, "L4", `${event.type} in a log of version ${this.logVersion}`);
     switch (event.type) {
       case "configured":
         if (event.logVersion !== undefined)
@@ -165,11 +181,6 @@ export class NaiveModel {
         this.#redriven(event, actor as Actor);
         return;
       case "purged":
-        this.#must(
-          this.byId.get(event.itemId)?.status === "deadLettered",
-          "Q4",
-          `${event.itemId} purged: no dead letter`,
-        );
         this.#remove(event.itemId, "purged", actor as Actor);
     }
   }
@@ -182,19 +193,8 @@ export class NaiveModel {
     if (requestId !== undefined) this.#once(principal, requestId);
     this.#mustBeAlone(item.uniqueKey, itemId);
     if (hasTerms(item)) this.#must(this.logVersion >= 2, "L4", `terms in a log of version ${this.logVersion}`);
-    const exclusivity = item.exclusivity ?? options.exclusivity;
-    const resource = JSON.stringify([item.resourceType, item.resourceId]);
-    const partition = item.partitionKey === undefined ? `r${resource}` : `p${item.partitionKey}`;
-    const entry: NaiveItem = {
-      ...{ itemId, sequence: this.sequence, principal, requestId, exclusivity, resourceType: item.resourceType },
-      uniqueKey: item.uniqueKey,
-      key: exclusivity === "none" ? "" : `${exclusivity} ${exclusivity === "resource" ? resource : partition}`,
-      ...{ enqueuedAt: this.at, priority: item.priority ?? 0, ageingMs: options.ageingMs },
-      ...{ notBefore: item.notBefore ?? 0, notAfter: item.notAfter ?? Number.POSITIVE_INFINITY },
-      ...{ leaseDurationMs: item.leaseDurationMs, retry: item.retry, maxAttempts: item.maxAttempts },
-      ...{ status: "pending", attempt: 0, charged: 0, halts: false, lease: undefined, history: [] },
-      ...{ cancel: undefined, endedBy: undefined, redrives: [], progress: [], result: undefined },
-    };
+    const { sequence, at } = this;
+    const entry = newItem(item, { itemId, sequence, at, principal, requestId }, options);
     this.items.push(entry);
     this.#open.push(entry);
     this.#counts.pending += 1;
@@ -330,12 +330,8 @@ export class NaiveModel {
   #cancelled({ itemId, outcome }: Extract<LogEvent, { type: "cancelled" }>, { principal }: Actor): void {
     const item = this.byId.get(itemId);
     const isLeased = item?.status === "leased";
-    const isRight = item !== undefined && !isEnded(item.status) && item.cancel === undefined;
-    this.#must(
-      isRight && isLeased === (outcome === "requested"),
-      "Q4",
-      `${item?.status} ${itemId} cancelled: ${outcome}`,
-    );
+    const isNew = item?.cancel === undefined && isLeased === (outcome === "requested");
+    this.#must(isNew, "Q4", `${item?.status} ${itemId} cancelled: ${outcome}`);
     if (item !== undefined && isLeased) item.cancel = { principal, sequence: this.sequence };
     else this.#remove(itemId, "cancelled", { principal });
   }
@@ -360,6 +356,8 @@ export class NaiveModel {
   /** Ends an item that nobody has. */
   #remove(itemId: string, status: "cancelled" | "purged", { principal }: Pick<Actor, "principal">): void {
     const item = this.byId.get(itemId);
+    const isThere = item?.status === "deadLettered" || (item?.status === "pending" && status === "cancelled");
+    this.#must(isThere, "Q4", `${item?.status} ${itemId} is ${status}`);
     if (item === undefined) return;
     item.endedBy = { principal, sequence: this.sequence };
     this.#end(item, status);

@@ -61,13 +61,19 @@ export const PLANTS_OF_ENDS: readonly Plant[] = [
     "Q5",
   ),
   plant(
+    "halted_partition_shows_an_older_item",
+    `${CORE}/ready.ts`,
+    "      // An older one was redriven while this one was leased.\n      this.unwatch(head);\n      this.detach(head);",
+    "",
+    "crash",
+  ),
+  plant(
     "unique_key_not_freed_by_a_cancel",
     `${CORE}/apply-item.ts`,
     "state.unique.get(uniqueKey) === item) state.unique.delete(uniqueKey);",
     'state.unique.get(uniqueKey) === item && item.status !== "pending") state.unique.delete(uniqueKey);',
     "F7",
   ),
-  plant("unique_key_answered_unconfirmed", `${CORE}/enqueue.ts`, "      confirm: true,\n", "", "F7"),
   plant(
     "unique_key_of_one_leader",
     `${CORE}/apply.ts`,
