@@ -1,8 +1,9 @@
 /** Compares each ok answer with the naive model as it stood at the sequence that the answer cites. */
 
-import { payloadText } from "./causes.ts";
+import { hasMetKey, payloadText } from "./causes.ts";
 import type { LogIndex } from "./log-index.ts";
 import type { LogTruth } from "./log-truth.ts";
+import { isUnfinished } from "./naive-item.ts";
 import type { NaiveModel } from "./naive-model.ts";
 import type { Tally } from "./tally.ts";
 import {
@@ -69,6 +70,10 @@ export class Answers {
       tally.check("L7", model.byId.has(itemId), () => `${id}: item ${itemId} was told before ${known?.sequence}`);
       const isPlaced = known?.sequence === sequence;
       tally.check("F7", isPlaced, () => `${id}: item ${itemId} is of ${known?.sequence}, not ${sequence}`);
+      if (hasMetKey(entry, entryRequestId(operation, entry.index), index)) {
+        this.#metKey(operation, itemId, entry.asked.uniqueKey);
+        continue;
+      }
       const isOwn =
         known?.actor?.principal === principal && known.event.requestId === entryRequestId(operation, entry.index);
       tally.check("R2", isOwn, () => `${id}: item ${itemId} is of another request: ${known?.event.requestId}`);
@@ -77,6 +82,18 @@ export class Answers {
       if (!duplicate) fresh.push(sequence);
     }
     this.#fresh(operation, fresh);
+  }
+
+  /** The item that has the unique key is pending or leased where that is told. */
+  #metKey({ id, reply }: ShardOperationOf<"enqueue">, itemId: string, uniqueKey: string | undefined): void {
+    const { tally, model } = this.#parts;
+    const item = model.byId.get(itemId);
+    const isTrue = item?.uniqueKey === uniqueKey && isUnfinished(item?.status);
+    tally.check(
+      "F7",
+      isTrue,
+      () => `${id}: ${itemId} with key ${item?.uniqueKey} is ${item?.status} at ${reply?.sequence}`,
+    );
   }
 
   #leased(operation: ShardOperationOf<"lease">, reply: ShardOperationOf<"lease">["reply"]): void {

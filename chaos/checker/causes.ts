@@ -4,6 +4,7 @@ import { type LogIndex, requestKey } from "./log-index.ts";
 import type { LoggedEvent } from "./log-truth.ts";
 import {
   beatEntries,
+  type EnqueueEntry,
   enqueueEntries,
   entryRequestId,
   isSettle,
@@ -73,7 +74,9 @@ export class Causes {
       for (const entry of enqueueEntries(operation)) {
         const requestId = entryRequestId(operation, entry.index);
         const key = requestId === undefined ? unnamedKey(principal, entry.asked) : namedKey(principal, requestId);
-        this.#add("enqueue", key, operation, entry.type, requestId === undefined ? 1 : "once");
+        // What was answered with the item that has its unique key made nothing.
+        const type = hasMetKey(entry, requestId, index) ? "fail" : entry.type;
+        this.#add("enqueue", key, operation, type, requestId === undefined ? 1 : "once");
       }
     else if (operation.f === "lease") this.#lease(operation, index);
     else if (operation.f === "heartbeat")
@@ -122,6 +125,7 @@ function* clientEvents(index: LogIndex): Generator<readonly [string, LoggedEvent
     const { principal = "", requestId } = event.actor ?? {};
     yield [requestId === undefined ? tokenKey("lease", principal, event.token) : leaseKey(principal, requestId), event];
   }
+  for (const event of index.ordered) yield [`${event.event.type} ${event.event.itemId}`, event];
   for (const event of index.renewed)
     for (const { token } of event.event.leases)
       yield [tokenKey("heartbeat", event.actor?.principal ?? "", token), event];
@@ -130,6 +134,19 @@ function* clientEvents(index: LogIndex): Generator<readonly [string, LoggedEvent
       const { type, token } = event.event;
       if (type !== "expired") yield [tokenKey(VERBS[type], event.actor?.principal ?? "", token), event];
     }
+}
+
+/** Whether an enqueue was answered with an item of another request: the one that has its unique key. */
+export function hasMetKey(
+  { asked, answered, operation }: EnqueueEntry,
+  requestId: string | undefined,
+  index: LogIndex,
+): boolean {
+  if (answered?.duplicate !== true || asked.uniqueKey === undefined) return false;
+  const made = index.enqueued.get(answered.itemId);
+  return (
+    requestId === undefined || made?.event.requestId !== requestId || made.actor?.principal !== operation.principal
+  );
 }
 
 const namedKey = (principal: string, requestId: string) => `enqueue ${requestKey(principal, requestId)}`;

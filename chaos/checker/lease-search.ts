@@ -97,7 +97,8 @@ class LeaseSteps {
       const name = itemName({ ...asked, requestId: entryRequestId(operation, index) });
       const before = this.#open.get(name);
       if (type === "info") this.#open.set(name, before ?? { invoked, returned: Number.POSITIVE_INFINITY });
-      if (answered === undefined) continue;
+      // It may be the item of another request, which has its unique key.
+      if (answered === undefined || (asked.uniqueKey !== undefined && answered.duplicate)) continue;
       const known = this.all.get(answered.itemId)?.[0];
       const from = Math.min(invoked, before?.invoked ?? invoked, known?.invoked ?? invoked);
       const until = Math.min(returned, known?.returned ?? returned);

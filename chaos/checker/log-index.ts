@@ -5,6 +5,8 @@ import type { LoggedEvent } from "./log-truth.ts";
 export type Enqueued = LoggedEvent<EventOf<"enqueued">>;
 export type Leased = LoggedEvent<EventOf<"leased">>;
 export type Renewed = LoggedEvent<EventOf<"renewed">>;
+/** What is done to items that the load never asks for. */
+type Ordered = LoggedEvent<EventOf<"cancelled" | "redriven" | "purged">>;
 export type Ended = LoggedEvent<EventOf<"completed" | "failed" | "released" | "expired">>;
 
 /** The name of a request of a principal; ids of different principals never meet. */
@@ -20,6 +22,7 @@ export class LogIndex {
   readonly leasedBy = new Map<string, Leased[]>();
   readonly leasedUnnamed: Leased[] = [];
   readonly renewed: Renewed[] = [];
+  readonly ordered: Ordered[] = [];
   /** By token: more than one is a defect of the log. */
   readonly ended = new Map<number, Ended[]>();
 
@@ -49,10 +52,12 @@ export class LogIndex {
       case "expired":
         push(this.ended, event.token, logged as Ended);
         return;
-      case "deadLettered":
       case "cancelled":
       case "redriven":
       case "purged":
+        this.ordered.push(logged as Ordered);
+        return;
+      case "deadLettered":
       case "logCreated":
       case "termStarted":
       case "termReleased":

@@ -2,73 +2,23 @@
 import type { Actor, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions } from "../../contracts/options.ts";
-import { comesBefore, EXPIRY, type FailureWish, hasTerms, mayEnd, type NaiveTerms } from "./naive-terms.ts";
+import {
+  isEnded,
+  isUnfinished,
+  type NaiveEnd,
+  type NaiveItem,
+  type NaiveStatus,
+  type NaiveWorld,
+  newItem,
+} from "./naive-item.ts";
+import { NaiveRecords } from "./naive-records.ts";
+import { comesBefore, EXPIRY, hasTerms, mayEnd } from "./naive-terms.ts";
 
-export type NaiveStatus = "pending" | "leased" | "deadLettered" | "completed";
-
-type OtherEvent = "logCreated" | "termStarted" | "termReleased" | "stateHash" | "cancelled" | "redriven" | "purged";
+type OtherEvent = "logCreated" | "termStarted" | "termReleased" | "stateHash";
 type QueueEvent = Exclude<LogEvent, { type: OtherEvent }>;
-interface NaiveLease {
-  readonly token: number;
-  readonly principal: string;
-  readonly peerId: string;
-  readonly grantedAt: number;
-  readonly grantMs: number;
-  /** Of the lease request, if it had one. */
-  readonly requestId: string | undefined;
-  expiresAt: number;
-}
-
-export interface NaiveItem extends NaiveTerms {
-  readonly itemId: string;
-  readonly principal: string;
-  readonly requestId: string | undefined;
-  readonly exclusivity: "none" | "resource" | "partition";
-  readonly resourceType: string;
-  /** What excludes others: the same for two items exactly when they exclude each other; empty for none. */
-  readonly key: string;
-  status: NaiveStatus;
-  attempt: number;
-  /** A dead letter that stops its partition. */
-  halts: boolean;
-  lease: NaiveLease | undefined;
-  /** Each status with the sequence from which on it holds. */
-  readonly history: { readonly sequence: number; readonly status: NaiveStatus }[];
-}
-
-/** What a lease request asked for, as its client sent it. */
-export interface LeaseWish {
-  readonly peerId: string;
-  readonly maxItems: number;
-  readonly leaseDurationMs: number | undefined;
-  readonly resourceTypes: readonly string[] | undefined;
-}
-
-export interface NaiveWorld {
-  readonly fail: (invariant: string, message: string) => void;
-  /** Hears of every check, failed or not. */
-  readonly checked?: (invariant: string) => void;
-  /** Hears of every event that was taken, its sequence being that of the model. */
-  readonly moved?: () => void;
-  readonly wishOf: (principal: string, requestId: string) => LeaseWish | undefined;
-  /** How anybody asked that this lease fail. */
-  readonly failuresOf: (token: number) => readonly FailureWish[];
-  /** Whether an enqueue tells from when its id is, so that it is refused rather than done twice. */
-  readonly isDated: (principal: string, requestId: string) => boolean;
-}
-
 const TOKEN_STEP = 2 ** 40;
 
-/** How a lease ended: verb, who, and with which digest. */
-export interface NaiveEnd {
-  readonly type: "completed" | "failed" | "released" | "expired";
-  readonly itemId: string;
-  readonly principal: string;
-  readonly outcome: string;
-  readonly sequence: number;
-}
-
-/** Invariant: `items` holds every item that was ever enqueued, in order; `#open` those that are not ended, and dead letters that stop a partition. */
+/** Invariant: `items` holds every item that was ever enqueued, in order; `#open` those that are pending or leased, and dead letters that stop a partition. */
 export class NaiveModel {
   readonly items: NaiveItem[] = [];
   readonly byId = new Map<string, NaiveItem>();
@@ -85,10 +35,8 @@ export class NaiveModel {
   sequence = 0;
   readonly #world: NaiveWorld;
   #open: NaiveItem[] = [];
-  readonly #counts = { pending: 0, leased: 0, deadLettered: 0, completed: 0 };
-  readonly #requests = new Map<string, NaiveItem>();
-  /** Completed items whose outcome the shard must remember, oldest first. */
-  readonly #remembered: NaiveItem[] = [];
+  readonly #counts = { pending: 0, leased: 0, deadLettered: 0, completed: 0, cancelled: 0, purged: 0 };
+  readonly #records = new NaiveRecords();
   #lastToken = 0;
 
   constructor(world: NaiveWorld) {
@@ -174,6 +122,7 @@ export class NaiveModel {
         return;
       case "stateHash":
         return;
+      case "cancelled":
       case "completed":
       case "configured":
       case "deadLettered":
@@ -182,26 +131,25 @@ export class NaiveModel {
       case "failed":
       case "leased":
       case "paused":
+      case "purged":
+      case "redriven":
       case "released":
       case "renewed":
       case "resumed":
         this.#queueEvent(event, actor);
-        return;
-      case "cancelled":
-      case "redriven":
-      case "purged":
-        this.#must(false, "Q1", `${event.type}: no load asks for it`);
     }
   }
 
   #queueEvent(event: QueueEvent, actor: Actor | undefined): void {
+    if (event.type === "cancelled" || event.type === "redriven" || event.type === "purged")
+      this.#must(this.logVersion >= 2, "L4", `${event.type} in a log of version ${this.logVersion}`);
     switch (event.type) {
       case "configured":
         if (event.logVersion !== undefined)
           this.#must(event.logVersion > this.logVersion, "L4", `state version ${event.logVersion} again`);
         this.logVersion = event.logVersion ?? this.logVersion;
         this.options = { ...(this.options as ShardOptions), ...(event.options as Partial<ShardOptions>) };
-        this.#forget();
+        this.#records.forget(this.options);
         return;
       case "paused":
       case "resumed":
@@ -225,6 +173,15 @@ export class NaiveModel {
         return;
       case "deadLettered":
         this.#lapsed(event);
+        return;
+      case "cancelled":
+        this.#cancelled(event, actor as Actor);
+        return;
+      case "redriven":
+        this.#redriven(event, actor as Actor);
+        return;
+      case "purged":
+        this.#remove(event.itemId, "purged", actor as Actor);
     }
   }
 
@@ -234,37 +191,29 @@ export class NaiveModel {
     this.#must(itemId === (this.tokenEpoch * TOKEN_STEP + this.sequence).toString(36), "Q2", `item id ${itemId}`);
     this.#must(this.count("pending") < options.pendingHigh, "Q7", "enqueued above the high watermark");
     if (requestId !== undefined) this.#once(principal, requestId);
+    this.#mustBeAlone(item.uniqueKey, itemId);
     if (hasTerms(item)) this.#must(this.logVersion >= 2, "L4", `terms in a log of version ${this.logVersion}`);
-    const exclusivity = item.exclusivity ?? options.exclusivity;
-    const resource = JSON.stringify([item.resourceType, item.resourceId]);
-    const partition = item.partitionKey === undefined ? `r${resource}` : `p${item.partitionKey}`;
-    const entry: NaiveItem = {
-      ...{ itemId, sequence: this.sequence, principal, requestId, exclusivity, resourceType: item.resourceType },
-      key: exclusivity === "none" ? "" : `${exclusivity} ${exclusivity === "resource" ? resource : partition}`,
-      ...{ enqueuedAt: this.at, priority: item.priority ?? 0, ageingMs: options.ageingMs },
-      ...{ notBefore: item.notBefore ?? 0, notAfter: item.notAfter ?? Number.POSITIVE_INFINITY },
-      ...{ leaseDurationMs: item.leaseDurationMs, retry: item.retry, maxAttempts: item.maxAttempts },
-      ...{ status: "pending", attempt: 0, charged: 0, halts: false, lease: undefined, history: [] },
-    };
+    const { sequence, at } = this;
+    const entry = newItem(item, { itemId, sequence, at, principal, requestId }, options);
     this.items.push(entry);
     this.#open.push(entry);
     this.#counts.pending += 1;
     this.byId.set(itemId, entry);
-    if (requestId !== undefined) this.#requests.set(`${principal} ${requestId}`, entry);
+    this.#records.enqueued(entry);
     this.#become(entry, "pending");
   }
 
   /** R1: one effect per request, unless the shard may have forgotten the earlier one. */
   #once(principal: string, requestId: string): void {
-    const known = this.#requests.get(`${principal} ${requestId}`);
-    if (known === undefined) return;
-    const isDated = this.#world.isDated(principal, requestId);
-    const isForgotten = !isDated && known.status === "completed" && !this.#remembered.includes(known);
-    this.#must(isForgotten, "R1", `request ${principal} ${requestId} had an effect before: ${known.itemId}`);
+    const known = this.#records.known(principal, requestId, this.#world.isDated(principal, requestId));
+    this.#must(known === undefined, "R1", `request ${principal} ${requestId} had an effect before: ${known?.itemId}`);
   }
 
-  #forget(): void {
-    while (this.#remembered.length > (this.options as ShardOptions).recordsMax) this.#remembered.shift();
+  /** Whoever has a unique key is the only pending or leased item that has it. */
+  #mustBeAlone(uniqueKey: string | undefined, itemId: string): void {
+    if (uniqueKey === undefined) return;
+    const holder = this.#open.find((item) => item.uniqueKey === uniqueKey && isUnfinished(item.status));
+    this.#must(holder === undefined, "R1", `${itemId} gets the unique key ${uniqueKey}, which ${holder?.itemId} has`);
   }
 
   #leased(event: Extract<LogEvent, { type: "leased" }>, actor: Actor): void {
@@ -280,8 +229,8 @@ export class NaiveModel {
       return;
     }
     this.#must(!this.isPaused, "Q5", "granted while paused");
-    const isEnded = item.status === "completed" || item.status === "deadLettered";
-    this.#must(!isEnded, "Q4", `item ${itemId} granted while ${item.status}`);
+    const isGone = isEnded(item.status) || item.status === "deadLettered";
+    this.#must(!isGone, "Q4", `item ${itemId} granted while ${item.status}`);
     this.#must(item.status !== "leased", "F3", `item ${itemId} granted while its lease ${item.lease?.token} lives`);
     this.#must(item.notBefore <= at, "Q5", `item ${itemId} granted at ${at}, before ${item.notBefore}`);
     this.#must(item.notAfter > at, "Q5", `item ${itemId} granted at ${at}, its time ended at ${item.notAfter}`);
@@ -313,12 +262,13 @@ export class NaiveModel {
   }
 
   #renewed(
-    { itemId, token, durationMs, expiresAt }: Extract<LogEvent, { type: "renewed" }>["leases"][number],
+    { itemId, token, durationMs, expiresAt, progress }: Extract<LogEvent, { type: "renewed" }>["leases"][number],
     actor: Actor,
   ): void {
     const { at } = this;
-    const lease = this.byId.get(itemId)?.lease;
-    if (lease?.token !== token) {
+    const item = this.byId.get(itemId);
+    const lease = item?.lease;
+    if (item === undefined || lease?.token !== token) {
       this.#must(false, "F2", `lease ${token} of ${itemId} renewed, it does not live`);
       return;
     }
@@ -327,6 +277,9 @@ export class NaiveModel {
     this.#must(expiresAt <= latest, "F6", `lease ${token} renewed beyond its age`);
     this.#must(durationMs === Math.max(1, expiresAt - at), "F6", `lasts ${durationMs}, ends at ${expiresAt}`);
     lease.expiresAt = expiresAt;
+    if (progress === undefined) return;
+    this.#must(this.logVersion >= 2, "L4", `progress in a log of version ${this.logVersion}`);
+    item.progress.push({ sequence: this.sequence, text: progress });
   }
 
   #ended(
@@ -345,12 +298,20 @@ export class NaiveModel {
     item.lease = undefined;
     const outcome = ("outcome" in event ? event.outcome : undefined) ?? type;
     this.ends.set(token, { type, itemId, principal: lease.principal, outcome, sequence: this.sequence });
-    if (type === "completed") {
-      this.#remembered.push(item);
-      this.#forget();
+    if (event.type === "completed") {
+      if (this.logVersion >= 2) item.result = event.result;
+      this.#end(item, "completed");
+      return;
     }
-    if (event.type === "failed" || event.type === "expired") this.#failed(item, event);
-    else this.#become(item, type === "completed" ? "completed" : "pending");
+    const isCancelled = outcome === "cancelled";
+    this.#must(
+      isCancelled === (item.cancel !== undefined),
+      "Q4",
+      `${type} of ${itemId}, ${item.cancel?.principal} asked to cancel it: ${outcome}`,
+    );
+    if (event.type !== "released") this.#failed(item, event);
+    else if (!isCancelled) this.#become(item, "pending");
+    if (isCancelled) this.#end(item, "cancelled");
   }
 
   #failed(item: NaiveItem, event: Extract<LogEvent, { type: "failed" | "expired" }>): void {
@@ -362,7 +323,50 @@ export class NaiveModel {
     if (type === "expired" || event.charged !== false) item.charged += 1;
     item.notBefore = notBefore ?? item.notBefore;
     if (outcome === "requeued") this.#become(item, "pending");
-    else this.#bury(item);
+    else if (outcome === "deadLettered") this.#bury(item);
+  }
+
+  /** Ends at once what nobody has; whoever has it is asked, once. */
+  #cancelled({ itemId, outcome }: Extract<LogEvent, { type: "cancelled" }>, { principal }: Actor): void {
+    const item = this.byId.get(itemId);
+    const isLeased = item?.status === "leased";
+    const isNew = item?.cancel === undefined && isLeased === (outcome === "requested");
+    this.#must(isNew, "Q4", `${item?.status} ${itemId} cancelled: ${outcome}`);
+    if (item !== undefined && isLeased) item.cancel = { principal, sequence: this.sequence };
+    else this.#remove(itemId, "cancelled", { principal });
+  }
+
+  /** A dead letter comes back to its place, as if it had not failed and without an end of its time. */
+  #redriven({ itemId, notBefore }: Extract<LogEvent, { type: "redriven" }>, { principal }: Actor): void {
+    const item = this.byId.get(itemId);
+    this.#must(item?.status === "deadLettered", "Q4", `${item?.status} ${itemId} redriven`);
+    if (item?.status !== "deadLettered") return;
+    this.#must(notBefore === undefined || notBefore > this.at, "Q6", `redriven at ${this.at} to ${notBefore}`);
+    this.#mustBeAlone(item.uniqueKey, itemId);
+    const delayMs = notBefore === undefined ? 0 : notBefore - this.at;
+    item.redrives.push({ principal, sequence: this.sequence, delayMs });
+    item.charged = 0;
+    item.halts = false;
+    item.notBefore = notBefore ?? item.notBefore;
+    item.notAfter = Number.POSITIVE_INFINITY;
+    if (!this.#open.includes(item)) this.#open.push(item);
+    this.#become(item, "pending");
+  }
+
+  /** Ends an item that nobody has. */
+  #remove(itemId: string, status: "cancelled" | "purged", { principal }: Pick<Actor, "principal">): void {
+    const item = this.byId.get(itemId);
+    const isThere = item?.status === "deadLettered" || (item?.status === "pending" && status === "cancelled");
+    this.#must(isThere, "Q4", `${item?.status} ${itemId} is ${status}`);
+    if (item === undefined) return;
+    item.endedBy = { principal, sequence: this.sequence };
+    this.#end(item, status);
+  }
+
+  #end(item: NaiveItem, status: NaiveStatus): void {
+    item.halts = false;
+    this.#become(item, status);
+    this.#records.ended(item, this.options as ShardOptions);
   }
 
   #lapsed({ itemId }: Extract<LogEvent, { type: "deadLettered" }>): void {
@@ -384,15 +388,8 @@ export class NaiveModel {
     this.#counts[item.status] -= 1;
     this.#counts[status] += 1;
     item.status = status;
-    const isOpen = status === "pending" || status === "leased" || item.halts;
+    const isOpen = isUnfinished(status) || item.halts;
     if (!isOpen) this.#open = this.#open.filter((other) => other !== item);
     item.history.push({ sequence: this.sequence, status });
   }
-}
-
-/** The status of an item at a sequence; undefined before it was enqueued. */
-export function statusAt(item: NaiveItem, sequence: number): NaiveStatus | undefined {
-  let status: NaiveStatus | undefined;
-  for (const change of item.history) if (change.sequence <= sequence) status = change.status;
-  return status;
 }

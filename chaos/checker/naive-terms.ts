@@ -9,7 +9,8 @@ export interface NaiveTerms {
   readonly priority: number;
   /** Of the shard at the enqueue; 0: a higher priority always comes first. ms. */
   readonly ageingMs: number;
-  readonly notAfter: number;
+  /** Infinite once it was redriven. */
+  notAfter: number;
   readonly leaseDurationMs: number | undefined;
   readonly retry: RetryPolicy | undefined;
   readonly maxAttempts: number | undefined;
@@ -35,8 +36,9 @@ export interface Fate {
 
 /** What only the logs of state version 2 hold. */
 export function hasTerms(item: EnqueueItem): boolean {
-  const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry } = item;
-  return [priority, delayMs, notBefore, notAfter, leaseDurationMs, retry].some((term) => term !== undefined);
+  const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey } = item;
+  const terms = [priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey];
+  return terms.some((term) => term !== undefined);
 }
 
 /** Whether one of two items that may be granted is granted first. */
@@ -85,6 +87,8 @@ export function mayEnd(wish: FailureWish, fate: Fate, item: NaiveTerms, at: numb
   const isDead = fate.outcome === "deadLettered";
   if (isDead && fate.notBefore !== undefined) return false;
   if ((fate.charged !== false) !== wish.penalty) return false;
+  // Whether that was asked for is judged elsewhere.
+  if (fate.outcome === "cancelled") return fate.notBefore === undefined;
   if (!wish.requeue) return isDead;
   const charged = item.charged + (wish.penalty ? 1 : 0);
   if (wish.penalty && charged >= (item.maxAttempts ?? options.maxAttempts)) return isDead;

@@ -3,6 +3,7 @@ import type { ErrorCode } from "../../contracts/errors.ts";
 import type { OperationError } from "../operations.ts";
 import { payloadText } from "./causes.ts";
 import { type LogIndex, requestKey } from "./log-index.ts";
+import { isEnded } from "./naive-item.ts";
 import type { NaiveModel } from "./naive-model.ts";
 import type { RealTime } from "./real-time.ts";
 import type { Tally } from "./tally.ts";
@@ -114,7 +115,7 @@ export class Refusals {
         return;
       case "item_not_found": {
         const item = model.byId.get(itemId);
-        const isTrue = item === undefined || item.status === "completed";
+        const isTrue = item === undefined || isEnded(item.status);
         tally.check("F7", isTrue, () => `${id}: item ${itemId} is ${item?.status}`);
         return;
       }

@@ -23,9 +23,11 @@ export function requestSteps(operations: readonly Operation[]): ReadonlyMap<stri
   for (const operation of operations) {
     if (operation.f !== "enqueue") continue;
     const { principal, invoked, returned } = operation;
-    for (const { answered, type, index } of enqueueEntries(operation)) {
+    for (const { answered, type, asked, index } of enqueueEntries(operation)) {
       const requestId = entryRequestId(operation, index);
       if (requestId === undefined || type === "fail") continue;
+      // It may be the item of another request, which has its unique key.
+      if (asked.uniqueKey !== undefined && answered?.duplicate === true) continue;
       const kind = answered === undefined ? "perhaps" : answered.duplicate ? "known" : "made";
       const end = answered === undefined ? Number.POSITIVE_INFINITY : returned;
       push(steps, requestKey(principal, requestId), { kind, itemId: answered?.itemId ?? "", invoked, returned: end });

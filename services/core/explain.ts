@@ -4,6 +4,7 @@ import { errorBody } from "../../contracts/errors.ts";
 import { type Item, notAfterOf } from "./item.ts";
 import { type Context, cite, type Outcome, refuse } from "./outcome.ts";
 import type { ShardState } from "./state.ts";
+import { endedStatus } from "./views.ts";
 
 interface Hold {
   readonly hold: string;
@@ -30,7 +31,7 @@ export function executeExplain(
   if (record === undefined)
     return refuse(errorBody("item_not_found", "the shard knows no such item, or has forgotten it"), true);
   const holds: readonly Hold[] = [{ hold: "ended", message: `it has ended: ${record.ending}` }];
-  return { reply: { ...cite(state), itemId, status: record.ending, holds }, confirm: false, validity: [] };
+  return { reply: { ...cite(state), itemId, status: endedStatus(record), holds }, confirm: false, validity: [] };
 }
 
 /** `now`: log time at this moment; a quiet shard's last frame is of long ago. ms. */

@@ -92,9 +92,16 @@ export class Ready {
     if (item.deadLetter?.halts !== true) return true;
     if (item.exclusivity !== "partition") return false;
     const key = this.keyOf(item);
+    const { head } = key;
     item.key = undefined;
+    if (head?.status === "leased") return false;
+    if (head !== undefined && !key.halted) {
+      // An older one was redriven while this one was leased.
+      this.unwatch(head);
+      this.detach(head);
+    }
     key.halted = true;
-    return key.head === undefined;
+    return true;
   }
 
   /** Lets go of what was delayed to `at` or before. */

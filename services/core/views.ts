@@ -82,11 +82,15 @@ function termsView({ terms, delayedTo, extra }: Item): object | undefined {
   };
 }
 
+/** However its lease ended, an item that was cancelled with it is `cancelled`. */
+export const endedStatus = ({ ending }: EndedRecord): "completed" | "purged" | "cancelled" =>
+  ending === "completed" || ending === "purged" ? ending : "cancelled";
+
 /** Of an ended item only what its record keeps. */
 export function endedRecord(record: EndedRecord, withResult: boolean): object {
   return {
     itemId: record.itemId,
-    status: record.ending === "completed" || record.ending === "purged" ? record.ending : "cancelled",
+    status: endedStatus(record),
     sequence: sequenceOfItemId(record.itemId),
     enqueuedBy: record.principal,
     ...(record.ending === "completed" ? { completedBy: record.settledBy } : { endedBy: record.settledBy }),

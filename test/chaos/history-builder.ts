@@ -37,9 +37,9 @@ const NS_PER_MS = 1_000_000;
 /** Where the clock of the host stood. ns. */
 const BOOT_NS = 5_000_000_000n;
 
-/** Rounds of requests, each decided into one frame. What is sent in a round overlaps; answers may come rounds later. */
-export function buildHistory(seed: number, rounds = 400): RunRecords {
-  return new HistoryBuilder(seed).build(rounds);
+/** Rounds of requests, each decided into one frame. What is sent in a round overlaps; answers may come rounds later. Some items have unique keys, if asked. */
+export function buildHistory(seed: number, rounds = 400, hasKeys = false): RunRecords {
+  return new HistoryBuilder(seed, hasKeys).build(rounds);
 }
 
 class HistoryBuilder {
@@ -52,6 +52,7 @@ class HistoryBuilder {
   readonly #states: Record<string, { sequence: number; stateHash: string }[]> = { d1: [], d2: [], d3: [] };
   readonly #late: (() => void)[] = [];
   readonly #seed: number;
+  readonly #hasKeys: boolean;
   /** The reply of an earlier leader, for reads that need not be new. */
   #oldStats: Args | undefined;
   #nowMs = 10;
@@ -59,8 +60,9 @@ class HistoryBuilder {
   #usedId = 0;
   #leaders = 0;
 
-  constructor(seed: number) {
+  constructor(seed: number, hasKeys: boolean) {
     this.#seed = seed;
+    this.#hasKeys = hasKeys;
     this.#draw = randomFrom(seed);
   }
 
@@ -222,6 +224,7 @@ class HistoryBuilder {
       const resourceId = `r${this.#count}-${index}`;
       const kind = this.#draw();
       const item = { resourceType: kind < 0.8 ? "table" : "shard", resourceId, body: `body of ${resourceId}` };
+      if (this.#hasKeys && kind < 0.1) return { ...item, uniqueKey: `u${Math.floor(kind * 80)}` };
       if (kind < 0.5) return item;
       if (kind < 0.7) return { ...item, resourceId: `shared${Math.floor(kind * 50)}`, exclusivity: "resource" };
       return { ...item, partitionKey: `p${Math.floor(kind * 40)}`, exclusivity: "partition" };

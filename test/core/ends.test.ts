@@ -221,6 +221,19 @@ describe("redrive", () => {
     }
   });
 
+  test("of an old one in a partition that stands still because of a younger one waits for that", () => {
+    const shard = world({ onDeadLetter: "continue" });
+    const ids = shard.seed(3, partition);
+    shard.bury();
+    const running = shard.take();
+    shard.send("redrive", { itemIds: [ids[0] ?? ""] });
+    shard.send("configure", { options: { onDeadLetter: "halt" } });
+    shard.send("fail", { leases: [{ ...running, reason: "no", requeue: false }] });
+    expect(shard.order()).toEqual([]);
+    shard.send("purge", { itemIds: [running.itemId] });
+    expect(shard.order()).toEqual([ids[0]]);
+  });
+
   test("takes the place of a head that is only shown", () => {
     const shard = world({ onDeadLetter: "continue" });
     const ids = shard.seed(2, partition);

@@ -1,7 +1,9 @@
 /** Judges each answer that a client hears against the log: acknowledged means stored, refused means true, consistent means current. */
 
-import { statusAt } from "../../chaos/checker/naive-model.ts";
+import { isEnded, statusAt } from "../../chaos/checker/naive-item.ts";
 import type { EnqueueItem, RequestOf } from "../../contracts/commands.ts";
+import { EndsAnswers } from "./ends-answers.ts";
+import { ExplainOracle } from "./explain-oracle.ts";
 import type { LogOracle } from "./log-oracle.ts";
 import type { Attempt, Operation } from "./sim-client.ts";
 
@@ -24,27 +26,26 @@ interface LeaseRef {
   readonly token: number;
 }
 
-/** Sequences that were in the log at a moment of true time. */
-function sequenceAt({ committedMs }: LogOracle, timeMs: number): number {
-  let low = 0;
-  let high = committedMs.length - 1;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if ((committedMs[middle] as number) <= timeMs) low = middle;
-    else high = middle - 1;
-  }
-  return low;
-}
-
 /** Invariant: holds nothing but the highest sequence that any answer has shown. */
 export class AnswerOracle {
   readonly #log: LogOracle;
   readonly #fail: (invariant: string, message: string) => void;
+  readonly #cover: (point: string) => void;
   readonly #nowMs: () => number;
+  readonly #ends: EndsAnswers;
+  readonly #explain: ExplainOracle;
   #shown = 0;
 
-  constructor(log: LogOracle, fail: (invariant: string, message: string) => void, nowMs: () => number) {
+  constructor(
+    log: LogOracle,
+    fail: (invariant: string, message: string) => void,
+    cover: (point: string) => void,
+    nowMs: () => number,
+  ) {
     this.#log = log;
+    this.#cover = cover;
+    this.#ends = new EndsAnswers(log, cover);
+    this.#explain = new ExplainOracle(log, cover);
     this.#fail = fail;
     this.#nowMs = nowMs;
   }
@@ -88,19 +89,29 @@ export class AnswerOracle {
         this.#settled(operation, attempt, answer, must);
         return;
       case "stats":
-        for (const name of ["pending", "active", "deadLettered"] as const)
+        for (const name of ["pending", "active", "deadLettered", "removed"] as const)
           must(answer[name] === this.#log[name][answer.sequence], "O1", `${name} is not that of its sequence`);
         return;
       case "get":
-        for (const entry of answer.results ?? []) if (entry.error === undefined) this.#shownItem(entry, answer, must);
+        for (const [index, entry] of (answer.results ?? []).entries())
+          if (entry.error === undefined) this.#shownItem(entry, answer, must);
+          else this.#unknownItem((operation.body as RequestOf<"get">).itemIds[index], must);
         return;
       case "list":
         for (const entry of (answer["items"] ?? []) as Entry[]) this.#shownItem(entry, answer, must);
         return;
       case "cancel":
+        this.#ends.cancelled(operation, attempt, answer, must);
+        return;
       case "redrive":
+        this.#ends.redriven(operation, attempt, answer, must);
+        return;
       case "purge":
+        this.#ends.purged(operation, attempt, answer, must);
+        return;
       case "explain":
+        this.#explain.explained(operation, answer, must);
+        return;
       case "configure":
       case "handover":
       case "pause":
@@ -111,14 +122,17 @@ export class AnswerOracle {
 
   #enqueued({ id, principal, body }: Operation, attempt: Attempt, answer: Answer, must: Must): void {
     for (const [index, entry] of (answer.results ?? []).entries()) {
+      const asked = (body as RequestOf<"enqueue">).items[index];
       if (entry.error !== undefined) {
-        this.#refusedItem(entry.error, (body as RequestOf<"enqueue">).items[index], attempt, must);
+        this.#refusedItem(entry.error, asked, attempt, must);
         continue;
       }
       const item = this.#log.model.byId.get(entry["itemId"] as string);
       must(item !== undefined, "L7", `item ${entry["itemId"] as string} is not in the log`);
       const requestId = (body as { requestId?: string }).requestId === undefined ? undefined : `${id}/${index}`;
-      must(item?.requestId === requestId && item?.principal === principal, "L7", "another request's item");
+      const isSame = item?.requestId === requestId && item?.principal === principal;
+      const isOwn = isSame && (requestId !== undefined || entry["duplicate"] === false);
+      if (item !== undefined && !isOwn) this.#ends.metKey(entry, item, asked, attempt, answer.sequence, must);
       must(item?.sequence === entry["sequence"], "L7", `item of sequence ${item?.sequence}`);
     }
   }
@@ -155,9 +169,10 @@ export class AnswerOracle {
       }
       const end = model.ends.get(token);
       if (verb === "heartbeat") {
-        const lived = end === undefined || end.sequence > sequenceAt(this.#log, attempt.sentMs);
+        const lived = end === undefined || end.sequence > this.#log.sequenceAt(attempt.sentMs);
         const holder = end?.principal ?? model.byId.get(itemId)?.lease?.principal;
         must(lived && holder === principal, "F2", `lease ${token} was not ${principal}'s while it was asked`);
+        this.#ends.beaten(model.byId.get(itemId), refs[index] as LeaseRef, entry, answer.sequence, must);
         this.#promise(token, entry, attempt, answer.sequence);
         this.#log.beaten(token, attempt.routedMs, answer.sequence);
         continue;
@@ -177,11 +192,31 @@ export class AnswerOracle {
     const status = item === undefined ? undefined : statusAt(item, sequence);
     must(status === entry["status"], "F7", `item ${entry["itemId"] as string} is ${status} at ${sequence}`);
     // The model knows the rest as of its own sequence alone.
-    if (item === undefined || status === "completed" || sequence !== this.#log.sequence) return;
-    const { attempt, charged, priority, notBefore, notAfter } = item;
-    const told = [entry["attempt"], entry["charged"], entry["priority"], entry["notBefore"], entry["notAfter"]];
-    const known = [attempt, charged, priority || undefined, notBefore || undefined, finite(notAfter)];
+    if (item === undefined || sequence !== this.#log.sequence) return;
+    if (isEnded(status)) {
+      if (item.result !== undefined) this.#cover("result_shown");
+      must(entry["result"] === item.result, "F7", `the result of ${item.itemId} is ${item.result}`);
+      return;
+    }
+    const { attempt, charged, priority, notBefore, notAfter, uniqueKey, redrives, cancel, progress } = item;
+    const { text } = (entry["progress"] ?? {}) as { readonly text?: string };
+    const told = [
+      ...[entry["attempt"], entry["charged"], entry["priority"], entry["notBefore"], entry["uniqueKey"]],
+      ...[entry["redrives"], entry["cancelRequested"] !== undefined, text],
+    ];
+    const known = [
+      ...[attempt, charged, priority || undefined, notBefore || undefined, uniqueKey],
+      ...[redrives.length || undefined, cancel !== undefined, progress.at(-1)?.text],
+    ];
     must(told.join() === known.join(), "F7", `of ${item.itemId} is told ${told.join()}, it has ${known.join()}`);
+    // What it was enqueued with is shown all the same.
+    const isEndRight = redrives.length > 0 || entry["notAfter"] === finite(notAfter);
+    must(isEndRight, "F7", `the time of ${item.itemId} ends at ${notAfter}`);
+  }
+
+  #unknownItem(itemId: string | undefined, must: Must): void {
+    const status = this.#log.model.byId.get(itemId ?? "")?.status;
+    must(status === undefined || isEnded(status), "F7", `item ${itemId} is ${status}`);
   }
 
   /** A refusal of one entry that claims to be definite must have been true while the request was under way. */
@@ -211,7 +246,7 @@ export class AnswerOracle {
           );
         return;
       case "item_not_found":
-        must(item === undefined || item.status === "completed", "F7", `item ${itemId} is ${item?.status}`);
+        this.#unknownItem(itemId, must);
         return;
       case "conflict":
         must(model.ends.has(token), "F7", `lease ${token} was not settled`);
@@ -244,8 +279,12 @@ export class AnswerOracle {
         must(operation.verb === "lease", "F7", "only leases are bounded");
         return;
       case "unsupported_version":
-        must(operation.verb === "configure", "F7", "only options are of a version as a whole");
+        must(OF_A_VERSION.has(operation.verb), "F7", "it is of no version as a whole");
         this.#mustHaveBeenOld(attempt, must);
+        return;
+      case "item_not_found":
+        must(operation.verb === "explain", "F7", "it is about no item");
+        this.#unknownItem((operation.body as RequestOf<"explain">).itemId, must);
         return;
       case "invalid_argument":
         must(operation.mayBeInvalid, "F7", "a good request is called invalid");
@@ -259,7 +298,7 @@ export class AnswerOracle {
     if (error.details?.["reason"] === "log_bytes") return;
     const { pending, pendingHigh, sequence: last } = this.#log;
     let isFull = false;
-    for (let sequence = sequenceAt(this.#log, sentMs); sequence <= last; sequence += 1)
+    for (let sequence = this.#log.sequenceAt(sentMs); sequence <= last; sequence += 1)
       isFull ||= (pending[sequence] ?? 0) >= (pendingHigh[sequence] ?? 0);
     must(isFull, "F7", `the shard was not full until ${this.#nowMs()}`);
   }
@@ -267,4 +306,7 @@ export class AnswerOracle {
 
 const finite = (value: number): number | undefined => (Number.isFinite(value) ? value : undefined);
 
-type Must = (isRight: boolean, invariant: string, message: string) => void;
+/** What an old log refuses as a whole. */
+const OF_A_VERSION: ReadonlySet<string> = new Set(["configure", "cancel", "redrive", "purge", "heartbeat"]);
+
+export type Must = (isRight: boolean, invariant: string, message: string) => void;

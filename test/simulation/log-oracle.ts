@@ -1,12 +1,14 @@
 /** Watches one shard's log from its first message: folds it strictly, asks the naive model about each event, and keeps true times. */
 
-import { NaiveModel, type NaiveWorld } from "../../chaos/checker/naive-model.ts";
+import type { NaiveWorld } from "../../chaos/checker/naive-item.ts";
+import { NaiveModel } from "../../chaos/checker/naive-model.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { LOG_VERSION_TERMS } from "../../contracts/limits.ts";
 import { applyProblem } from "../../services/core/log-fold.ts";
 import { LogReader } from "../../services/core/log-reader.ts";
 import { createState } from "../../services/core/state.ts";
 import { chainOf } from "../../services/runtime/frame-codec.ts";
+import { EndsOracle } from "./ends-oracle.ts";
 import type { StoredMessage } from "./sim-stream.ts";
 import { TimeOracle } from "./time-oracle.ts";
 
@@ -49,6 +51,7 @@ export class LogOracle {
   readonly pending: number[] = [0];
   readonly active: number[] = [0];
   readonly deadLettered: number[] = [0];
+  readonly removed: number[] = [0];
   readonly terms: number[] = [0];
   readonly pendingHigh: number[] = [0];
   /** By sequence: true time of the commit. */
@@ -63,6 +66,7 @@ export class LogOracle {
   raisedMs = Number.POSITIVE_INFINITY;
   readonly #options: LogOracleOptions;
   readonly #times: TimeOracle;
+  readonly #ends: EndsOracle;
   /** The frame that is being taken. */
   #frame: Frame | undefined;
   readonly #sentMs = new Map<string, number>();
@@ -76,12 +80,25 @@ export class LogOracle {
     this.#options = options;
     this.model = new NaiveModel({ ...options, moved: () => this.#moved() });
     this.#times = new TimeOracle(this.model, options.fail, options.cover);
+    this.#ends = new EndsOracle(this.model, options.fail, options.cover);
     const { region, shard, logId, isStrict: strict } = options;
     this.reader = new LogReader({ region, shard, logId, hashOf: chainOf, strict });
   }
 
   get sequence(): number {
     return this.model.sequence;
+  }
+
+  /** The sequence that the log had reached at a moment of true time. */
+  sequenceAt(timeMs: number): number {
+    let low = 0;
+    let high = this.committedMs.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if ((this.committedMs[middle] as number) <= timeMs) low = middle;
+      else high = middle - 1;
+    }
+    return low;
   }
 
   /** A frame leaves its leader. */
@@ -123,7 +140,13 @@ export class LogOracle {
     const event = frame?.events[this.model.sequence - frame.first];
     if (event === undefined) return;
     if (this.model.logVersion >= LOG_VERSION_TERMS) this.raisedMs = Math.min(this.raisedMs, this.#options.nowMs());
+    const { model } = this;
+    this.pending[model.sequence] = model.count("pending");
+    this.active[model.sequence] = model.count("leased");
+    this.deadLettered[model.sequence] = model.count("deadLettered");
+    this.removed[model.sequence] = model.count("cancelled") + model.count("purged");
     this.#times.happened(event);
+    this.#ends.happened(event);
   }
 
   /** L3: the stream ends where it was seen to end. */
@@ -187,29 +210,6 @@ export class LogOracle {
       else if (event.type === "completed") this.#options.onCompleted(event.itemId);
       else if (event.type === "termReleased") this.#successor = event.successor;
       else if (event.type === "expired") this.#expiredAt(event.token, sentMs, sequence, event.reason === "age");
-    }
-    this.#count(frame);
-  }
-
-  /** Counts between the events of one frame are taken from the history of the items. */
-  #count(frame: Frame): void {
-    let pending = this.pending[frame.first - 1] ?? 0;
-    let active = this.active[frame.first - 1] ?? 0;
-    let dead = this.deadLettered[frame.first - 1] ?? 0;
-    for (const [index, event] of frame.events.entries()) {
-      if (event.type === "enqueued") pending += 1;
-      if (event.type === "leased") [pending, active] = [pending - 1, active + 1];
-      if (event.type === "completed") active -= 1;
-      if (event.type === "released") [pending, active] = [pending + 1, active - 1];
-      if (event.type === "failed" || event.type === "expired") {
-        active -= 1;
-        if (event.outcome === "requeued") pending += 1;
-        else dead += 1;
-      }
-      if (event.type === "deadLettered") [pending, dead] = [pending - 1, dead + 1];
-      this.pending[frame.first + index] = pending;
-      this.active[frame.first + index] = active;
-      this.deadLettered[frame.first + index] = dead;
     }
   }
 

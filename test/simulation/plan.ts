@@ -51,8 +51,14 @@ export type FaultClass = (typeof FAULT_CLASSES)[number];
 /** What may cost a stream that does not sync its newest messages. */
 const LOSING: ReadonlySet<FaultClass> = new Set(["replica_lag", "server_killed", "server_power_cut"]);
 
-/** What items, failures and shards may name of order and time. `old_log`: the log begins with state version 1 and is raised during the run. */
-const FEATURES = ["delays", "ends", "priorities", "lease_lengths", "retries", "failure_terms", "old_log"] as const;
+/**
+ * What items, failures and shards may name of order and time, and what is done to items beside that. `redrives`: dead letters are also
+ * purged; `reports`: progress and results; `old_log`: the log begins with state version 1 and is raised during the run.
+ */
+const FEATURES = [
+  ...(["delays", "ends", "priorities", "lease_lengths", "retries", "failure_terms", "old_log"] as const),
+  ...(["cancels", "redrives", "unique_keys", "reports"] as const),
+] as const;
 export type Feature = (typeof FEATURES)[number];
 
 export interface Plan {
@@ -130,7 +136,10 @@ export function drawPlan(choices: Choices, profile: Profile): Plan {
     },
     slowMs: draws.chance(0.25) ? draws.between(20, 250) : 0,
     features,
-    termOptions: drawTermOptions(choices.draws("plan.terms"), features),
+    termOptions: {
+      ...drawTermOptions(choices.draws("plan.terms"), features),
+      ...(features.has("reports") ? { resultsMax: choices.draws("plan.reports").pick([0, 2, 10, 1_000]) } : {}),
+    },
   };
 }
 

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { registerHooks } from "node:module";
 import { fileURLToPath } from "node:url";
 import { CORE, NODE, PERSISTENCE, type Plant, plant } from "./plant.ts";
+import { PLANTS_OF_ENDS } from "./plants-of-ends.ts";
 import { PLANTS_OF_TERMS } from "./plants-of-terms.ts";
 
 export const PLANTS: readonly Plant[] = [
@@ -304,6 +305,7 @@ export const PLANTS: readonly Plant[] = [
     "V4",
   ),
   ...PLANTS_OF_TERMS,
+  ...PLANTS_OF_ENDS,
 ];
 
 const ROOT = new URL("../../", import.meta.url);

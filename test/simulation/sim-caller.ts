@@ -3,6 +3,7 @@
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import type { Answer } from "./answer-oracle.ts";
 import { SimClient } from "./sim-client.ts";
+import { SimOperator } from "./sim-operator.ts";
 import type { SimShard } from "./sim-shard.ts";
 import { Wishes } from "./wishes.ts";
 import type { World } from "./world.ts";
@@ -15,12 +16,14 @@ export class SimCaller {
   readonly client: SimClient;
   readonly #world: World;
   readonly #wishes: Wishes;
+  readonly #operator: SimOperator;
   #slot = 0;
 
   constructor(principal: string, world: World) {
     this.client = new SimClient(principal, world);
     this.#world = world;
     this.#wishes = new Wishes(world.choices.draws(`wishes.${principal}`), world.plan);
+    this.#operator = new SimOperator(this.client, world);
   }
 
   start(): void {
@@ -39,6 +42,7 @@ export class SimCaller {
         for (const shard of this.#world.shards) this.#raise(shard);
       const drawn = this.#world.choices.event(`op.${this.client.principal}`, this.#slot, 0.95);
       if (drawn !== undefined && this.client.open.size < 20) this.#call(drawn);
+      if (this.client.open.size < 20) this.#operator.turn(this.#slot);
       this.#later();
     });
   }

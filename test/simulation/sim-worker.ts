@@ -14,8 +14,11 @@ interface Holding {
   /** Own clock until which it believes that the lease is valid. ms. */
   validUntilMs: number;
   isOver: boolean;
+  /** Its end was asked for. */
+  isEnded: boolean;
 }
 
+const TIMEOUT_MS = 700;
 /** What becomes of a lease in the end. */
 const ENDS = ["complete", "complete", "complete", "complete", "fail", "discard", "release", "abandon"] as const;
 
@@ -72,6 +75,7 @@ export class SimWorker {
       heartbeatMs: lease["heartbeatMs"] as number,
       validUntilMs: sentMs + (lease["validMs"] as number),
       isOver: false,
+      isEnded: false,
     };
     this.#world.held(holding);
     const isQuick = this.#world.isHealed || draws.chance(0.6);
@@ -101,13 +105,15 @@ export class SimWorker {
     this.client.issue(
       shard,
       "heartbeat",
-      { leases: [{ itemId, token }], timeoutMs: 500, ...extendMs },
+      { leases: [{ itemId, token, ...this.#wishes.ofBeat(token) }], timeoutMs: 500, ...extendMs },
       (answer) => {
         const [entry] = answer?.results ?? [];
+        if (answer?.error?.code === "unsupported_version") this.#world.cover("progress_refused_by_old_log");
         if (entry === undefined) return;
-        if (entry.error === undefined)
+        if (entry.error === undefined) {
           holding.validUntilMs = Math.max(holding.validUntilMs, sentMs + (entry["validMs"] as number));
-        else {
+          if (entry["cancelRequested"] === true && !holding.isEnded) this.#stop(holding);
+        } else {
           this.#world.cover(`heartbeat_${entry.error.code}`);
           holding.isOver = true;
         }
@@ -116,7 +122,24 @@ export class SimWorker {
     );
   }
 
+  /** Somebody wants the item no more: most stop, some go on and complete it all the same. */
+  #stop(holding: Holding): void {
+    const { token, shard } = holding;
+    this.#world.cover("cancel_heard");
+    const end = this.#wishes.ofCancel();
+    if (end === undefined) return;
+    holding.isOver = true;
+    holding.isEnded = true;
+    this.#world.cover("cancel_obeyed");
+    const ref = { itemId: holding.itemId, token };
+    const leases = [end === "fail" ? { ...ref, reason: "stopped" } : ref];
+    const heard = (answer: Answer | undefined): void => this.#settled(holding, answer, false);
+    this.client.issue(shard, end, { leases, timeoutMs: TIMEOUT_MS }, heard, { hasId: false });
+  }
+
   #finish(holding: Holding): void {
+    if (holding.isEnded) return;
+    holding.isEnded = true;
     const { draws, process } = this.client;
     const { itemId, token, shard } = holding;
     const isZombie = process.monotonicMs() > holding.validUntilMs;
@@ -126,9 +149,11 @@ export class SimWorker {
     const end = this.#world.isHealed ? "complete" : draws.pick(ENDS);
     if (end === "complete") shard.resource.write(holding.fenceKey, token, itemId);
     const heard = (answer: Answer | undefined): void => this.#settled(holding, answer, isZombie);
-    const timeoutMs = 700;
-    if (end === "complete") this.client.issue(shard, "complete", { leases: [ref], timeoutMs }, heard, { hasId: false });
-    else if (end === "fail" || end === "discard") {
+    const timeoutMs = TIMEOUT_MS;
+    if (end === "complete") {
+      const leases = [{ ...ref, ...this.#wishes.ofCompletion(token) }];
+      this.client.issue(shard, "complete", { leases, timeoutMs }, heard, { hasId: false });
+    } else if (end === "fail" || end === "discard") {
       const terms = { ...this.#wishes.ofFailure(), ...(end === "discard" ? { requeue: false } : {}) };
       const leases = [{ ...ref, reason: "broken", ...terms }];
       this.client.issue(shard, "fail", { leases, timeoutMs }, heard, { hasId: false });

@@ -21,6 +21,8 @@ const QUICK = [
   "alarm_of_a_former_leader_stays",
   "free_failure_charged",
   "priority_lost_in_a_snapshot",
+  "redrive_keeps_charged",
+  "purge_leaves_its_partition_halted",
 ];
 
 interface Ended {

@@ -1,5 +1,6 @@
 /** Watches what a log says of order and time: that what has lapsed is soon dead-lettered, and which rare paths were taken. */
-import type { NaiveItem, NaiveModel } from "../../chaos/checker/naive-model.ts";
+import type { NaiveItem } from "../../chaos/checker/naive-item.ts";
+import type { NaiveModel } from "../../chaos/checker/naive-model.ts";
 import type { EventOf, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
 

@@ -1,15 +1,17 @@
-/** What callers and workers draw of order and time, as far as the run has it; all of it within seconds, so that it happens. */
+/** What callers and workers draw of order, time, unique keys, progress and results, as far as the run has it; all of it within seconds, so that it happens. */
 import type { EnqueueItem, RequestOf, RetryPolicy } from "../../contracts/commands.ts";
 import type { ShardOptionsPatch } from "../../contracts/options.ts";
 import type { Draws } from "./choices.ts";
 import type { Feature, Plan } from "./plan.ts";
 
-type ItemWish = Pick<EnqueueItem, "priority" | "delayMs" | "notBefore" | "notAfter" | "leaseDurationMs" | "retry">;
+type Term = "priority" | "delayMs" | "notBefore" | "notAfter" | "leaseDurationMs" | "retry" | "uniqueKey";
+type ItemWish = Pick<EnqueueItem, Term>;
 type FailWish = Pick<RequestOf<"fail">["leases"][number], "delayMs" | "penalty">;
 
 const DELAY_MS_MAX = 2_500;
 const LASTING_MS_MAX = 4_000;
 const LEASE_MS_MIN = 100;
+const UNIQUE_KEYS = 5;
 
 /** The draws of one client, beside its others, so that a feature that is off changes nothing else. */
 export class Wishes {
@@ -37,7 +39,23 @@ export class Wishes {
         ? { leaseDurationMs: Math.max(LEASE_MS_MIN, Math.floor(this.#leaseMs * draws.between(0.2, 2))) }
         : {}),
       ...(this.#wants("retries", 0.5) ? { retry: this.#retry() } : {}),
+      ...(this.#wants("unique_keys", 0.4) ? { uniqueKey: `u${draws.below(UNIQUE_KEYS)}` } : {}),
     };
+  }
+
+  /** What a beat tells of the work under a lease. */
+  ofBeat(token: number): { readonly progress?: string } {
+    return this.#wants("reports", 0.5) ? { progress: `${token} ${this.#draws.below(100)} %` } : {};
+  }
+
+  /** What the completion of a lease leaves. */
+  ofCompletion(token: number): { readonly result?: string } {
+    return this.#wants("reports", 0.6) ? { result: `${token} done` } : {};
+  }
+
+  /** How somebody ends its lease who is asked to stop; undefined: goes on. */
+  ofCancel(): "fail" | "release" | undefined {
+    return this.#draws.chance(0.7) ? this.#draws.pick(["fail", "release"]) : undefined;
   }
 
   ofFailure(): FailWish {
@@ -54,6 +72,7 @@ export class Wishes {
       ...(this.#features.has("priorities") ? [{ ageingMs: draws.pick([0, 300, 2_000]) }] : []),
       ...(this.#features.has("retries") ? [{ retry: draws.pick(["none", "fixed", "exponential"] as const) }] : []),
       ...(this.#features.has("retries") ? [{ retryFirstMs: 1 + draws.below(800) }] : []),
+      ...(this.#features.has("reports") ? [{ resultsMax: draws.below(12) }] : []),
     ];
     return patches.length > 0 && draws.chance(0.4) ? draws.pick(patches) : undefined;
   }
