@@ -1,7 +1,7 @@
 /** Judges a recorded run: whether it says anything, whether the log is one truth, and whether every answer fits it. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { checkConvergence, checkWriteGap, sequencesOf } from "./checker/convergence.ts";
+import { checkConvergence, checkFinalStates, checkWriteGap, sequencesOf } from "./checker/convergence.ts";
 import { leaseModel, leaseSteps } from "./checker/lease-search.ts";
 import { type LogTruth, readLogTruth } from "./checker/log-truth.ts";
 import { requestModel, requestSteps } from "./checker/request-search.ts";
@@ -30,8 +30,26 @@ export interface Verdict {
 
 /** What every run must have given occasion to check; the rest depends on its load. */
 const OWED: readonly Invariant[] = [
-  ...(["run.records", "run.sequential", "run.classified", "run.okMutations", "run.wholeLog"] as const),
-  ...(["L1", "L2", "L3", "L4", "L5", "L6", "L7", "L9", "F7", "Q1", "Q2", "Q3", "R1", "R1.search", "S1", "S2"] as const),
+  ...(["run.records", "run.sequential", "run.classified", "run.okMutations", "run.states", "run.wholeLog"] as const),
+  ...([
+    "L1",
+    "L2",
+    "L3",
+    "L4",
+    "L5",
+    "L6",
+    "L7",
+    "L9",
+    "F4",
+    "F7",
+    "Q1",
+    "Q2",
+    "Q3",
+    "R1",
+    "R1.search",
+    "S1",
+    "S2",
+  ] as const),
   "S6",
 ];
 
@@ -59,6 +77,7 @@ export function judge(records: RunRecords): Verdict {
   tally.check("run.leaderChanges", changes >= leaderChangesMin, () => `${changes} changes of ${leaderChangesMin}`);
   checkResource(fenced, operations, index, tally);
   checkConvergence(states, hashes, tally);
+  checkFinalStates(states, plan, truth, tally);
   return { ...conclusion(tally), counts: { ...counts, ...queue, leaderChanges: changes } };
 }
 

@@ -83,6 +83,8 @@ export const RunPlan = z.strictObject({
   shard: ShardName,
   /** Of the stream; a dump is owed of each. */
   replicas: z.int().min(1),
+  /** Peer ids; each owes a word on its state from the end of the run. */
+  dispatchers: z.array(PeerId).min(1),
   /** Faults by kind: how many of each must have been applied. */
   faults: z.record(z.string(), z.int().min(1)),
   /** Requests that must have been answered with something newly written to the log. */

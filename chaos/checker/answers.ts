@@ -1,6 +1,7 @@
 /** Compares each ok answer with the naive model as it stood at the sequence that the answer cites. */
 
 import { hasMetKey, payloadText } from "./causes.ts";
+import { LeaseViews } from "./lease-views.ts";
 import type { LogIndex } from "./log-index.ts";
 import type { LogTruth } from "./log-truth.ts";
 import { isUnfinished } from "./naive-item.ts";
@@ -32,9 +33,11 @@ export interface AnswerParts {
 /** Judges answers that cite the sequence at which the model stands. */
 export class Answers {
   readonly #parts: AnswerParts;
+  readonly #views: LeaseViews;
 
   constructor(parts: AnswerParts) {
     this.#parts = parts;
+    this.#views = new LeaseViews(parts.truth);
   }
 
   check(operation: ShardOperation): void {
@@ -105,7 +108,8 @@ export class Answers {
       const next = model.isPaused ? undefined : model.next(request.resourceTypes);
       tally.check("Q5", next === undefined, () => `${id}: got nothing, though ${next?.itemId} may be granted`);
     }
-    for (const { itemId, token, attempt, expiresAt, item } of reply.leases) {
+    for (const told of reply.leases) {
+      const { itemId, token, attempt, expiresAt } = told;
       const granted = index.leased.get(token);
       const isThere = granted?.event.itemId === itemId;
       if (
@@ -121,9 +125,10 @@ export class Answers {
       tally.check("Q6", known?.attempt === attempt, () => `${id}: attempt ${attempt}, not ${known?.attempt}`);
       const ends = lease.expiresAt;
       tally.check("F7", ends === expiresAt, () => `${id}: lease ${token} ends at ${ends}, not ${expiresAt}`);
-      const held = index.enqueued.get(itemId)?.event.item;
-      const isSame = held?.resourceId === item.resourceId && (held.body ?? "") === item.body;
-      tally.check("F7", isSame, () => `${id}: item ${itemId} holds other things than were told`);
+      const held = index.enqueued.get(itemId);
+      if (known === undefined || held === undefined) continue;
+      const wrong = this.#views.wrongFields(told, held, known, model.sequence);
+      tally.check("F7", wrong.length === 0, () => `${id}: item ${itemId} was told with ${wrong.join("; ")}`);
     }
     if (reply.leases.length > 0) this.#freshLeases(operation, reply.leases);
   }

@@ -1,6 +1,7 @@
 /** Whether all nodes hold the state that the log leads to, and how long nobody could write. */
 import type { NodeStates, RunPlan } from "../operations.ts";
 import { gapsOf, isWritten, longestGapMs } from "../writes.ts";
+import type { LogTruth } from "./log-truth.ts";
 import type { Tally } from "./tally.ts";
 import type { Operation } from "./timed-operations.ts";
 
@@ -16,6 +17,15 @@ export function checkConvergence(states: NodeStates, hashes: ReadonlyMap<number,
       const hash = hashes.get(sequence);
       tally.check("S1", hash === stateHash, () => `${node} has ${stateHash} at ${sequence}, the log leads to ${hash}`);
     }
+}
+
+/** A word from before the last event that a client asked for says nothing of where the node ended. */
+export function checkFinalStates(states: NodeStates, plan: RunPlan, { events }: LogTruth, tally: Tally): void {
+  const last = events.findLast(({ actor }) => actor !== undefined)?.sequence ?? 0;
+  for (const peer of plan.dispatchers) {
+    const told = Math.max(-1, ...(states[peer] ?? []).map(({ sequence }) => sequence));
+    tally.check("run.states", told >= last, () => `${peer} told its state at ${told} last, the load ended at ${last}`);
+  }
 }
 
 /** Longest time without an acknowledged write, from the first operation to the last enqueue: behind that there may be nothing to write. ms. */

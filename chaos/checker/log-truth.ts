@@ -94,6 +94,8 @@ function compareDumps(dumps: Dumps, longest: readonly LogRecord[], tally: Tally)
         const isEqual = contents.get(streamSequence) === contentOf(record);
         tally.check("L2", isEqual, () => `${where} holds other bytes than the longest dump`);
       }
+      const { postfix } = missing;
+      tally.check("L2", postfix === 0, () => `${replica}: the last ${postfix} messages are missing`);
       tally.check("L1", missing.prefix === 0, () => `${replica}: the first ${missing.prefix} messages are missing`);
       return [replica, missing];
     }),

@@ -1,5 +1,5 @@
 /** Whether each refusal that was called definite was true at some moment while its request was under way. */
-import type { ErrorCode } from "../../contracts/errors.ts";
+import { type ErrorCode, errorEntry } from "../../contracts/errors.ts";
 import type { OperationError } from "../operations.ts";
 import { payloadText } from "./causes.ts";
 import { type LogIndex, requestKey } from "./log-index.ts";
@@ -13,19 +13,26 @@ import {
   entryRequestId,
   isSettle,
   type Operation,
+  type SettleOperation,
   type ShardOperation,
   type ShardOperationOf,
   settleEntries,
 } from "./timed-operations.ts";
 
-/** What nobody can know for certain: another leader may have the same request. */
-const NEVER_DEFINITE: ReadonlySet<string> = new Set<ErrorCode>([
-  "not_leader",
-  "shutting_down",
-  "unavailable",
-  "unknown_outcome",
-  "internal",
-]);
+/** The client's own word: the broker has said that nobody got the request. */
+const NOBODY_THERE = "no_responders";
+const LEASE_CODES: readonly ErrorCode[] = ["permission_denied", "item_not_found", "stale_token", "unavailable"];
+/** What an entry of a batch may be refused with; `unavailable` where it does not fit into the frame. */
+const ENTRY_CODES: Readonly<Record<"enqueue" | "heartbeat" | SettleOperation["f"], readonly string[]>> = {
+  enqueue: [
+    ...(["invalid_argument", "unsupported_version", "payload_too_large", "unavailable"] as const),
+    ...(["backpressure", "request_expired", "conflict"] as const),
+  ] satisfies ErrorCode[],
+  heartbeat: LEASE_CODES,
+  complete: [...LEASE_CODES, "conflict"] satisfies ErrorCode[],
+  fail: [...LEASE_CODES, "conflict", "unsupported_version"] satisfies ErrorCode[],
+  release: LEASE_CODES,
+};
 
 export interface RefusalParts {
   /** Behind the whole log. */
@@ -64,25 +71,45 @@ export class Refusals {
   }
 
   check(operation: ShardOperation): void {
-    const { error, id } = operation;
+    const { error, id, type } = operation;
+    if (type === "fail" && error !== undefined && error.code !== NOBODY_THERE) this.#registered(id, error);
     if (operation.f === "enqueue") {
-      for (const { error: refused, index } of enqueueEntries(operation))
+      for (const { error: refused, index } of enqueueEntries(operation)) {
+        this.#entry(operation, operation.f, refused);
         if (refused?.definite === true) this.#enqueue(operation, index, refused);
+      }
     } else if (operation.f === "heartbeat" || isSettle(operation)) {
       const entries = operation.f === "heartbeat" ? beatEntries(operation) : settleEntries(operation);
-      for (const { error: refused, asked } of entries)
+      for (const { error: refused, asked } of entries) {
+        this.#entry(operation, operation.f, refused);
         if (refused?.definite === true) this.#lease(operation, asked, refused);
-    } else if (error?.definite === true) this.#certain(id, error);
+      }
+    }
   }
 
-  #certain(id: string, { code }: OperationError): void {
-    this.#parts.tally.check("F7", !NEVER_DEFINITE.has(code), () => `${id}: ${code} was called definite`);
+  /** `definite` may be weaker than the registry's; what is never definite there nobody can know for certain. */
+  #registered(id: string, { code, definite, retryable }: OperationError): void {
+    const { tally } = this.#parts;
+    const entry = errorEntry(code);
+    if (!tally.check("F7", entry !== undefined, () => `${id}: ${code} is no code of the registry`)) return;
+    const isPossible = !definite || entry?.definite === true;
+    tally.check("F7", isPossible, () => `${id}: ${code} was called definite`);
+    // Of a request's refusal only code and certainty are written down.
+    const isRetryable = retryable === undefined || retryable === entry?.retryable;
+    tally.check("F7", isRetryable, () => `${id}: ${code} was called ${retryable === true ? "" : "not "}retryable`);
+  }
+
+  /** One entry of a batch that was answered. */
+  #entry({ id, type }: ShardOperation, f: keyof typeof ENTRY_CODES, error: OperationError | undefined): void {
+    if (type !== "ok" || error === undefined) return;
+    this.#registered(id, error);
+    const isOfVerb = ENTRY_CODES[f].includes(error.code);
+    this.#parts.tally.check("F7", isOfVerb, () => `${id}: no entry of ${f} is refused with ${error.code}`);
   }
 
   #enqueue(operation: ShardOperationOf<"enqueue">, index: number, error: OperationError): void {
     const { tally, realTime, fullAt } = this.#parts;
     const { id, principal, invoked, returned, request } = operation;
-    this.#certain(id, error);
     if (error.code === "conflict") {
       const requestId = request.requestId ?? entryRequestId(operation, index) ?? "";
       const contents = this.#contents.get(requestKey(principal, requestId));
@@ -99,7 +126,6 @@ export class Refusals {
   #lease(operation: ShardOperation, { itemId, token }: LeaseRef, error: OperationError): void {
     const { tally, model, index, realTime } = this.#parts;
     const { id, principal, returned } = operation;
-    this.#certain(id, error);
     const until = realTime.askedAfter(returned);
     const end = model.ends.get(token);
     const wasEnded = end !== undefined && end.sequence < until;

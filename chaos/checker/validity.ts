@@ -59,18 +59,36 @@ function checkFaults(
 ): void {
   const end = operations.at(-1)?.invoked ?? 0;
   const struck = new Map<string, number>();
-  for (const [index, { kind, target, applied }] of faults.entries()) {
-    tally.check("run.faults", applied, () => `${kind} of ${target} was not applied`);
+  const told = new Set<string>();
+  for (const [
+    index,
+    { kind, target, applied, evidence, startedNs, struckNs = startedNs, endedNs },
+  ] of faults.entries()) {
+    const name = `${kind} of ${target}`;
+    const check = (isRight: boolean, what: string): boolean =>
+      tally.check("run.faults", isRight, () => `${name} ${what}`);
     const { from, to } = intervals[index] ?? { from: 0, to: 0 };
-    const isUnderLoad = tally.check("run.faults", to >= from && to >= 0 && from <= end, () => {
-      return `${kind} of ${target} struck when no operation was under way`;
-    });
-    if (applied && isUnderLoad) struck.set(kind, (struck.get(kind) ?? 0) + 1);
+    // One process starts them all: no two start in the same nanosecond.
+    const isOther = !told.has(`${kind} ${startedNs}`);
+    told.add(`${kind} ${startedNs}`);
+    const isThere = [
+      check(applied, "was not applied"),
+      check(to >= from && to >= 0 && from <= end, "struck when no operation was under way"),
+      check(BigInt(endedNs) > BigInt(struckNs), "was over when it began"),
+      check(isEvidence(evidence), "left nothing that shows it"),
+      check(isOther, "is told twice"),
+    ].every(Boolean);
+    if (isThere) struck.set(kind, (struck.get(kind) ?? 0) + 1);
   }
   for (const [kind, count] of Object.entries(plan.faults)) {
     const found = struck.get(kind) ?? 0;
     tally.check("run.faults", found >= count, () => `${found} faults ${kind} of ${count} planned`);
   }
+}
+
+function isEvidence(evidence: unknown): boolean {
+  if (typeof evidence === "object" && evidence !== null) return Object.keys(evidence).length > 0;
+  return typeof evidence === "string" && evidence !== "";
 }
 
 function checkDuringFaults(

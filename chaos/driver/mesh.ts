@@ -47,8 +47,7 @@ export interface Mesh {
 export const REGION = "local";
 export const SHARD = "default";
 export const SERVER_COUNT = 3;
-const DISPATCHERS = ["d1", "d2", "d3"] as const;
-export const DISPATCHER_COUNT = DISPATCHERS.length;
+export const DISPATCHERS = ["d1", "d2", "d3"];
 const CLIENTS = ["c1", "c2"] as const;
 const WORKERS = ["w1", "w2"] as const;
 const DISPATCHER_SCRIPT = join(import.meta.dirname, "../../services/dispatcher/main.ts");

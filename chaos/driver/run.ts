@@ -15,7 +15,7 @@ import { renderTimeline } from "../timeline.ts";
 import type { Recovery } from "../writes.ts";
 import { readJournal } from "./fenced-resource.ts";
 import type { LeaderChange } from "./leadership.ts";
-import { DISPATCHER_COUNT, type Mesh, REGION, SERVER_COUNT, SHARD, startMesh } from "./mesh.ts";
+import { DISPATCHERS, type Mesh, REGION, SERVER_COUNT, SHARD, startMesh } from "./mesh.ts";
 import { ask, collectStates, handoversFor, loggedStates } from "./node-states.ts";
 import type { PlantName } from "./plant.ts";
 import { dumpReplicas } from "./replica-dump.ts";
@@ -119,10 +119,10 @@ async function judgeRun(
 
 function planOf({ name, seed, plan, seconds }: RunRequest): RunPlan {
   return {
-    ...{ run: name, seed, region: REGION, shard: SHARD, replicas: SERVER_COUNT },
+    ...{ run: name, seed, region: REGION, shard: SHARD, replicas: SERVER_COUNT, dispatchers: DISPATCHERS },
     faults: countByKind(plan),
     okMutationsMin: Math.ceil(seconds * OK_MUTATIONS_PER_SECOND),
-    leaderChangesMin: movesLeader(plan) ? handoversFor(DISPATCHER_COUNT) + 1 : 0,
+    leaderChangesMin: movesLeader(plan) ? handoversFor(DISPATCHERS.length) + 1 : 0,
     // A fault of NATS may be one long election: little is answered while it lasts.
     okDuringFaultsMin: 0.1,
     writeGapMsMax: writeGapMsMax(plan),

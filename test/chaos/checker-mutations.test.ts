@@ -1,6 +1,5 @@
 /** Every way in which a valid history is spoiled is caught, and by the invariant that it breaks. */
 import { expect, test } from "vitest";
-import type { Invariant } from "../../chaos/checker/tally.ts";
 import { judge } from "../../chaos/checker.ts";
 import { buildHistory } from "./history-builder.ts";
 import {
@@ -15,26 +14,16 @@ import {
   eventsOf,
   first,
   isNew,
+  lastOf,
   leasesOf,
   loneEnqueues,
   okOf,
   type Placed,
   resultsOf,
 } from "./history-edits.ts";
-
-interface Mutation {
-  readonly what: string;
-  readonly caughtBy: readonly Invariant[];
-  readonly spoil: (run: EditedRun) => void;
-}
-
-const mutation = (what: string, caughtBy: Invariant | readonly Invariant[], spoil: Mutation["spoil"]): Mutation => ({
-  ...{ what, spoil },
-  caughtBy: typeof caughtBy === "string" ? [caughtBy] : caughtBy,
-});
+import { type Mutation, mutation, ofRuns } from "./run-mutations.ts";
 
 const STALE = { code: "stale_token", message: "", retryable: false, definite: true };
-const lastOf = <T>(all: readonly T[]): T => first([...all].reverse());
 const eventOf = (run: EditedRun, type: string, isSuch: (placed: Placed) => boolean = () => true): Placed =>
   first(eventsOf(run), (placed) => placed.event.type === type && isSuch(placed));
 const frameWith = (frames: readonly EditedFrame[], isSuch: (event: EditedEvent) => boolean): EditedFrame =>
@@ -80,6 +69,12 @@ const ofLog: readonly Mutation[] = [
   }),
   mutation("a replica loses its middle", "L1", (run) => void run.logs["n2"]?.splice(50, 3)),
   mutation("a replica loses its beginning", "L1", (run) => void run.logs["n3"]?.splice(0, 3)),
+  mutation("a replica is empty in the end", "L2", (run) => void run.logs["n3"]?.splice(0)),
+  mutation("a replica ends at half", "L2", (run) => {
+    const dump = run.logs["n2"] ?? [];
+    dump.splice(dump.length >> 1);
+  }),
+  mutation("a replica lacks the last message", "L2", (run) => void run.logs["n2"]?.pop()),
   mutation("a replica holds another byte", "L2", ({ logs }) => {
     const record = first(logs["n2"] ?? []);
     (logs["n2"] ?? [])[0] = { ...record, payload: `${record.payload} ` };
@@ -306,78 +301,56 @@ const ofAnswers: readonly Mutation[] = [
   }),
 ];
 
-const ofRuns: readonly Mutation[] = [
-  mutation("a fenced write under an older token is taken", "F4", (run) => {
-    const highest = new Map(run.fenced.map(({ resource, token }) => [resource, token]));
-    const old = first(run.fenced, ({ resource, token }) => (highest.get(resource) ?? 0) > token);
-    run.fenced = [...run.fenced, old];
+const told = (run: EditedRun) => okOf(run, "lease").flatMap(leasesOf);
+const refusedIn = (run: EditedRun, ...verbs: readonly EditedOperation["f"][]): readonly Record<string, unknown>[] =>
+  verbs
+    .flatMap((f) => okOf(run, f).flatMap(resultsOf))
+    .flatMap(({ error }) => (error === undefined ? [] : [error as Record<string, unknown>]));
+const SETTLES = ["complete", "fail", "release"] as const;
+
+/** What stands in an answer beside what it is asked for. */
+const ofParts: readonly Mutation[] = [
+  mutation("a lease is told with the fence of another resource", "F7", (run) => {
+    first(told(run))["fenceKey"] = "resource/table/other";
   }),
-  mutation("a write is taken of who does not hold the lease", "F4", (run) => {
-    const write = first(okOf(run, "fenced_write"));
-    write.principal = "somebody";
+  mutation("a worker is told to beat once a day", "F7", (run) => {
+    first(told(run))["heartbeatMs"] = 86_400_000;
   }),
-  mutation("an acknowledged write is not at the resource", "F4", (run) => {
-    run.fenced = run.fenced.slice(1);
+  mutation("a lease is told with another type of resource", "F7", (run) => {
+    (first(told(run))["item"] as Record<string, unknown>)["resourceType"] = "other";
   }),
-  mutation("a node's state differs", "S1", ({ states }) => {
-    first(states["d2"] ?? []).stateHash = "0000000000000000";
+  mutation("a lease is told with an attribute that nobody gave", "F7", (run) => {
+    (first(told(run))["item"] as Record<string, unknown>)["attributes"] = { colour: "red" };
   }),
-  mutation("a node's checkpoint is one too far", "S1", ({ states }) => {
-    first(states["d2"] ?? []).sequence += 1;
+  mutation("the last error of an item is kept from its next worker", "F7", (run) => {
+    delete first(told(run), ({ lastError }) => lastError !== undefined)["lastError"];
   }),
-  mutation("nobody could write for longer than the faults explain", "V1", (run) => {
-    const middleNs = BigInt(first(run.operations.slice(run.operations.length >> 1)).invokedNs);
-    const laterNs = BigInt(run.plan.writeGapMsMax) * 1_000_000n;
-    const moved = (ns: string): string => String(BigInt(ns) < middleNs ? BigInt(ns) : BigInt(ns) + laterNs);
-    for (const operation of run.operations) {
-      operation.invokedNs = moved(operation.invokedNs);
-      if (operation.returnedNs !== undefined) operation.returnedNs = moved(operation.returnedNs);
-    }
+  mutation("the last error of an item is told of another attempt", "F7", (run) => {
+    const { lastError } = first(told(run), (lease) => lease["lastError"] !== undefined);
+    (lastError as Record<string, unknown>)["attempt"] = 77;
   }),
-  mutation("two operations of one process overlap", "run.sequential", (run) => {
-    const [one, other] = [first(okOf(run, "complete")), lastOf(okOf(run, "stats"))];
-    one.process = other.process;
-    one.returnedNs = String(BigInt(other.invokedNs) + 1n);
+  mutation("an entry is refused with a code of nobody", "F7", (run) => {
+    Object.assign(first(refusedIn(run, "enqueue", ...SETTLES)), { code: "internal_nonsense", definite: false });
   }),
-  mutation("a process goes on after an unknown outcome", "run.sequential", (run) => {
-    const { process } = first(run.operations, ({ type }) => type === "info");
-    const later = lastOf(run.operations.filter(({ type }) => type === "ok"));
-    later.process = process;
+  mutation("a refusal calls itself retryable against the registry", "F7", (run) => {
+    first(refusedIn(run, ...SETTLES), ({ code }) => code === "stale_token")["retryable"] = true;
   }),
-  mutation("a doubt is recorded as a failure", "run.classified", (run) => {
-    const operation = first(run.operations, ({ type }) => type === "fail");
-    operation.error = { code: "timeout", definite: false };
+  mutation("a refusal of an entry is called definite against the registry", "F7", (run) => {
+    Object.assign(first(refusedIn(run, ...SETTLES)), { code: "unavailable", retryable: true });
   }),
-  mutation("too few mutations were answered", "run.okMutations", (run) => {
-    run.plan = { ...run.plan, okMutationsMin: 100_000 };
-  }),
-  mutation("too little was answered during faults", "run.okDuringFaults", (run) => {
-    run.plan = { ...run.plan, okDuringFaultsMin: 1 };
-  }),
-  mutation("a fault was not applied", "run.faults", (run) => {
-    run.faults = run.faults.map((fault) => ({ ...fault, applied: false }));
-  }),
-  mutation("a planned fault is missing", "run.faults", (run) => {
-    run.plan = { ...run.plan, faults: { ...run.plan.faults, partition: 1 } };
-  }),
-  mutation("a fault struck after the load", "run.faults", (run) => {
-    run.faults = run.faults.map((fault) => ({ ...fault, startedNs: "900000000000000", endedNs: "900000000000001" }));
-  }),
-  mutation("no planned change of leaders came", "run.leaderChanges", (run) => {
-    run.plan = { ...run.plan, leaderChangesMin: 100 };
-  }),
-  mutation("a replica has no dump", "run.wholeLog", (run) => {
-    delete run.logs["n3"];
-  }),
-  mutation("a line cannot be read", "run.records", (run) => {
-    run.problems = ["operations.jsonl:7: no JSON"];
-  }),
-  mutation("an operation has two ends", "run.records", (run) => {
-    run.operations.push({ ...first(okOf(run, "complete")), type: "info" });
+  ...(["heartbeat", ...SETTLES] as const).map((f) =>
+    mutation(`a stale ${f} is told of backpressure`, "F7", (run) => {
+      Object.assign(first(refusedIn(run, f)), { code: "backpressure", retryable: true });
+    }),
+  ),
+  mutation("a request is refused with a code of nobody", "F7", (run) => {
+    const operation = first(run.operations, ({ type, f }) => type === "info" && f === "lease");
+    const returnedNs = String(BigInt(operation.invokedNs) + 1n);
+    Object.assign(operation, { type: "fail", returnedNs, error: { code: "internal_nonsense", definite: true } });
   }),
 ];
 
-const mutations = [...ofLog, ...ofEffects, ...ofAnswers, ...ofRuns];
+const mutations = [...ofLog, ...ofEffects, ...ofAnswers, ...ofParts, ...ofRuns];
 const history = buildHistory(3, 200);
 
 test("the history is valid before it is changed, also with the ends alone", () => {

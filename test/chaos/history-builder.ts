@@ -80,13 +80,19 @@ class HistoryBuilder {
     for (const states of Object.values(this.#states)) states.push(this.#leader.hash());
     return {
       plan: RunPlan.parse({
-        ...{ run: "made-up", seed: this.#seed, region: REGION, shard: SHARD, replicas: 3 },
+        ...{
+          run: "made-up",
+          seed: this.#seed,
+          region: REGION,
+          shard: SHARD,
+          replicas: 3,
+          dispatchers: ["d1", "d2", "d3"],
+        },
         ...{ faults: { "leader-killed": 2 }, okMutationsMin: rounds, leaderChangesMin: 3, writeGapMsMax: 5_000 },
       }),
       operations: this.#operations,
       faults: this.#faults,
-      // The last frame has not reached every replica.
-      logs: { n1: log, n2: [...log], n3: log.slice(0, -1) },
+      logs: { n1: log, n2: [...log], n3: [...log] },
       states: this.#states,
       fenced: this.#fenced,
       problems: [],

@@ -107,6 +107,8 @@ export function first<T>(all: readonly T[], isSuch: (one: T) => boolean = () => 
   return found;
 }
 
+export const lastOf = <T>(all: readonly T[]): T => first([...all].reverse());
+
 type Entries = Record<string, unknown>[];
 export const resultsOf = ({ result }: EditedOperation): Entries => (result?.["results"] ?? []) as Entries;
 export const leasesOf = ({ result }: EditedOperation): Entries => (result?.["leases"] ?? []) as Entries;
