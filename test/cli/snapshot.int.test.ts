@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
 import { stateHash } from "../../services/core/hash.ts";
+import { SNAPSHOT_FORMAT } from "../../services/core/snapshot-format.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { SNAPSHOT_BUCKET } from "../../services/jetstream/object-snapshots.ts";
 import { copySnapshot, type SnapshotInfo, SqliteSnapshotStore } from "../../services/persistence/mod.ts";
@@ -179,10 +180,10 @@ describe.skipIf(!nats.available)(`omnirelay snapshot${skipNote}`, () => {
         "one whose state has a newer format",
         async (log, world) => {
           await log.store.remove(await newest(log));
-          const text = textOf(world.state).replace('"format":1', '"format":7');
+          const text = textOf(world.state).replace(`"format":${SNAPSHOT_FORMAT}`, '"format":7');
           await log.putSnapshot(world.state, log.messages.length, {}, text);
         },
-        /^omnirelay: snapshot_version: the snapshot has format 7; this release reads up to 1: upgrade, or use an older snapshot$/m,
+        /^omnirelay: snapshot_version: the snapshot has format 7; this release reads up to \d: upgrade, or use an older snapshot$/m,
       ],
       [
         "one of another log under the same name",

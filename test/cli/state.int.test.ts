@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
 import { canonicalState } from "../../services/core/canonical.ts";
 import { stateHash } from "../../services/core/hash.ts";
+import { SNAPSHOT_FORMAT } from "../../services/core/snapshot-format.ts";
 import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
 import { foldFrames, type ShardWorld } from "../core/shard-world.ts";
 import { failOnLeakedServers, natsAvailability } from "../support/nats.ts";
@@ -163,8 +164,8 @@ describe.skipIf(!nats.available)(`omnirelay state${skipNote}`, () => {
       ["items", '{"resourceType":"t"}\n', /the snapshot is damaged: line 1: it does not begin with a header/],
       [
         "newer",
-        text.replace('"format":1', '"format":8'),
-        /the snapshot has format 8; this release reads up to 1: upgrade/,
+        text.replace(`"format":${SNAPSHOT_FORMAT}`, '"format":8'),
+        /the snapshot has format 8; this release reads up to \d: upgrade/,
       ],
     ];
     for (const [name, content, message] of cases) {

@@ -5,6 +5,7 @@ import { OperatingError } from "../../contracts/errors.ts";
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { canonicalState } from "../../services/core/canonical.ts";
 import { SnapshotCut } from "../../services/core/snapshot-cut.ts";
+import { SNAPSHOT_FORMAT } from "../../services/core/snapshot-format.ts";
 import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
 import type { ShardState } from "../../services/core/state.ts";
 import { ShardWorld } from "./shard-world.ts";
@@ -145,8 +146,8 @@ describe("text that was changed", () => {
 
 describe("headers that lie", () => {
   test("a newer format or log version names itself and says what to do", () => {
-    const format = refusalOf(withHeader({ format: 2, hash: 7 }));
-    expect([format?.code, format?.message]).toEqual(["snapshot_version", expect.stringContaining("format 2")]);
+    const format = refusalOf(withHeader({ format: SNAPSHOT_FORMAT + 1, hash: 7 }));
+    expect([format?.code, format?.message]).toEqual(["snapshot_version", expect.stringContaining(`format ${SNAPSHOT_FORMAT + 1}`)]);
     const version = refusalOf(withHeader({ logVersion: LOG_VERSION_MAX + 1, options: {} }));
     expect([version?.code, version?.details["supported"]]).toEqual(["snapshot_version", LOG_VERSION_MAX]);
   });
