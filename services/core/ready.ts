@@ -222,7 +222,8 @@ export class Ready {
 
   /** Whether a pending item waits for the end of its delay. */
   isDelayed(item: Item): boolean {
-    return this.delayed.entries[item.slot] === item;
+    // A slot below 0 is a place in a lane's line, and no index to look at: nearly all items are there.
+    return item.delayedTo !== 0 && item.slot >= 0 && this.delayed.entries[item.slot] === item;
   }
 
   /** The lanes of some resource types; undefined stands for all of them. */
