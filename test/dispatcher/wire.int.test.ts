@@ -93,7 +93,7 @@ describe.skipIf(!nats.available)(title("the wire"), () => {
       "an unknown field": ["enqueue", `{"items":[${item}],"tiems":[]}`, "invalid_argument"],
       "a field that is not built yet": [
         "enqueue",
-        '{"items":[{"resourceType":"t","resourceId":"r","priority":3}]}',
+        '{"items":[{"resourceType":"t","resourceId":"r","group":"g"}]}',
         "invalid_argument",
       ],
       "an unknown verb": ["steal", "{}", "invalid_argument"],

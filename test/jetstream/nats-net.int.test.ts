@@ -129,11 +129,11 @@ describe.skipIf(!nats.available)(`NatsNet${note}`, () => {
     expect(await request(net, "topic")).toEqual({ kind: "no_responders" });
   });
 
-  test("ends a request without rights as no_responders, at once", async ({ onTestFinished }) => {
+  test("tells a request without rights as denied, at once", async ({ onTestFinished }) => {
     const extraConfig =
       'accounts { A { users: [{ user: a, password: a, permissions: { publish: ["ok"], subscribe: [">"] } }] } }';
     const { net } = await setup(onTestFinished, { extraConfig }, { user: "a", pass: "a" });
-    expect(await request(net, "forbidden")).toEqual({ kind: "no_responders" });
+    expect(await request(net, "forbidden")).toEqual({ kind: "denied" });
   });
 
   test("ends what is under way when it is closed", async ({ onTestFinished }) => {

@@ -61,13 +61,6 @@ export const PLANTS_OF_ENDS: readonly Plant[] = [
     "Q5",
   ),
   plant(
-    "halted_partition_shows_an_older_item",
-    `${CORE}/ready.ts`,
-    "      // An older one was redriven while this one was leased.\n      this.unwatch(head);\n      this.detach(head);",
-    "",
-    "crash",
-  ),
-  plant(
     "unique_key_not_freed_by_a_cancel",
     `${CORE}/apply-item.ts`,
     "state.unique.get(uniqueKey) === item) state.unique.delete(uniqueKey);",
