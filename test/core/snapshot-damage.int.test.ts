@@ -147,7 +147,10 @@ describe("text that was changed", () => {
 describe("headers that lie", () => {
   test("a newer format or log version names itself and says what to do", () => {
     const format = refusalOf(withHeader({ format: SNAPSHOT_FORMAT + 1, hash: 7 }));
-    expect([format?.code, format?.message]).toEqual(["snapshot_version", expect.stringContaining(`format ${SNAPSHOT_FORMAT + 1}`)]);
+    expect([format?.code, format?.message]).toEqual([
+      "snapshot_version",
+      expect.stringContaining(`format ${SNAPSHOT_FORMAT + 1}`),
+    ]);
     const version = refusalOf(withHeader({ logVersion: LOG_VERSION_MAX + 1, options: {} }));
     expect([version?.code, version?.details["supported"]]).toEqual(["snapshot_version", LOG_VERSION_MAX]);
   });
