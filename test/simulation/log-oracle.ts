@@ -24,6 +24,8 @@ interface LeaseTime {
   /** True time from which on it must last its whole length. */
   startMs: number;
   durationMs: number;
+  /** Length of the grant, and of every renewal that names no other. ms. */
+  grantMs: number;
   /** Sequence of grant or last renewal. */
   sequence: number;
   /** True time until which its worker was told that it is valid. */
@@ -198,10 +200,13 @@ export class LogOracle {
       if (event.type === "leased") {
         const token = this.model.tokenEpoch * 2 ** 40 + sequence;
         const durationMs = event.expiresAt - frame.at;
-        this.#leases.set(token, { startMs: nowMs, durationMs, sequence, promisedMs: 0, beatenMs: 0 });
+        const times = { promisedMs: 0, beatenMs: 0 };
+        this.#leases.set(token, { startMs: nowMs, durationMs, grantMs: durationMs, sequence, ...times });
       } else if (event.type === "renewed")
-        for (const { token, durationMs } of event.leases)
-          this.#leases.set(token, { startMs: nowMs, durationMs, sequence, promisedMs: 0, beatenMs: 0 });
+        for (const { token, durationMs } of event.leases) {
+          const grantMs = this.#leases.get(token)?.grantMs ?? durationMs;
+          this.#leases.set(token, { startMs: nowMs, durationMs, grantMs, sequence, promisedMs: 0, beatenMs: 0 });
+        }
       else if (event.type === "termStarted") {
         if (event.leader === this.#successor) this.#options.cover("handover_to_named");
         for (const [token, lease] of this.#leases) if (!this.model.ends.has(token)) lease.startMs = nowMs;
@@ -226,8 +231,12 @@ export class LogOracle {
     if (!isOfAge) this.#checkBeat(token, lease);
   }
 
-  /** A beat renews once a third of the lease has run, by a log time that may go at half speed: then the lease must not have run out. */
-  #checkBeat(token: number, { beatenMs, startMs, durationMs }: LeaseTime): void {
+  /**
+   * A beat renews once a third of the lease has run, by a log time that may go at half speed: then the lease must not have run out. To the length
+   * of the grant: of a lease that was extended beyond it there may be more left.
+   */
+  #checkBeat(token: number, { beatenMs, startMs, durationMs, grantMs }: LeaseTime): void {
+    if (durationMs > grantMs) return;
     const isInTime = beatenMs > startMs + durationMs * RENEWING_SHARE && beatenMs < (this.dueMs(token) ?? 0);
     if (isInTime) this.#options.fail("F6", `lease ${token} ran out although a beat at ${beatenMs} was answered well`);
   }
