@@ -18,7 +18,12 @@ export const ERRORS = [
     true,
     "The request is malformed: syntax, type, range, unknown field or unknown verb.",
   ),
-  entry("unsupported_version", false, true, "The request's `apiVersion` is not one that this server speaks."),
+  entry(
+    "unsupported_version",
+    false,
+    true,
+    "The request's `apiVersion` is not one that this server speaks, or it needs a newer state version than the log has.",
+  ),
   entry("payload_too_large", false, true, "The request, an item body or a result is over its limit."),
   entry("unauthenticated", false, true, "The caller has no identity where one is required."),
   entry("permission_denied", false, true, "The caller may not do this, for example settle another principal's lease."),

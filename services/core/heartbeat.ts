@@ -82,8 +82,8 @@ export function executeHeartbeat(
 /**
  * Decides whether and how a beat changes a lease; undefined when it changes nothing.
  *
- * With `extendMs`, or progress to tell, it always does. Without, only after a third of the lease has run, to the length of the grant from now, and never to
- * an earlier end. No lease outlives `leaseAgeMsMax`.
+ * With `extendMs`, or `mustWrite` because there is progress to tell, it always does. Otherwise only after a third of the lease has run, to the
+ * length of the grant from now, and never to an earlier end. No lease outlives `leaseAgeMsMax`.
  */
 export function decideRenewal(
   state: ShardState,
