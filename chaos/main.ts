@@ -3,6 +3,7 @@ import { randomInt } from "node:crypto";
 import { accessSync, constants } from "node:fs";
 import { tmpdir } from "node:os";
 import { parseArgs } from "node:util";
+import { endWhenUnread } from "./at-end.ts";
 import { type Drill, SEED_MAX } from "./drill.ts";
 import { bitFlip } from "./drills/bit-flip.ts";
 import { containerKilled, containerPaused, networkCut } from "./drills/containers.ts";
@@ -102,6 +103,7 @@ function checkTemporaryFolder(): void {
   }
 }
 
+endWhenUnread();
 const flags = readFlags();
 const name = flags.drill ?? "";
 const drill = Object.hasOwn(drills, name) ? drills[name] : undefined;
