@@ -1,6 +1,9 @@
 /** `npm run chaos`: runs one drill against real processes and prints what it measured. Exit code 0: its promise was kept; 1: it was not, or nothing was shown; 2: wrong usage. */
 import { randomInt } from "node:crypto";
+import { accessSync, constants } from "node:fs";
+import { tmpdir } from "node:os";
 import { parseArgs } from "node:util";
+import { endWhenUnread } from "./at-end.ts";
 import { type Drill, SEED_MAX } from "./drill.ts";
 import { bitFlip } from "./drills/bit-flip.ts";
 import { containerKilled, containerPaused, networkCut } from "./drills/containers.ts";
@@ -90,11 +93,23 @@ async function runDrill(name: string, drill: Drill, flags: Flags): Promise<reado
   return result.problems;
 }
 
+function checkTemporaryFolder(): void {
+  try {
+    accessSync(tmpdir(), constants.W_OK | constants.X_OK);
+  } catch (error) {
+    refuse([
+      `the folder for temporary files (TMPDIR) cannot be used: ${error instanceof Error ? error.message : error}`,
+    ]);
+  }
+}
+
+endWhenUnread();
 const flags = readFlags();
 const name = flags.drill ?? "";
 const drill = Object.hasOwn(drills, name) ? drills[name] : undefined;
 if (name !== MATRIX && drill === undefined)
   refuse([`--drill: there is no drill "${name}"; there are ${names.join(", ")}`]);
+checkTemporaryFolder();
 const problems = drill === undefined ? await runMatrix(flags) : await runDrill(name, drill, flags);
 for (const problem of problems) report(problem);
 process.exitCode = problems.length === 0 ? 0 : 1;

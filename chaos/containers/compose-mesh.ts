@@ -6,6 +6,7 @@ import { type ContainerRuntimeClient, DockerComposeEnvironment, getContainerRunt
 import { buildImage } from "../../infra/compose/image.ts";
 import { pickFreePorts } from "../../infra/nats-server/free-port.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
+import { type AtEnd, atEnd } from "../at-end.ts";
 
 export interface ComposeMeshOptions {
   /** Of docker-compose.yml; what they depend on is started too. */
@@ -26,7 +27,6 @@ const IMAGE = "omnirelay:drill";
 const START_MS = 180_000;
 const COMMAND_MS = 60_000;
 const NOT_MODIFIED = 304;
-const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** Why no container can be run here; undefined when they can. */
 export async function missingEngine(): Promise<string | undefined> {
@@ -54,7 +54,7 @@ export class ComposeMesh {
   readonly connection: NatsConnection;
   readonly #project: string;
   readonly #runtime: ContainerRuntimeClient;
-  readonly #release: () => void;
+  readonly #release: AtEnd;
 
   static async start({ services, environment = {}, report }: ComposeMeshOptions): Promise<ComposeMesh> {
     await buildImage(IMAGE, report);
@@ -83,7 +83,7 @@ export class ComposeMesh {
       const runtime = await getContainerRuntimeClient();
       return new ComposeMesh({ natsUrls, httpUrl, connection, project, runtime, release });
     } catch (error) {
-      release();
+      release.now();
       throw error;
     }
   }
@@ -94,7 +94,7 @@ export class ComposeMesh {
     readonly connection: NatsConnection;
     readonly project: string;
     readonly runtime: ContainerRuntimeClient;
-    readonly release: () => void;
+    readonly release: AtEnd;
   }) {
     this.natsUrls = parts.natsUrls;
     this.httpUrl = parts.httpUrl;
@@ -153,7 +153,7 @@ export class ComposeMesh {
   /** Ends all of it, volumes included. */
   async close(): Promise<void> {
     await this.connection.close();
-    this.#release();
+    this.#release.now();
   }
 
   async #container(service: string): Promise<RuntimeContainer> {
@@ -165,14 +165,9 @@ export class ComposeMesh {
   }
 }
 
-/** Whatever ends this process but SIGKILL takes the containers with it. The answer does so now; the second time it does nothing. */
-function guard(project: string, variables: Readonly<Record<string, string>>): () => void {
-  let isReleased = false;
-  const release = (): void => {
-    if (isReleased) return;
-    isReleased = true;
-    process.removeListener("exit", release);
-    for (const [signal, listener] of listeners) process.removeListener(signal, listener);
+/** Whatever ends this process but SIGKILL takes the containers with it. */
+function guard(project: string, variables: Readonly<Record<string, string>>): AtEnd {
+  return atEnd(() => {
     const [program = "", ...args] = composeCommand() ?? [];
     const down = [...args, "-p", project, "-f", FILE, "down", "--volumes", "--timeout", "0"];
     // Its word is not waited for: a process that ends can do no more.
@@ -182,15 +177,5 @@ function guard(project: string, variables: Readonly<Record<string, string>>): ()
       stdio: "ignore",
       timeout: COMMAND_MS,
     });
-  };
-  const listeners = STOP_SIGNALS.map((signal) => {
-    const listener = (): void => {
-      release();
-      process.kill(process.pid, signal);
-    };
-    return [signal, listener] as const;
   });
-  process.once("exit", release);
-  for (const [signal, listener] of listeners) process.once(signal, listener);
-  return release;
 }

@@ -1,6 +1,5 @@
 /** What a drill of disks runs: one nats-server or three, a dispatcher and a steady load, with whatever keeps data on volumes of our own. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { NatsConnection } from "@nats-io/transport-node";
@@ -8,6 +7,7 @@ import { startNatsCluster, waitForMetaLeader } from "../../infra/nats-server/clu
 import { type NatsServer, startNatsServer } from "../../infra/nats-server/embedded.ts";
 import { provisionNatsServer } from "../../infra/nats-server/provision.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
+import { killAtEnd, type TemporaryFolder, temporaryFolder } from "../at-end.ts";
 import { pause } from "../drill.ts";
 import { DrillProcess } from "../driver/drill-process.ts";
 import { Load } from "../load.ts";
@@ -53,9 +53,11 @@ export class DiskMesh {
   /** Folder of the dispatcher's data. */
   readonly dataDir: string;
   readonly #log: string;
+  readonly #own: TemporaryFolder;
 
   static async start(options: DiskMeshOptions): Promise<DiskMesh> {
-    const folder = mkdtempSync(join(tmpdir(), "omnirelay-drill-"));
+    const own = temporaryFolder("omnirelay-drill-");
+    const folder = own.path;
     const volumes = new Map<string, Volume>();
     const servers: NatsServer[] = [];
     try {
@@ -66,22 +68,25 @@ export class DiskMesh {
       if (dispatcherBytes !== undefined)
         volumes.set("dispatcher", await Volume.create(folder, "dispatcher", dispatcherBytes));
       servers.push(...(await startServers(options, folder, volumes)));
+      for (const server of servers) killAtEnd(() => (server.running ? server.pid : 0));
       const connection = await connectNats({ servers: servers.map(({ url }) => url), name: "drill" });
-      return new DiskMesh({ folder, volumes, servers, connection, options });
+      return new DiskMesh({ own, volumes, servers, connection, options });
     } catch (error) {
-      await discard(folder, servers, volumes);
+      await discard(own, servers, volumes);
       throw error;
     }
   }
 
   private constructor(parts: {
-    readonly folder: string;
+    readonly own: TemporaryFolder;
     readonly volumes: ReadonlyMap<string, Volume>;
     readonly servers: readonly NatsServer[];
     readonly connection: NatsConnection;
     readonly options: DiskMeshOptions;
   }) {
-    const { folder, volumes, servers, connection, options } = parts;
+    const { own: temporary, volumes, servers, connection, options } = parts;
+    const folder = temporary.path;
+    this.#own = temporary;
     this.folder = folder;
     this.volumes = volumes;
     this.servers = servers;
@@ -162,7 +167,7 @@ export class DiskMesh {
     this.load.abandon();
     await this.connection.close();
     await this.dispatcher.close();
-    await discard(this.folder, this.servers, this.volumes);
+    await discard(this.#own, this.servers, this.volumes);
   }
 }
 
@@ -188,11 +193,11 @@ async function startServers(
 }
 
 async function discard(
-  folder: string,
+  own: TemporaryFolder,
   servers: readonly NatsServer[],
   volumes: ReadonlyMap<string, Volume>,
 ): Promise<void> {
   await Promise.all(servers.map((server) => server.kill()));
   for (const volume of volumes.values()) volume.close();
-  rmSync(folder, { recursive: true, force: true });
+  own.remove();
 }

@@ -2,11 +2,12 @@
  * A file system of our own in an image file: its power can be cut, and it can be filled. What a program has written but not synced is not in the
  * image, so a copy of the image is what a disk would hold after the power failed.
  */
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { closeSync, constants, mkdirSync, openSync, readFileSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { runCommand } from "../../infra/nats-server/command.ts";
 import { isAlive } from "../../infra/nats-server/process-state.ts";
+import { type AtEnd, atEnd } from "../at-end.ts";
 
 /**
  * The journal is written every 300 s, so that within a drill only fsync brings anything into the image. The kernel's own flush of dirty pages comes
@@ -14,22 +15,23 @@ import { isAlive } from "../../infra/nats-server/process-state.ts";
  */
 const MOUNT_OPTIONS = "loop,commit=300";
 const COMMAND_MS = 60_000;
-const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+/** A Ctrl-C at the terminal also ends an `umount` that is under way: how often it is tried. */
+const UNMOUNT_TRIES = 10;
 const MOUNT_NAME = "omnirelay-volume";
 const BALLAST = "ballast";
 
-const live = new Set<Volume>();
-let isGuarded = false;
+let hasTidied = false;
 
 export class Volume {
   /** Where it is mounted; the same before and after a cut. */
   readonly folder: string;
   readonly #image: string;
+  readonly #closing: AtEnd;
   #cutImage = "";
 
   /** Makes a file system of that size and mounts it below `parent`, which may hold other volumes. */
   static async create(parent: string, name: string, bytes: number): Promise<Volume> {
-    guard();
+    tidyUp();
     const folder = join(parent, `${MOUNT_NAME}-${process.pid}-${name}`);
     const image = join(parent, `${name}.img`);
     mkdirSync(folder, { recursive: true });
@@ -37,14 +39,14 @@ export class Volume {
     // No reserve: root may use it up, so a full volume would not be full for a server that runs as root.
     await run("mkfs.ext4", "-q", "-F", "-m", "0", image);
     const volume = new Volume(folder, image);
-    live.add(volume);
-    await volume.#mount(image);
+    volume.#mount(image);
     return volume;
   }
 
   private constructor(folder: string, image: string) {
     this.folder = folder;
     this.#image = image;
+    this.#closing = atEnd(() => this.#discard());
   }
 
   /** Copies what the disk holds at this moment. Nothing may write meanwhile: whoever uses the volume stands still. */
@@ -56,7 +58,7 @@ export class Volume {
   /** The power is back: what was copied by `cut` is mounted in the place of what was there. Nobody may use the volume. */
   async restore(): Promise<void> {
     await run("umount", this.folder);
-    await this.#mount(this.#cutImage);
+    this.#mount(this.#cutImage);
   }
 
   /** Takes all of the room that is left but `leaveBytes`, as another program might. */
@@ -87,41 +89,49 @@ export class Volume {
 
   /** Unmounts it, whoever still uses it, and deletes its image. Lazily: the device goes with its last user. The second time it does nothing. */
   close(): void {
-    if (!live.delete(this)) return;
-    spawnSync("umount", ["--lazy", this.folder], { stdio: "ignore" });
+    this.#closing.now();
+  }
+
+  #discard(): void {
+    unmount(this.folder);
     for (const image of [this.#image, this.#cutImage]) if (image !== "") rmSync(image, { force: true });
   }
 
-  #mount(image: string): Promise<unknown> {
-    return run("mount", "-o", MOUNT_OPTIONS, image, this.folder);
+  /** At once: behind a signal nobody would unmount what a program mounts later. */
+  #mount(image: string): void {
+    execFileSync("mount", ["-o", MOUNT_OPTIONS, image, this.folder], { timeout: COMMAND_MS });
   }
 }
 
 const run = (program: string, ...args: readonly string[]): Promise<string> =>
   runCommand(program, args, { timeoutMs: COMMAND_MS });
 
-/** Whatever ends this process but SIGKILL, no mount outlives it; what a killed one left goes now. */
-function guard(): void {
-  if (isGuarded) return;
-  isGuarded = true;
-  const releaseAll = (): void => {
-    for (const volume of [...live]) volume.close();
-  };
-  process.once("exit", releaseAll);
-  for (const signal of STOP_SIGNALS)
-    process.once(signal, () => {
-      releaseAll();
-      process.kill(process.pid, signal);
+/** Lazily, until it is done. Throws when it stays mounted. */
+function unmount(folder: string): void {
+  let words = "";
+  for (let tries = 0; mounts().includes(folder); tries += 1) {
+    if (tries === UNMOUNT_TRIES) throw new Error(`${folder} is still mounted; umount says: ${words}`);
+    const { status, signal, stderr, error } = spawnSync("umount", ["--lazy", folder], {
+      encoding: "utf8",
+      timeout: COMMAND_MS,
     });
-  for (const folder of mountsOfDead()) spawnSync("umount", ["--lazy", folder], { stdio: "ignore" });
+    words = error?.message ?? (stderr.trim() || `ended with ${status ?? signal}`);
+  }
 }
 
-function mountsOfDead(): readonly string[] {
-  const folders = readFileSync("/proc/mounts", "utf8")
-    .split("\n")
-    .map((line) => line.split(" ")[1] ?? "");
-  return folders.filter((folder) => {
+/** What a killed process has left goes now. */
+function tidyUp(): void {
+  if (hasTidied) return;
+  hasTidied = true;
+  for (const folder of mounts()) {
     const owner = new RegExp(`/${MOUNT_NAME}-(\\d+)-[^/]+$`).exec(folder);
-    return owner !== null && !isAlive(Number(owner[1]));
-  });
+    if (owner !== null && !isAlive(Number(owner[1]))) unmount(folder);
+  }
+}
+
+/** Folders at which something is mounted. A space in a name stands there in octal. */
+function mounts(): readonly string[] {
+  return readFileSync("/proc/mounts", "utf8")
+    .split("\n")
+    .map((line) => (line.split(" ")[1] ?? "").replaceAll("\\040", " "));
 }

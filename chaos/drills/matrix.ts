@@ -2,10 +2,10 @@
  * The matrix: runs of real processes under seeded faults, each judged by the history checker.
  * Promise: whatever fails, no acknowledged command is lost, nothing is done twice, and when the faults are over everything comes to its end.
  */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { provisionNatsServer } from "../../infra/nats-server/provision.ts";
+import { temporaryFolder } from "../at-end.ts";
 import type { Verdict } from "../checker.ts";
 import { randomFrom, SEED_MAX } from "../drill.ts";
 import { isPlant, PLANTS, type PlantName } from "../driver/plant.ts";
@@ -120,7 +120,8 @@ export function readMatrixFlags(flags: MatrixFlags): MatrixRequest | { readonly 
 export async function matrix(request: MatrixRequest, report: (line: string) => void): Promise<MatrixReport> {
   const { seed, rows, seconds, plant } = request;
   const { path: binary } = await provisionNatsServer({ replicated: true, report });
-  const evidence = request.evidence ?? mkdtempSync(join(tmpdir(), "omnirelay-evidence-"));
+  const temporary = request.evidence === undefined ? temporaryFolder("omnirelay-evidence-") : undefined;
+  const evidence = request.evidence ?? (temporary?.path as string);
   mkdirSync(evidence, { recursive: true });
   const results: (RunResult | RunReport)[] = [];
   for (const [index, kinds] of rows.entries()) {
@@ -154,7 +155,8 @@ export async function matrix(request: MatrixRequest, report: (line: string) => v
     plant === undefined ? undefined : made.length === rows.length && made.every((run) => isCaught(run, plant));
   const whole = conclude({ seed, seconds, runs, plant, caught });
   const isKept = request.evidence !== undefined || whole.problems.length > 0;
-  if (!isKept) rmSync(evidence, { recursive: true, force: true });
+  if (isKept) temporary?.keep();
+  else temporary?.remove();
   const matrixReport = isKept ? { ...whole, evidence } : whole;
   if (isKept) writeFileSync(join(evidence, "matrix.json"), JSON.stringify(matrixReport, null, 2));
   return matrixReport;

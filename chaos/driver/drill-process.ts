@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { createWriteStream, type WriteStream } from "node:fs";
 import { findWrappers, type Wrappers } from "../../infra/nats-server/bound-child.ts";
 import { isStopped } from "../../infra/nats-server/process-state.ts";
+import { killAtEnd } from "../at-end.ts";
 import { pause } from "../drill.ts";
 
 export interface DrillProcessOptions {
@@ -59,6 +60,7 @@ export class DrillProcess {
     this.name = options.name;
     this.#options = options;
     this.#log = createWriteStream(options.logFile, { flags: "a" });
+    killAtEnd(() => (this.isRunning ? this.pid : 0));
   }
 
   get pid(): number {

@@ -5,6 +5,7 @@ import type { NatsConnection } from "@nats-io/transport-node";
 import { startNatsCluster, waitForMetaLeader } from "../../infra/nats-server/cluster.ts";
 import type { NatsServer } from "../../infra/nats-server/embedded.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
+import { killAtEnd } from "../at-end.ts";
 import { StreamGroup } from "../stream-group.ts";
 import { DrillProcess } from "./drill-process.ts";
 import { Leadership } from "./leadership.ts";
@@ -70,6 +71,7 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     const links = new Links();
     closers.push(() => links.close());
     const servers = await startServers(options, links);
+    for (const server of servers) killAtEnd(() => (server.running ? server.pid : 0));
     closers.push(() => Promise.all(servers.map((server) => server.kill())));
     await waitForMetaLeader(servers);
     const urls = servers.map(({ url }) => url);

@@ -1,7 +1,7 @@
 /** One run of the matrix, from empty servers to a verdict: workload under faults, healing, what must then happen, evidence, check. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { temporaryFolder } from "../at-end.ts";
 import { readRunFolder } from "../checker/run-folder.ts";
 import { checkRun, type Verdict } from "../checker.ts";
 import { pause } from "../drill.ts";
@@ -73,15 +73,15 @@ export async function makeRun(request: RunRequest): Promise<RunResult> {
   // One that is there already holds the history of another run.
   mkdirSync(folder);
   writeFileSync(join(folder, RUN_FILES.plan), JSON.stringify(planOf(request), null, 2));
-  const dataFolder = mkdtempSync(join(tmpdir(), "omnirelay-matrix-"));
+  const data = temporaryFolder("omnirelay-matrix-");
   let problems: readonly string[];
   let mesh: Mesh | undefined;
   try {
-    mesh = await startMesh({ run: name, folder, dataFolder, seed, binary: request.binary, plant });
+    mesh = await startMesh({ run: name, folder, dataFolder: data.path, seed, binary: request.binary, plant });
     problems = await underFaults(mesh, request, folder);
   } finally {
     await mesh?.close();
-    rmSync(dataFolder, { recursive: true, force: true });
+    data.remove();
   }
   report("checking");
   return judgeRun(request, folder, problems, mesh.leadership.changes);

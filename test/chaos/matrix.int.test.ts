@@ -1,13 +1,18 @@
 /** One short run of the matrix: real servers, dispatchers, clients and workers, one kill, and a verdict. */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { beforeEach, expect, test } from "vitest";
 import { matrix, matrixText } from "../../chaos/drills/matrix.ts";
 import { skipWithoutNats } from "../support/nats.ts";
 
 /** Starting takes about ten seconds, the run six, settling and judging as long again. ms. */
 const DRILL_MS = 120_000;
+
+const MAIN = fileURLToPath(new URL("../../chaos/main.ts", import.meta.url));
 
 beforeEach(skipWithoutNats);
 
@@ -40,6 +45,33 @@ test(
     const verdict = JSON.parse(readFileSync(join(folder, "verdict.json"), "utf8"));
     for (const name of ["L3", "F3.search", "R1.search", "F4", "S1", "S6", "V1"])
       expect(verdict.invariants[name]?.checked, name).toBeGreaterThan(0);
+  },
+  DRILL_MS,
+);
+
+test(
+  "a matrix that is interrupted under faults leaves neither its data nor the evidence that nobody asked for",
+  async ({ onTestFinished }) => {
+    const folder = mkdtempSync(join(tmpdir(), "omnirelay-matrix-test-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const flags = ["--drill", "matrix", "--faults", "pause-dispatcher", "--seconds", "20", "--seed", "1"];
+    const child = spawn(process.execPath, [MAIN, ...flags], {
+      env: { ...process.env, TMPDIR: folder },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    onTestFinished(() => void child.kill("SIGKILL"));
+    let words = "";
+    const struck = new Promise<void>((resolve) => {
+      child.stderr.on("data", (data: Buffer) => {
+        words += String(data);
+        if (words.includes(": applied")) resolve();
+      });
+    });
+    await Promise.race([struck, once(child, "exit")]);
+    expect(readdirSync(folder).length, words).toBeGreaterThan(0);
+    child.kill("SIGINT");
+    expect(await once(child, "exit"), words).toEqual([null, "SIGINT"]);
+    expect(readdirSync(folder)).toEqual([]);
   },
   DRILL_MS,
 );

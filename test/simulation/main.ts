@@ -1,11 +1,14 @@
-/** Runs the simulation: seeds on all cores, or one saved run again. Usage: node test/simulation/main.ts --seeds 1000 [--help]. */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+/**
+ * Runs the simulation: seeds on all cores, or one saved run again. Usage: node test/simulation/main.ts --seeds 1000 [--help].
+ * Exit code 0: what was to be shown was shown; 1: it was not; 2: wrong usage.
+ */
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { PROFILES, type Profile } from "./plan.ts";
+import { PROFILES, type Profile, SEED_MAX } from "./plan.ts";
 import { PLANTS, sow } from "./plants.ts";
 import { type RunSettings, runSeeds } from "./run-seeds.ts";
-import type { SeedSpec } from "./seed-run.ts";
+import { readSavedRun, UsageError } from "./saved-run.ts";
 
 const USAGE = `node test/simulation/main.ts [options]
   --seeds N            how many seeds (1000)
@@ -21,17 +24,21 @@ const USAGE = `node test/simulation/main.ts [options]
 
 const CORPUS = new URL("corpus/", import.meta.url);
 
-function readSettings(values: Record<string, string | boolean | undefined>): RunSettings {
-  const count = (name: string, byDefault: number): number => {
-    const value = Number(values[name] ?? byDefault);
-    if (!Number.isSafeInteger(value) || value < 1) throw new Error(`--${name} must be a whole number above 0`);
+function readSettings(values: Flags): RunSettings {
+  const count = (name: "seeds" | "first" | "children", byDefault: number): number => {
+    const text = values[name] ?? String(byDefault);
+    const value = /^\d{1,15}$/.test(text) ? Number(text) : 0;
+    if (value < 1 || value > SEED_MAX) throw new UsageError(`--${name} must be a whole number from 1 to ${SEED_MAX}`);
     return value;
   };
   const profile = PROFILES.find((name) => name === (values["profile"] ?? "small"));
-  if (profile === undefined) throw new Error(`--profile must be one of ${PROFILES.join(", ")}`);
+  if (profile === undefined) throw new UsageError(`--profile must be one of ${PROFILES.join(", ")}`);
+  const [seeds, first] = [count("seeds", 1_000), count("first", 1)];
+  if (first + seeds - 1 > SEED_MAX)
+    throw new UsageError(`--first and --seeds: the last seed must be at most ${SEED_MAX}`);
   return {
-    seeds: count("seeds", 1_000),
-    first: count("first", 1),
+    seeds,
+    first,
     profile,
     children: count("children", availableParallelism()),
     isTwice: values["check-determinism"] === true,
@@ -45,7 +52,7 @@ async function runCorpus(): Promise<readonly string[]> {
   const { trapped } = await import("./traps.ts");
   const broken: string[] = [];
   for (const file of readdirSync(CORPUS).filter((name) => name.endsWith(".json"))) {
-    const { spec } = JSON.parse(readFileSync(new URL(file, CORPUS), "utf8")) as { spec: SeedSpec };
+    const spec = readSavedRun(new URL(file, CORPUS));
     const [violation] = trapped(() => runSeed(spec)).violations;
     if (violation !== undefined) broken.push(`${file}: ${violation.invariant}: ${violation.message}`);
   }
@@ -63,7 +70,7 @@ async function shrinkAndSave(seed: number, profile: Profile): Promise<string> {
 }
 
 async function replay(path: string): Promise<boolean> {
-  const { spec } = JSON.parse(readFileSync(path, "utf8")) as { spec: SeedSpec };
+  const spec = readSavedRun(path);
   const { runSeed } = await import("./seed-run.ts");
   const { trapped } = await import("./traps.ts");
   const { violations } = trapped(() => runSeed({ ...spec, isVerbose: true }));
@@ -87,8 +94,8 @@ async function tryPlants(names: readonly string[], settings: RunSettings): Promi
   return missed;
 }
 
-async function main(): Promise<boolean> {
-  const { values } = parseArgs({
+function readFlags() {
+  return parseArgs({
     options: {
       ...{
         seeds: { type: "string" },
@@ -108,20 +115,31 @@ async function main(): Promise<boolean> {
         "no-shrink": { type: "boolean" },
       },
     },
-  });
+  }).values;
+}
+type Flags = ReturnType<typeof readFlags>;
+
+/** Throws: UsageError for a name that no plant has. */
+function plantsNamed(names: string): readonly string[] {
+  const all = PLANTS.map(({ name }) => name);
+  if (names === "all") return all;
+  for (const name of names.split(","))
+    if (!all.includes(name)) throw new UsageError(`--plant: no plant is called "${name}"; there are ${all.join(", ")}`);
+  return names.split(",");
+}
+
+async function main(values: Flags): Promise<boolean> {
   if (values.help === true) {
     console.log(USAGE);
     return true;
   }
   const settings = readSettings(values);
+  const plants = values.plant === undefined ? [] : plantsNamed(values.plant);
   if (values.replay !== undefined) {
-    if (values.plant !== undefined) sow(values.plant);
+    for (const name of plants) sow(name);
     return replay(values.replay);
   }
-  if (values.plant !== undefined) {
-    const names = values.plant === "all" ? PLANTS.map(({ name }) => name) : values.plant.split(",");
-    return (await tryPlants(names, settings)).length === 0;
-  }
+  if (values.plant !== undefined) return (await tryPlants(plants, settings)).length === 0;
   const broken = await runCorpus();
   for (const line of broken) console.log(`corpus ${line}`);
   const result = await runSeeds(settings);
@@ -135,4 +153,11 @@ async function main(): Promise<boolean> {
   return broken.length === 0 && failure === undefined && isCovered;
 }
 
-process.exitCode = (await main()) ? 0 : 1;
+try {
+  process.exitCode = (await main(readFlags())) ? 0 : 1;
+} catch (error) {
+  const isUsage = error instanceof UsageError || (error as NodeJS.ErrnoException).code?.startsWith("ERR_PARSE_ARGS");
+  if (isUsage !== true) throw error;
+  process.stderr.write(`${(error as Error).message}\n${USAGE}\n`);
+  process.exitCode = 2;
+}

@@ -8,6 +8,8 @@ import type { Choices, Draws } from "./choices.ts";
  * do by default, and lose their power one at a time: the control that acknowledged messages are missed then.
  */
 export const PROFILES = ["small", "big", "unsynced"] as const;
+/** Draws follow from 32 bits of a seed: higher ones would be runs of lower ones again. */
+export const SEED_MAX = 2 ** 32 - 1;
 export type Profile = (typeof PROFILES)[number];
 
 const FAULT_CLASSES = [

@@ -33,8 +33,11 @@ const CHILD = fileURLToPath(new URL("child.ts", import.meta.url));
 const PROGRESS_MS = 15_000;
 const FAILURES_SHOWN = 20;
 
-/** Runs seeds until all are done, or one has failed where that is enough. Throws: Error when a child ends by itself. */
-export async function runSeeds(settings: RunSettings) {
+/**
+ * Runs seeds until all are done, or one has failed where that is enough. Throws: Error when a child ends by itself, or not every seed was told.
+ * `script` takes the place of the child in tests.
+ */
+export async function runSeeds(settings: RunSettings, script: string = CHILD) {
   const { seeds, first, children, profile, isTwice, stopAtFailure, plant } = settings;
   const beganMs = performance.now();
   const total: Total = {
@@ -54,7 +57,7 @@ export async function runSeeds(settings: RunSettings) {
       stopAtFailure,
       isTwice,
     };
-    return fork(CHILD, [JSON.stringify(order)]);
+    return fork(script, [JSON.stringify(order)]);
   });
   for (const child of running)
     child.on("message", (report) => {
@@ -68,11 +71,17 @@ export async function runSeeds(settings: RunSettings) {
     console.error(`${total.seeds} of ${seeds} seeds, ${pace} a minute, ${failures.length} failures`);
   }, PROGRESS_MS);
   try {
-    for (const [code] of await Promise.all(running.map((child) => once(child, "exit"))))
+    // The last report may come behind the end of its process, but not behind that of its channel.
+    const told = Promise.all(running.map((child) => once(child, "disconnect")));
+    const ended = await Promise.all(running.map((child) => once(child, "exit")));
+    await told;
+    for (const [code] of ended)
       if (code !== 0 && !isEnough()) throw new Error(`a child of the simulation ended with ${code}`);
   } finally {
     clearInterval(progress);
   }
+  if (!isEnough() && total.seeds !== seeds)
+    throw new Error(`${total.seeds} of ${seeds} seeds were told by the children`);
   return describe(total, (performance.now() - beganMs) / 1_000, count);
 }
 

@@ -33,7 +33,7 @@ interface Ended {
 function simulate(...args: readonly string[]): Promise<Ended> {
   return new Promise((resolve) => {
     execFile(process.execPath, [MAIN, ...args], { maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) =>
-      resolve({ code: error === null ? 0 : 1, output: `${stdout}${stderr}` }),
+      resolve({ code: error === null ? 0 : Number(error.code), output: `${stdout}${stderr}` }),
     );
   });
 }
@@ -63,10 +63,22 @@ test("planted bugs are found", async () => {
   expect(output.match(/^found /gm)).toHaveLength(names.length);
 }, 1_800_000);
 
-test("an impossible order is refused with its reason", async () => {
-  for (const args of [["--seeds", "0"], ["--profile", "huge"], ["--plant", "unknown"], ["--wrong"]]) {
+test("an impossible order is refused with its reason and without a trace", async () => {
+  const orders = [
+    ["--seeds", "0"],
+    ["--seeds", "abc"],
+    ["--first", "9007199254740993"],
+    ["--first", "4294967295", "--seeds", "2"],
+    ["--profile", "huge"],
+    ["--plant", "unknown"],
+    ["--wrong"],
+    ["--replay", fileURLToPath(new URL("no-such-file.json", import.meta.url))],
+    ["--replay", fileURLToPath(new URL("../../package.json", import.meta.url))],
+  ];
+  for (const args of orders) {
     const { code, output } = await simulate(...args);
-    expect(code).toBe(1);
-    expect(output).toMatch(/must be|no plant|Unknown option/);
+    expect(code, output).toBe(2);
+    expect(output).toMatch(/must be|no plant|Unknown option|cannot be read|is no saved run/);
+    expect(output).not.toMatch(/^ {4}at /m);
   }
-});
+}, 60_000);
