@@ -37,6 +37,7 @@ import {
   WAIT_MS_MAX,
 } from "./limits.ts";
 import { Exclusivity, ShardOptionsPatch } from "./options.ts";
+import { GroupName, QuotaName, QuotasPatch } from "./quotas.ts";
 import type { Verb } from "./subjects.ts";
 
 /** What every request may carry. */
@@ -118,6 +119,10 @@ export const ItemPayload = z.strictObject({
     .describe(
       "At most one pending or leased item has it: an enqueue while there is one answers that one as a duplicate.",
     ),
+  group: GroupName.optional().describe(
+    "Who it is done for: groups share a shard's workers where `fairness` is `groups`, and a group may have a quota.",
+  ),
+  quotaKey: GroupName.optional().describe("What it needs, a database or a service, where that has a quota."),
 });
 export type ItemPayload = Readonly<z.infer<typeof ItemPayload>>;
 
@@ -232,6 +237,7 @@ const ConfigureRequest = z.strictObject({
     .optional()
     .describe("Raises the state version of the log, once every registered follower reads it. It is never lowered."),
   followers: FollowersPatch.optional().describe("Followers to register or, with null, to remove, by name."),
+  quotas: QuotasPatch.optional().describe("Quotas of groups and quota keys to set or, with null, to remove, by name."),
 });
 const HandoverRequest = z.strictObject({
   ...envelope,
@@ -256,6 +262,11 @@ const ListRequest = z.strictObject({
     .optional(),
 });
 const StatsRequest = z.strictObject({ ...envelope });
+const QuotasRequest = z.strictObject({
+  ...envelope,
+  limit: z.int().min(1).max(PAGE_SIZE_MAX).optional(),
+  cursor: QuotaName.optional().describe("The last name of the page before."),
+});
 
 /** The one schema of each verb's request. */
 export const REQUESTS = {
@@ -276,6 +287,7 @@ export const REQUESTS = {
   list: ListRequest,
   explain: ExplainRequest,
   stats: StatsRequest,
+  quotas: QuotasRequest,
 } as const satisfies Record<Verb, z.ZodType>;
 
 /** A parsed request of a verb. */

@@ -16,6 +16,7 @@ import {
   TokenEpoch,
 } from "./ids.ts";
 import { ShardOptions, ShardOptionsPatch } from "./options.ts";
+import { QuotasPatch } from "./quotas.ts";
 
 /** Who caused events, once per frame; events point at it by index. */
 export const Actor = z.strictObject({
@@ -69,6 +70,7 @@ const Configured = z.strictObject({
   actor,
   options: ShardOptionsPatch,
   followers: FollowersPatch.optional(),
+  quotas: QuotasPatch.optional(),
   logVersion: z.int().min(2).optional(),
 });
 const Enqueued = z.strictObject({

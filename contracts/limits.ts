@@ -58,6 +58,12 @@ export const FAILURE_CODE_LENGTH_MAX = 64;
 /** Longest progress that a heartbeat tells, and longest unique key. Characters. */
 export const PROGRESS_LENGTH_MAX = 1_024;
 export const UNIQUE_KEY_LENGTH_MAX = 128;
+/** Longest group and longest quota key. Characters. */
+export const GROUP_LENGTH_MAX = 128;
+/** Quotas that a shard has by name, most grants in one rate or burst, and the largest weight of a group. */
+export const QUOTAS_MAX = 1_000;
+export const QUOTA_COUNT_MAX = 1_000_000;
+export const QUOTA_WEIGHT_MAX = 100;
 /** Most resource types in one lease filter. */
 export const RESOURCE_TYPES_PER_FILTER_MAX = 64;
 

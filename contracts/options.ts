@@ -99,6 +99,12 @@ const fields = {
     .max(DELAY_MS_MAX)
     .default(RETRY_MAX_MS_DEFAULT)
     .describe("Longest delay before a retry. ms. At least retryFirstMs."),
+  fairness: z
+    .enum(["off", "groups"])
+    .default("off")
+    .describe(
+      "Between the groups of the items of a resource type: off goes by priority and time alone, groups lets them take turns by their weights.",
+    ),
   itemBytesMax: z
     .int()
     .min(1)
@@ -172,6 +178,7 @@ export const OPTIONS_OF_TERMS: ReadonlySet<string> = new Set([
   "retryFirstMs",
   "retryMaxMs",
   "resultsMax",
+  "fairness",
 ] satisfies readonly (keyof ShardOptions)[]);
 
 /** What is wrong between options, with both values; empty when nothing is. */

@@ -6,6 +6,7 @@ import { CANCEL_OUTCOMES, OUTCOMES } from "./events.ts";
 import { Follower, FollowerName } from "./followers.ts";
 import { ItemId, LogTimeMs, PeerId, Principal, Sequence, Token } from "./ids.ts";
 import { Exclusivity, ShardOptions } from "./options.ts";
+import { Quota } from "./quotas.ts";
 import type { Verb } from "./subjects.ts";
 
 const cited = {
@@ -117,6 +118,8 @@ const ItemRecord = z.looseObject({
   leaseDurationMs: z.int().min(1).optional(),
   retry: RetryPolicy.optional(),
   uniqueKey: z.string().optional(),
+  group: z.string().optional(),
+  quotaKey: z.string().optional(),
   redrives: z.int().min(1).optional().describe("How often it was redriven."),
   cancelRequested: z.looseObject({ reason: z.string().optional(), principal: Principal, at: LogTimeMs }).optional(),
   progress: z.looseObject({ text: z.string(), at: LogTimeMs }).optional(),
@@ -159,6 +162,21 @@ const StatsReply = z.looseObject({
   followers: Followers,
 });
 
+const QuotasReply = z.looseObject({
+  ...cited,
+  quotas: z
+    .array(
+      z.looseObject({
+        name: z.string(),
+        quota: Quota,
+        leased: z.int().min(0).describe("Leases that live; of the names together that the quota is for."),
+        until: LogTimeMs.optional().describe("When its rate grants the next one, where it grants none now. ms."),
+      }),
+    )
+    .describe("By name."),
+  cursor: z.string().optional().describe("Present when there are more."),
+});
+
 /** The one schema of each verb's reply. A reply may also be `{ error }`. */
 export const REPLIES = {
   enqueue: EnqueueReply,
@@ -178,6 +196,7 @@ export const REPLIES = {
   list: ListReply,
   explain: ExplainReply,
   stats: StatsReply,
+  quotas: QuotasReply,
 } as const satisfies Record<Verb, z.ZodType>;
 export type ReplyOf<V extends Verb> = z.infer<(typeof REPLIES)[V]>;
 export const ErrorReply = z.looseObject({ error: ErrorBodySchema });

@@ -83,6 +83,7 @@ export const VERBS = [
   "list",
   "explain",
   "stats",
+  "quotas",
 ] as const;
 export type Verb = (typeof VERBS)[number];
 const VERB_SET: ReadonlySet<string> = new Set(VERBS);

@@ -1,15 +1,17 @@
 /** The verbs `pause`, `resume` and `configure`. */
+import { isDeepStrictEqual } from "node:util";
 import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
 import type { FollowersPatch } from "../../contracts/followers.ts";
-import { FOLLOWERS_MAX, LOG_VERSION_MAX, LOG_VERSION_TERMS } from "../../contracts/limits.ts";
+import { FOLLOWERS_MAX, LOG_VERSION_MAX, LOG_VERSION_TERMS, QUOTAS_MAX } from "../../contracts/limits.ts";
 import {
   OPTIONS_OF_TERMS,
   optionProblems,
   type ShardOptions,
   type ShardOptionsPatch,
 } from "../../contracts/options.ts";
+import type { QuotasPatch } from "../../contracts/quotas.ts";
 import { versionRefusal } from "./item-terms.ts";
 import {
   type Context,
@@ -21,7 +23,7 @@ import {
   refuse,
   refused,
 } from "./outcome.ts";
-import { mergeFollowers, mergeOptions, type ShardState } from "./state.ts";
+import { mergeNamed, mergeOptions, type ShardState } from "./state.ts";
 
 /** Stops granting. Leases go on, items come in. Idempotent. */
 export function executePause(state: ShardState, context: Context, sink: EventSink): Outcome {
@@ -41,7 +43,7 @@ export function executeConfigure(
   context: Context,
   sink: EventSink,
 ): Outcome {
-  const decision = decideConfigure(state, request.options, request.followers, request.logVersion);
+  const decision = decideConfigure(state, request.options, request.followers, request.logVersion, request.quotas);
   if (decision.kind === "refused") return refuse(decision.error, true);
   if (decision.kind === "accepted") new Emitter(state, context, sink).emit(decision.event);
   const followers = Object.fromEntries(state.followers);
@@ -49,7 +51,7 @@ export function executeConfigure(
 }
 
 /**
- * Decides a change of options and followers.
+ * Decides a change of options, followers and quotas.
  *
  * Shapes: one `configured` with what really changes, or none when nothing does.
  * Refuses with: invalid_argument when the options together make no sense, when followers become too many, or when somebody does not read the
@@ -60,11 +62,14 @@ export function decideConfigure(
   patch: ShardOptionsPatch,
   followersPatch: FollowersPatch = {},
   logVersion: number = state.logVersion,
+  quotasPatch: QuotasPatch = {},
 ): Decision<EventOf<"configured">, ShardOptions> {
   const options = mergeOptions(state.options, patch);
-  const merged = mergeFollowers(state.followers, followersPatch);
+  const merged = mergeNamed(state.followers, followersPatch);
   const problems = [...optionProblems(options), ...versionProblems(state, logVersion, merged)];
   if (merged.size > FOLLOWERS_MAX) problems.push(`a shard has at most ${FOLLOWERS_MAX} followers; remove one first`);
+  if (mergeNamed(state.quotas, quotasPatch).size > QUOTAS_MAX)
+    problems.push(`a shard has at most ${QUOTAS_MAX} quotas; remove one first`);
   if (problems.length > 0)
     return refused(
       errorBody("invalid_argument", `options: ${problems.join("; ")}`, {
@@ -75,14 +80,22 @@ export function decideConfigure(
   const changed = Object.entries(options).filter(([name, value]) => before[name] !== value);
   if (logVersion < LOG_VERSION_TERMS && changed.some(([name]) => OPTIONS_OF_TERMS.has(name)))
     return refused(versionRefusal(logVersion, LOG_VERSION_TERMS));
+  const quotas = changedQuotas(state, quotasPatch);
+  if (quotas !== undefined && logVersion < LOG_VERSION_TERMS)
+    return refused(versionRefusal(logVersion, LOG_VERSION_TERMS));
   const followers = changedFollowers(state, followersPatch);
   const raised = logVersion === state.logVersion ? undefined : { logVersion };
-  if (changed.length === 0 && followers === undefined && raised === undefined)
+  if (changed.length === 0 && followers === undefined && quotas === undefined && raised === undefined)
     return { kind: "unchanged", result: state.options };
   const event = { type: "configured", actor: 0, options: Object.fromEntries(changed) as ShardOptionsPatch } as const;
   return {
     kind: "accepted",
-    event: { ...event, ...(followers === undefined ? undefined : { followers }), ...raised },
+    event: {
+      ...event,
+      ...(followers === undefined ? undefined : { followers }),
+      ...(quotas === undefined ? undefined : { quotas }),
+      ...raised,
+    },
     result: options,
   };
 }
@@ -112,5 +125,12 @@ function changedFollowers(state: ShardState, patch: FollowersPatch): FollowersPa
       keepMs !== follower.keepMs
     );
   });
+  return changed.length === 0 ? undefined : Object.fromEntries(changed);
+}
+
+function changedQuotas(state: ShardState, patch: QuotasPatch): QuotasPatch | undefined {
+  const changed = Object.entries(patch).filter(
+    ([name, quota]) => !isDeepStrictEqual(state.quotas.get(name) ?? null, quota),
+  );
   return changed.length === 0 ? undefined : Object.fromEntries(changed);
 }

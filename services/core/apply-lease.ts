@@ -35,6 +35,7 @@ export function applyLeased(state: ShardState, event: EventOf<"leased">, meta: E
   if (item.delayedTo > meta.at) assert.fail(`leased at ${meta.at}, delayed to ${item.delayedTo}`);
   state.cut?.keep(item);
   state.ready.take(item);
+  takeOfQuotas(state, item, meta.at);
   const peerId = state.intern(actor.peerId);
   const request = requestOf(state, actor.principal, actor.requestId, actor.digest);
   const lease: LiveLease = {
@@ -141,6 +142,12 @@ function leaseOf(item: Item, token: number): LiveLease {
   return lease;
 }
 
+/** Counts a grant for the quotas of its item, and as a turn of its group. */
+function takeOfQuotas({ ready: { lanes }, options }: ShardState, item: Item, at: number): void {
+  lanes.meters.take(item, at);
+  if (options.fairness === "groups") lanes.charge(item);
+}
+
 /** Takes the lease off an item and off everything that counts leases. The item is left without a place. */
 function endLease(state: ShardState, item: Item, token: number): LiveLease {
   const lease = leaseOf(item, token);
@@ -154,6 +161,7 @@ function endLease(state: ShardState, item: Item, token: number): LiveLease {
   }
   item.slot = -1;
   item.lease = undefined;
+  state.ready.lanes.meters.giveBack(item);
   state.active -= 1;
   const held = state.leasesByPeer.get(lease.peerId) ?? 0;
   if (held === 0) assert.fail(`peer ${lease.peerId} holds no lease`);

@@ -19,7 +19,7 @@ import {
 import { hashNewItem, stateHash } from "./hash.ts";
 import { Item } from "./item.ts";
 import { termsOf } from "./item-terms.ts";
-import { itemIdOf, mergeFollowers, mergeOptions, type ShardState } from "./state.ts";
+import { itemIdOf, mergeNamed, mergeOptions, type ShardState, setQuotas } from "./state.ts";
 
 /**
  * Applies one event: advances `state.sequence` by exactly 1 and mutates the state.
@@ -49,7 +49,9 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
     case "configured":
       state.options = mergeOptions(state.options, event.options);
       state.logVersion = event.logVersion ?? state.logVersion;
-      if (event.followers !== undefined) state.followers = mergeFollowers(state.followers, event.followers);
+      if (event.followers !== undefined) state.followers = mergeNamed(state.followers, event.followers);
+      if (event.quotas !== undefined) setQuotas(state, mergeNamed(state.quotas, event.quotas));
+      if (state.options.fairness === "off") state.ready.lanes.forgetShares();
       evictRecords(state);
       break;
     case "enqueued":

@@ -10,9 +10,10 @@ import {
   hashRecord,
 } from "./hash.ts";
 import { HashSum, hexOf } from "./hasher.ts";
-import { type HeapEntry, type IndexedHeap, isBefore } from "./indexed-heap.ts";
+import { isBefore } from "./indexed-heap.ts";
 import { type EndedRecord, Item, type ItemExtra, type ItemTerms, type KeyQueue, notAfterOf } from "./item.ts";
 import { retryText } from "./item-terms.ts";
+import { checkHeap, checkLeasable, checkShares, shareRecords } from "./lane-checks.ts";
 import { fenceKey } from "./ready.ts";
 import type { ShardState } from "./state.ts";
 
@@ -40,6 +41,8 @@ export function* canonicalState(state: ShardState): Generator<string> {
   });
   yield canonicalLine("options", sorted(state.options));
   for (const [name, follower] of state.followers) yield canonicalLine("follower", { name, ...sorted(follower) });
+  for (const [name, { leasesMax, rate, weight }] of state.quotas)
+    yield canonicalLine("quota", { name, leasesMax, rate: rate && sorted(rate), weight });
   const items = [...state.items.values()].sort((left, right) => left.sequence - right.sequence);
   for (const item of items) yield canonicalLine("item", itemFields(item));
   for (const record of recordsOf(state)) yield canonicalLine("record", recordFields(record));
@@ -49,6 +52,7 @@ export function* canonicalState(state: ShardState): Generator<string> {
     return canonicalLine("leaseRequest", { principal, requestId, digest, live, liveCount });
   });
   yield* requests.sort();
+  for (const [table, fields] of shareRecords(state)) yield canonicalLine(table, fields);
 }
 
 /** Ended records, oldest first. */
@@ -243,20 +247,8 @@ function checkLanes(state: ShardState, items: readonly Item[]): void {
   const isOpen = (item: Item): boolean => item.status === "pending" && !isHeldBack(item);
   const leasable = items.filter((item) => isOpen(item) && !ready.isDelayed(item));
   checkTimes(state, items.filter(isOpen));
-  const shown: Item[] = [];
-  assert.equal(state.ready.lanes.size, state.ready.byHead.size, "lanes");
-  checkHeap(state.ready.byHead);
-  for (const lane of state.ready.lanes.values()) {
-    checkHeap(lane.items.late);
-    assert.equal(lane.rank, lane.items.top()?.rank, `rank of lane ${lane.resourceType}`);
-    assert.equal(lane.tie, lane.items.top()?.tie, `tie of lane ${lane.resourceType}`);
-    for (const item of lane.items.values()) {
-      assert.equal(item.resourceType, lane.resourceType);
-      shown.push(item);
-    }
-  }
-  shown.sort((left, right) => left.sequence - right.sequence);
-  assert.deepEqual(shown.map(idOf), leasable.map(idOf), "lanes hold exactly what is leasable");
+  checkLeasable(ready.lanes, leasable);
+  checkShares(state, items);
 }
 
 const isHeldBack = (item: Item): boolean => item.key !== undefined && (item.key.head !== item || item.key.halted);
@@ -275,14 +267,6 @@ function checkTimes({ ready }: ShardState, open: readonly Item[]): void {
   for (const lapse of ready.lapses.entries) {
     assert(lapse.item.lapse === lapse && lapse.item.status === "pending", `end of the time of ${lapse.item.itemId}`);
     assert.equal(lapse.rank, lapse.item.terms?.notAfter);
-  }
-}
-
-function checkHeap<Entry extends HeapEntry>(heap: IndexedHeap<Entry>): void {
-  for (const [slot, entry] of heap.entries.entries()) {
-    assert.equal(entry.slot, slot, "slot");
-    const parent = heap.entries[(slot - 1) >> 1] as Entry;
-    if (slot > 0) assert(isBefore(parent.rank, parent.tie, entry.rank, entry.tie), "order of the heap");
   }
 }
 

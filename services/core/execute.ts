@@ -10,7 +10,7 @@ import { executeExplain } from "./explain.ts";
 import { executeHeartbeat } from "./heartbeat.ts";
 import { executeLease } from "./lease.ts";
 import { type Context, type EventSink, type Outcome, refuse } from "./outcome.ts";
-import { executeGet, executeList, renderStats } from "./read.ts";
+import { executeGet, executeList, executeQuotas, renderStats } from "./read.ts";
 import { executeComplete, executeFail, executeRelease } from "./settle.ts";
 import type { ShardState } from "./state.ts";
 
@@ -59,5 +59,7 @@ export function execute(state: ShardState, command: ShardCommand, context: Conte
       const place = { region: context.region ?? "", shard: context.shard ?? "" };
       return { reply: renderStats(state, place), confirm: false, validity: [] };
     }
+    case "quotas":
+      return executeQuotas(state, command.request, context);
   }
 }

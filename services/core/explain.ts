@@ -1,6 +1,7 @@
 /** The verb `explain`: why an item is not running, in words and in fields. */
 import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
+import { quotaName } from "../../contracts/quotas.ts";
 import { type Item, notAfterOf } from "./item.ts";
 import { type Context, cite, type Outcome, refuse } from "./outcome.ts";
 import type { ShardState } from "./state.ts";
@@ -50,8 +51,9 @@ function holdsOf(state: ShardState, item: Item, now: number): readonly Hold[] {
   const notAfter = notAfterOf(item);
   if (notAfter !== undefined && notAfter <= now)
     holds.unshift({ hold: "lapsed", message: "its notAfter has passed: it is being dead-lettered" });
+  holds.push(...quotaHolds(state, item, now));
   if (holds.length > 0) return holds;
-  const first = state.ready.lanes.get(item.resourceType)?.items.top();
+  const first = state.ready.lanes.types.get(item.resourceType)?.first()?.lanes.top()?.items.top();
   if (first !== undefined && first !== item)
     return [{ hold: "behind", message: "others of its resource type go first", itemId: first.itemId }];
   return [{ hold: "next", message: "the next worker that asks for its resource type gets it" }];
@@ -68,6 +70,33 @@ function leasedHolds({ lease, extra }: Item): readonly Hold[] {
       peerId,
       until,
     });
+  return holds;
+}
+
+/** What the quotas of its group and its key do to it. */
+function quotaHolds(state: ShardState, { terms }: Item, now: number): readonly Hold[] {
+  const { groups, keys } = state.ready.lanes.meters;
+  const meters = [
+    terms?.group === undefined ? undefined : groups.get(terms.group),
+    terms?.quotaKey === undefined ? undefined : keys.get(terms.quotaKey),
+  ];
+  const holds: Hold[] = [];
+  for (const meter of meters) {
+    const until = meter?.freeAt(now) ?? 0;
+    if (meter === undefined || until === 0) continue;
+    const name = quotaName(meter.kind, meter.name);
+    if (Number.isFinite(until))
+      holds.push({
+        hold: "rateLimited",
+        message: `${name} has used up its rate; it may take the next one then`,
+        until,
+      });
+    else
+      holds.push({
+        hold: "quotaFull",
+        message: `${name} has ${meter.leased} leases, its quota is ${meter.quota?.leasesMax ?? 0}`,
+      });
+  }
   return holds;
 }
 

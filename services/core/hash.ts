@@ -4,7 +4,7 @@
  * Fields, in the order in which they are hashed; those of state version 2 only where they are there, so that older logs keep their hashes:
  * - item, fixed part: itemId, sequence, enqueuedAt, principal, exclusivity, resourceType, resourceId, partitionKey, payloadEncoding,
  *   body, maxAttempts, requestId, digest, attributes (count, then name and value sorted by name); version 2: terms (priority, boost,
- *   notAfter, leaseDurationMs, retry as text, uniqueKey)
+ *   notAfter, leaseDurationMs, retry as text, uniqueKey; group and quotaKey where one of them is there)
  * - item, changing part: the fixed part's hash, status, attempt, charged, lease (token, principal, peerId, grantedAt, grantMs, requestId;
  *   renewedAt, durationMs, expiresAt), last end (token, kind, principal, digest, outcome), last error (reason, code, attempt, peerId, at),
  *   dead letter (reason, code, at, halts); version 2: delayedTo, extra (redrives, cancel: reason,
@@ -13,7 +13,8 @@
  * - lease request: principal, requestId, digest
  * - meta: logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, recordCount, pending, active, deadLettered,
  *   enqueuedTotal, completedTotal, bodyBytes, removedTotal and resultCount (version 2), options (name and value sorted by name; those of version 2 only where they are not the default), followers (count, then name, kind,
- *   logVersionMax, keepBytes, keepMs sorted by name)
+ *   logVersionMax, keepBytes, keepMs sorted by name); version 2, where they are there: quotas (count, then name, leasesMax, weight, rate: count, perMs,
+ *   burst), the sum of the buckets that are not full (kind, name, fullAtUs), the sum of turns (resource type, time; resource type, group, ahead)
  */
 import type { EnqueueItem } from "../../contracts/commands.ts";
 import { EXCLUSIVITIES, OPTIONS_OF_TERMS, SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
@@ -30,6 +31,7 @@ import type {
   LiveLease,
 } from "./item.ts";
 import { retryText } from "./item-terms.ts";
+import type { Meter } from "./meters.ts";
 import type { ShardState } from "./state.ts";
 
 /** Scratch space: between `begin` and reading `high` and `low` nothing else runs. */
@@ -55,10 +57,11 @@ export function payloadDigest(payload: EnqueueItem): string {
   hasher.optional(payload.payloadEncoding).optional(payload.body).optional(payload.exclusivity);
   hasher.optionalNumber(payload.maxAttempts);
   hashAttributes(payload.attributes);
-  const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey } = payload;
+  const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = payload;
   const policy = retry === undefined ? undefined : retryText(retry);
   const terms = [priority, delayMs, notBefore, notAfter, leaseDurationMs, policy, uniqueKey];
   if (terms.some((term) => term !== undefined)) hasher.text(JSON.stringify(terms.map((term) => term ?? null)));
+  if (group !== undefined || quotaKey !== undefined) hasher.text("group").optional(group).optional(quotaKey);
   return hasher.end().hex();
 }
 
@@ -88,9 +91,10 @@ export function hashNewItem(item: Item): void {
   hashItem(item);
 }
 
-function hashTerms({ priority, boost, notAfter, leaseDurationMs, retry, uniqueKey }: ItemTerms): void {
+function hashTerms({ priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey }: ItemTerms): void {
   hasher.int(priority).number(boost).optionalNumber(notAfter).optionalNumber(leaseDurationMs);
   hasher.optional(retry === undefined ? undefined : retryText(retry)).optional(uniqueKey);
+  if (group !== undefined || quotaKey !== undefined) hasher.text("group").optional(group).optional(quotaKey);
 }
 
 /** Computes an item's hash from its fixed part and what has changed. */
@@ -156,6 +160,31 @@ export function hashLeaseRequest(request: LeaseRequestRecord): Hash64 {
   return hasher.begin().text(request.principal).text(request.requestId).text(request.digest).end();
 }
 
+/** Hash of a bucket that is not full. */
+export function hashMeter({ kind, name, fullAtUs }: Pick<Meter, "kind" | "name" | "fullAtUs">): Hash64 {
+  return hasher.begin().text(kind).text(name).number(fullAtUs).end();
+}
+
+/** Hash of the time of a resource type, where fairness is on. */
+export function hashTurn(resourceType: string, time: number): Hash64 {
+  return hasher.begin().text(resourceType).number(time).end();
+}
+
+/** Hash of how far a group is ahead. */
+export function hashPass(resourceType: string, group: string, ahead: number): Hash64 {
+  return hasher.begin().text(resourceType).text(group).number(ahead).end();
+}
+
+function hashQuotas({ quotas, ready: { lanes } }: ShardState): void {
+  if (quotas.size > 0) hasher.text("quotas").int(quotas.size);
+  for (const [name, { leasesMax, rate, weight }] of quotas) {
+    hasher.text(name).optionalNumber(leasesMax).optionalNumber(weight);
+    hasher.optionalNumber(rate?.count).optionalNumber(rate?.perMs).optionalNumber(rate?.burst);
+  }
+  if (lanes.meters.buckets.size > 0) hasher.text("buckets").hash(lanes.meters.sum);
+  if (lanes.shares.types.size > 0) hasher.text("turns").hash(lanes.shares.sum);
+}
+
 /** The hash of the whole state, 16 hex digits. */
 export function stateHash(state: ShardState): string {
   hasher.begin().int(state.logVersion).text(state.logId).number(state.term).text(state.leader);
@@ -181,6 +210,7 @@ export function stateHash(state: ShardState): string {
       .int(follower.logVersionMax)
       .number(follower.keepBytes)
       .number(follower.keepMs);
+  hashQuotas(state);
   hasher.hash(state.itemSum).hash(state.recordSum).hash(state.leaseRequestSum);
   return hexOf(hasher.end());
 }

@@ -11,16 +11,18 @@ const PRIORITY_STEP_MS = 2 ** 42;
 
 /** undefined when the payload names none of them, as nearly all do. `ageingMs`: of the shard, at the enqueue. */
 export function termsOf(payload: ItemPayload, ageingMs: number): ItemTerms | undefined {
-  const { priority = 0, notAfter, leaseDurationMs, retry, uniqueKey } = payload;
+  const { priority = 0, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = payload;
   const hasNone =
     priority === 0 &&
     notAfter === undefined &&
     leaseDurationMs === undefined &&
     retry === undefined &&
-    uniqueKey === undefined;
+    uniqueKey === undefined &&
+    group === undefined &&
+    quotaKey === undefined;
   if (hasNone) return undefined;
   const boost = priority * (ageingMs === 0 ? PRIORITY_STEP_MS : ageingMs);
-  return { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey };
+  return { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey };
 }
 
 /**
@@ -66,7 +68,7 @@ function policyOf({ retry, retryFirstMs, retryMaxMs }: ShardOptions): RetryPolic
 
 /** Why the shard does not take an item with these times at log time `at`; undefined when it does. */
 export function termsProblem(state: ShardState, item: EnqueueItem, at: number): ErrorBody | undefined {
-  const { delayMs, notBefore, notAfter, leaseDurationMs, priority, retry, uniqueKey } = item;
+  const { delayMs, notBefore, notAfter, leaseDurationMs, priority, retry, uniqueKey, group, quotaKey } = item;
   const isPlain =
     delayMs === undefined &&
     notBefore === undefined &&
@@ -74,7 +76,9 @@ export function termsProblem(state: ShardState, item: EnqueueItem, at: number): 
     leaseDurationMs === undefined &&
     priority === undefined &&
     retry === undefined &&
-    uniqueKey === undefined;
+    uniqueKey === undefined &&
+    group === undefined &&
+    quotaKey === undefined;
   if (isPlain) return undefined;
   if (state.logVersion < LOG_VERSION_TERMS) return versionRefusal(state.logVersion, LOG_VERSION_TERMS);
   const { leaseDurationMsMax } = state.options;

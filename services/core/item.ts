@@ -108,6 +108,8 @@ export interface ItemTerms {
   readonly leaseDurationMs: number | undefined;
   readonly retry: RetryPolicy | undefined;
   readonly uniqueKey: string | undefined;
+  readonly group: string | undefined;
+  readonly quotaKey: string | undefined;
 }
 
 /** What happens to few items; replaced as a whole. */

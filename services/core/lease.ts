@@ -5,6 +5,7 @@ import type { EventOf } from "../../contracts/events.ts";
 import { FRAME_BYTES_MAX } from "../../contracts/limits.ts";
 import { digestFields } from "./hash.ts";
 import type { Item } from "./item.ts";
+import type { TypeLanes } from "./lanes.ts";
 import { EVENT_BYTES, FRAME_BYTES_RESERVE, LEASE_BYTES, LEASE_CAP_RETRY_AFTER_MS } from "./limits.ts";
 import {
   type Context,
@@ -16,7 +17,7 @@ import {
   refuse,
   type Validity,
 } from "./outcome.ts";
-import { fenceKey, type Lane } from "./ready.ts";
+import { fenceKey } from "./ready.ts";
 import { jsonLength, payloadLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
 import { buryLapsed } from "./term.ts";
@@ -26,8 +27,8 @@ export interface GrantTerms {
   readonly at: number;
   /** What the worker asked for, if it did. */
   readonly durationMs: number | undefined;
-  /** undefined stands for every lane. */
-  readonly lanes: readonly Lane[] | undefined;
+  /** undefined stands for every type. */
+  readonly lanes: readonly TypeLanes[] | undefined;
   readonly replyBytesLeft: number;
   readonly frameBytesLeft: number;
 }
@@ -75,7 +76,7 @@ export function executeLease(
   const buriedBytes = buryLapsed(state, context, frameBytesLeft, sink);
   const emitter = new Emitter(state, { ...context, frameBytesLeft: frameBytesLeft - buriedBytes }, sink, identity);
   state.ready.release(context.at);
-  const lanes = state.ready.lanesOf(request.resourceTypes);
+  const lanes = state.ready.lanes.of(request.resourceTypes);
   const granted: Item[] = [];
   let replyBytesLeft = FRAME_BYTES_MAX - FRAME_BYTES_RESERVE;
   const countMax = Math.min(request.maxItems, limit - held);
@@ -93,7 +94,7 @@ export function executeLease(
 
 /** Decides one grant: the first leasable item, unless reply or frame cannot take it. undefined when there is none. */
 export function decideGrant(state: ShardState, terms: GrantTerms): EventOf<"leased"> | undefined {
-  const item = state.ready.next(terms.lanes);
+  const item = state.ready.lanes.next(terms.lanes, terms.at);
   // One whose time is over, where the frame had no room for its end.
   if (item === undefined || (item.lapse !== undefined && item.lapse.rank <= terms.at)) return undefined;
   const { itemId, resourceType, resourceId } = item;

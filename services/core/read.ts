@@ -5,7 +5,7 @@ import { FRAME_BYTES_MAX, PAGE_SCAN_MAX, PAGE_SIZE_DEFAULT } from "../../contrac
 import { stateHash } from "./hash.ts";
 import type { Item } from "./item.ts";
 import { FRAME_BYTES_RESERVE, ITEM_RECORD_BYTES } from "./limits.ts";
-import { cite, type Outcome, Results } from "./outcome.ts";
+import { type Context, cite, type Outcome, Results } from "./outcome.ts";
 import type { SequenceIndex } from "./sequence-index.ts";
 import { jsonLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
@@ -104,6 +104,27 @@ function isListed(item: Item, request: RequestOf<"list">): boolean {
   return request.partitionKey === undefined || item.partitionKey === request.partitionKey;
 }
 
+/** Lists quotas by name, with what is taken of them. `cursor`: the last name of the page before. */
+export function executeQuotas(
+  state: ShardState,
+  { limit = PAGE_SIZE_DEFAULT, cursor = "" }: RequestOf<"quotas">,
+  { at, now = at }: Pick<Context, "at" | "now">,
+): Outcome {
+  const { groups, keys } = state.ready.lanes.meters;
+  const names = [...state.quotas.keys()].filter((name) => name > cursor);
+  const quotas = names.slice(0, limit).map((name) => {
+    const quota = state.quotas.get(name);
+    const meters = name.startsWith("group/") ? groups : keys;
+    const own = meters.get(name.slice(name.indexOf("/") + 1));
+    const taking = own?.quota === quota ? [own] : [...meters.values()].filter((meter) => meter.quota === quota);
+    const leased = taking.reduce((sum, meter) => sum + (meter?.leased ?? 0), 0);
+    const until = own?.freeAt(Math.max(now, state.at)) ?? 0;
+    return { name, quota, leased, ...(until > 0 && Number.isFinite(until) ? { until } : undefined) };
+  });
+  const more = names.length > limit ? { cursor: names[limit - 1] } : undefined;
+  return { reply: { ...cite(state), quotas, ...more }, confirm: false, validity: [] };
+}
+
 /** Renders the counts of a shard. The same for every caller: the node renders it once per frame. */
 export function renderStats(state: ShardState, place: { readonly region: string; readonly shard: string }): object {
   const oldest = oldestPending(state);
@@ -138,5 +159,5 @@ function oldestPending(state: ShardState): Item | undefined {
     scanned += 1;
     if (scanned >= PAGE_SCAN_MAX) break;
   }
-  return state.ready.next(undefined);
+  return state.ready.lanes.peek();
 }

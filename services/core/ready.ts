@@ -1,30 +1,11 @@
-/** Who is next: lanes of leasable items by resource type, and the queues of keys behind them. Derived from the items, never hashed. */
+/** Who may be next: the lanes of leasable items, and behind them the queues of keys and what is delayed. Derived from the items, never hashed. */
 import assert from "node:assert/strict";
 import type { ShardOptions } from "../../contracts/options.ts";
-import { type HeapEntry, IndexedHeap, isBefore } from "./indexed-heap.ts";
+import { IndexedHeap, isBefore } from "./indexed-heap.ts";
 import { type Item, KeyQueue, type Lapse, notAfterOf, rankOf } from "./item.ts";
+import { Lanes } from "./lanes.ts";
 import { link, unlink } from "./partition-list.ts";
-import { RankQueue } from "./rank-queue.ts";
 import { StripedMap } from "./striped-map.ts";
-
-/** The leasable items of one resource type. Invariant: never empty; rank and tie are those of its first item. */
-export class Lane implements HeapEntry {
-  readonly resourceType: string;
-  readonly items = new RankQueue<Item>();
-  rank = 0;
-  tie = 0;
-  slot = -1;
-
-  constructor(resourceType: string) {
-    this.resourceType = resourceType;
-  }
-
-  /** Takes the rank of its first item. */
-  follow({ rank, tie }: Item): void {
-    this.rank = rank;
-    this.tie = tie;
-  }
-}
 
 /** `/` and `%` are escaped where two parts meet or an other kind of key could read the same. */
 const escaped = (part: string): string =>
@@ -59,8 +40,7 @@ export function haltsPartition(item: Item, options: ShardOptions): boolean {
  * `at` is log time, in ms. What is delayed is let go by `release` alone, which only a leader calls: an item that was granted may be anywhere.
  */
 export class Ready {
-  readonly lanes = new StripedMap<Lane>();
-  readonly byHead = new IndexedHeap<Lane>();
+  readonly lanes = new Lanes();
   readonly keys = new StripedMap<KeyQueue>();
   /** By the end of their delay. */
   readonly delayed = new IndexedHeap<Item>();
@@ -68,8 +48,6 @@ export class Ready {
   readonly lapses = new IndexedHeap<Lapse>();
   /** What was delayed to this log time or before has been let go: no later frame may be of an earlier time. ms. */
   releasedAt = 0;
-  /** Resource types that got something leasable since the leader looked last; kept only where somebody looks. */
-  shown: Set<string> | undefined = undefined;
 
   /** Takes in a new pending item: the youngest of its key. */
   admit(item: Item, at: number): void {
@@ -111,6 +89,7 @@ export class Ready {
       this.delayed.remove(item);
       this.enter(item);
     }
+    this.lanes.refill(this.releasedAt);
   }
 
   /** Takes a granted item out of where it waits. */
@@ -142,7 +121,7 @@ export class Ready {
       // Also the head of a resource that nobody else waits for.
       this.watch(item);
       item.rank = rankOf(item);
-      this.show(item);
+      this.lanes.show(item);
     } else this.place(item, at);
   }
 
@@ -164,7 +143,7 @@ export class Ready {
     if (halts) key.halted = true;
     if (key.halted) return;
     if (key.head === undefined) this.keys.delete(key.fenceKey);
-    else if (item.exclusivity === "resource") this.show(key.head);
+    else if (item.exclusivity === "resource") this.lanes.show(key.head);
     else this.place(key.head, at);
   }
 
@@ -226,28 +205,6 @@ export class Ready {
     return item.delayedTo !== 0 && item.slot >= 0 && this.delayed.entries[item.slot] === item;
   }
 
-  /** The lanes of some resource types; undefined stands for all of them. */
-  lanesOf(resourceTypes: readonly string[] | undefined): readonly Lane[] | undefined {
-    if (resourceTypes === undefined) return undefined;
-    const lanes = new Set<Lane>();
-    for (const resourceType of resourceTypes) {
-      const lane = this.lanes.get(resourceType);
-      if (lane !== undefined) lanes.add(lane);
-    }
-    return [...lanes];
-  }
-
-  /** The first leasable item of some lanes. */
-  next(lanes: readonly Lane[] | undefined): Item | undefined {
-    if (lanes === undefined) return this.byHead.top()?.items.top();
-    let first: Item | undefined;
-    for (const lane of lanes) {
-      const head = lane.items.top();
-      if (head !== undefined && (first === undefined || precedes(head, first))) first = head;
-    }
-    return first;
-  }
-
   /** Shows an item that nothing of its key holds back, or lets it wait for the end of its delay. */
   private place(item: Item, at: number): void {
     if (item.delayedTo <= at) {
@@ -264,7 +221,7 @@ export class Ready {
     this.watch(item);
     item.rank = rankOf(item);
     if (item.exclusivity !== "resource") {
-      this.show(item);
+      this.lanes.show(item);
       return;
     }
     const key = this.keyOf(item);
@@ -275,7 +232,7 @@ export class Ready {
       return;
     }
     this.lead(key, item);
-    this.show(item);
+    this.lanes.show(item);
   }
 
   /** Makes an item that is nowhere the head of its resource; false when another one has a lease. */
@@ -283,7 +240,7 @@ export class Ready {
     const { head } = key;
     if (head !== undefined && head !== item) {
       if (head.status === "leased") return false;
-      this.hide(head);
+      this.lanes.hide(head);
       key.waiting ??= new IndexedHeap<Item>();
       key.waiting.push(head);
     }
@@ -297,7 +254,7 @@ export class Ready {
     else if (item.exclusivity === "resource" && item.key?.head !== item) {
       if (item.key?.waiting === undefined) assert.fail(`item ${item.itemId} waits nowhere`);
       item.key.waiting.remove(item);
-    } else this.hide(item);
+    } else this.lanes.hide(item);
   }
 
   private watch(item: Item): void {
@@ -311,37 +268,6 @@ export class Ready {
     if (item.lapse === undefined) return;
     this.lapses.remove(item.lapse);
     item.lapse = undefined;
-  }
-
-  private show(item: Item): void {
-    this.shown?.add(item.resourceType);
-    let lane = this.lanes.get(item.resourceType);
-    if (lane === undefined) {
-      lane = new Lane(item.resourceType);
-      this.lanes.set(lane.resourceType, lane);
-      lane.items.push(item);
-      lane.follow(item);
-      this.byHead.push(lane);
-      return;
-    }
-    lane.items.push(item);
-    if (!isBefore(item.rank, item.tie, lane.rank, lane.tie)) return;
-    lane.follow(item);
-    this.byHead.moved(lane);
-  }
-
-  private hide(item: Item): void {
-    const lane = this.lanes.get(item.resourceType);
-    if (lane === undefined) assert.fail(`item ${item.itemId} has no lane`);
-    lane.items.remove(item);
-    const head = lane.items.top();
-    if (head === undefined) {
-      this.byHead.remove(lane);
-      this.lanes.delete(lane.resourceType);
-    } else if (head.rank !== lane.rank || head.tie !== lane.tie) {
-      lane.follow(head);
-      this.byHead.moved(lane);
-    }
   }
 
   /** Puts a leased item, the youngest of its partition, before older ones, which were redriven while it was leased. False when none may be. */

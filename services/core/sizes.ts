@@ -32,7 +32,7 @@ const optionalLength = (text: string | undefined): number => (text === undefined
 export function payloadLength(payload: ItemPayload, bodyBytes: number): number {
   let bytes = PAYLOAD_BYTES + bodyBytes + jsonLength(payload.resourceType) + jsonLength(payload.resourceId);
   bytes += optionalLength(payload.partitionKey) + optionalLength(payload.payloadEncoding);
-  bytes += optionalLength(payload.uniqueKey);
+  bytes += optionalLength(payload.uniqueKey) + optionalLength(payload.group) + optionalLength(payload.quotaKey);
   if (payload.retry !== undefined) bytes += RETRY_BYTES;
   const attributes = payload.attributes;
   if (attributes === undefined) return bytes;
@@ -60,10 +60,11 @@ export function eventLength(event: LogEvent): number {
       return event.leases.reduce((sum, { progress }) => sum + EVENT_BYTES + optionalLength(progress), EVENT_BYTES);
     case "cancelled":
       return EVENT_BYTES + jsonLength(event.resourceType) + jsonLength(event.resourceId) + optionalLength(event.reason);
+    case "configured":
+      return (4 + Object.keys(event.quotas ?? {}).length) * EVENT_BYTES;
     case "logCreated":
     case "termStarted":
     case "termReleased":
-    case "configured":
     case "paused":
     case "resumed":
     case "stateHash":

@@ -9,6 +9,7 @@ import {
   itemLine,
   recordLine,
   type SnapshotHeader,
+  shareLines,
 } from "./snapshot-format.ts";
 import type { ShardState } from "./state.ts";
 
@@ -49,7 +50,7 @@ class KeptItem implements ItemChanges {
  * One cut of a state, made in O(1): apply tells it what it is about to change (`keep`, `keepRecord`), and what nobody touched is read
  * where it stands. So the text is that of the moment of the cut, and the same however it is sliced and whatever happens meanwhile.
  *
- * `items`, then `records`, then `done`: left when everything of the cut was written, or by `cancel`.
+ * `items`, then `records`, `shares`, then `done`: left when everything of the cut was written, or by `cancel`.
  * Invariant: an item of the cut above `writtenTo` is unchanged or kept; a record of the cut is written, passed, or in the list from
  * `nextRecord` on.
  */
@@ -57,7 +58,7 @@ export class SnapshotCut {
   private readonly state: ShardState;
   private readonly header: SnapshotHeader;
   private readonly headerLine: string;
-  private phase: "items" | "records" | "done" = "items";
+  private phase: "items" | "records" | "shares" | "done" = "items";
   private cancelled = false;
   private lines: string[] = [];
   private length = 0;
@@ -76,6 +77,10 @@ export class SnapshotCut {
   /** Results that were forgotten before their records were written. */
   private readonly results = new Map<EndedRecord, string>();
 
+  /** What is taken of rates, and whose turn it is: copied at the cut, for it is little and changes with each grant. */
+  private readonly shares: readonly string[];
+  private sharesWritten = 0;
+
   /** Cuts the state as it is now, between two frames. A state has one cut at a time. */
   constructor(state: ShardState) {
     assert(state.cut === undefined, "a cut of this state is under way");
@@ -85,6 +90,7 @@ export class SnapshotCut {
     this.itemsLeft = state.pending + state.active + state.deadLettered;
     this.recordsLeft = state.recordCount;
     this.nextRecord = state.oldestRecord;
+    this.shares = shareLines(state);
     state.cut = this;
   }
 
@@ -100,7 +106,7 @@ export class SnapshotCut {
 
   /** Items and records that are not written yet. */
   get left(): number {
-    return this.itemsLeft + this.recordsLeft;
+    return this.itemsLeft + this.recordsLeft + this.shares.length - this.sharesWritten;
   }
 
   /** The next whole lines: at most `recordsMax` records, fewer when they are long. undefined when everything was written. */
@@ -112,6 +118,7 @@ export class SnapshotCut {
     const linesMax = this.lines.length + recordsMax;
     if (this.phase === "items") this.writeItems(linesMax);
     if (this.phase === "records") this.writeRecords(linesMax);
+    if (this.phase === "shares") this.writeShares(linesMax);
     // `phase` was narrowed before the calls that move it on.
     if ((this.phase as string) === "done") this.write(footerLine(this.linesWritten, this.headerLine));
     const text = `${this.lines.join("\n")}\n`;
@@ -195,8 +202,13 @@ export class SnapshotCut {
       this.results.delete(record);
       this.recordsLeft -= 1;
     }
-    if (this.recordsLeft > 0) return;
-    this.end();
+    if (this.recordsLeft === 0) this.phase = "shares";
+  }
+
+  private writeShares(linesMax: number): void {
+    for (; this.sharesWritten < this.shares.length && !this.isFull(linesMax); this.sharesWritten += 1)
+      this.write(this.shares[this.sharesWritten] as string);
+    if (this.sharesWritten === this.shares.length) this.end();
   }
 
   private takeRecord(): EndedRecord | undefined {

@@ -8,6 +8,7 @@
 import { OperatingError } from "../../contracts/errors.ts";
 import type { Follower } from "../../contracts/followers.ts";
 import { EXCLUSIVITIES, type ShardOptions } from "../../contracts/options.ts";
+import { QUOTA_KINDS, type Quota } from "../../contracts/quotas.ts";
 import { digest64, stateHash } from "./hash.ts";
 import { ENDINGS, type EndedRecord, type Item, type ItemExtra, type LiveLease } from "./item.ts";
 import type { ShardState } from "./state.ts";
@@ -21,12 +22,19 @@ export const ID_BASE = 36;
 /** First field of a row. */
 export const ROW_ITEM = 1;
 export const ROW_RECORD = 2;
+export const ROW_BUCKET = 3;
+export const ROW_TURN = 4;
+export const ROW_PASS = 5;
+/** Fields of each of these three. */
+export const ROW_SHARE_FIELDS = 4;
 /** Fields of an item that is as it was enqueued, and of one to which something happened. */
 export const ITEM_FIELDS = 15;
 export const ITEM_FIELDS_CHANGED = 22;
 /** The same with terms, or a delay. */
 export const ITEM_FIELDS_TERMS = 23;
 export const TERMS_FIELDS = 8;
+/** With a group or a quota key. */
+export const TERMS_FIELDS_GROUP = 10;
 /** Redrives, cancel (principal, reason, time), progress (text, time). */
 export const EXTRA_FIELDS = 6;
 export const LEASE_FIELDS = 10;
@@ -69,6 +77,8 @@ export interface SnapshotHeader {
   readonly leaseRequests: number;
   readonly options: ShardOptions;
   readonly followers: Readonly<Record<string, Follower>>;
+  /** Absent where there are none. */
+  readonly quotas?: Readonly<Record<string, Quota>>;
 }
 
 /** What of an item changes while it lives. */
@@ -103,6 +113,7 @@ export function headerOf(state: ShardState): SnapshotHeader {
     leaseRequests: state.leaseRequests.size,
     options: state.options,
     followers: Object.fromEntries(state.followers),
+    ...(state.quotas.size === 0 ? undefined : { quotas: Object.fromEntries(state.quotas) }),
   };
 }
 
@@ -164,8 +175,10 @@ function changedRow(item: Item, now: ItemChanges): unknown[] {
 function termsRow({ terms }: Item, { delayedTo, extra }: ItemChanges): unknown[] {
   const more = extra === undefined ? 0 : extraRow(extra);
   if (terms === undefined) return [delayedTo, 0, 0, 0, 0, 0, 0, more];
-  const { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey } = terms;
-  return [delayedTo, priority, boost, notAfter ?? 0, leaseDurationMs ?? 0, retry ?? 0, uniqueKey ?? 0, more];
+  const { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = terms;
+  const row = [delayedTo, priority, boost, notAfter ?? 0, leaseDurationMs ?? 0, retry ?? 0, uniqueKey ?? 0, more];
+  if (group !== undefined || quotaKey !== undefined) row.push(group ?? 0, quotaKey ?? 0);
+  return row;
 }
 
 function extraRow({ redrives, cancel, progress }: ItemExtra): unknown[] {
@@ -197,6 +210,18 @@ export function recordLine(record: EndedRecord, result: string | undefined): str
 }
 
 /** `lines` stand before it. The digest covers what no hash of the state does: log time, and that the header is whole. */
+/** What is taken of rates, and whose turn it is: after the records, where there is any. */
+export function shareLines({ ready: { lanes } }: ShardState): readonly string[] {
+  const rows: unknown[][] = [];
+  for (const { kind, name, fullAtUs } of lanes.meters.buckets.entries)
+    rows.push([ROW_BUCKET, QUOTA_KINDS.indexOf(kind), name, fullAtUs]);
+  for (const { resourceType, time, passes } of lanes.shares.types.values()) {
+    rows.push([ROW_TURN, resourceType, "", time]);
+    for (const { group, rank } of passes.values()) rows.push([ROW_PASS, resourceType, group, rank]);
+  }
+  return rows.map((row) => JSON.stringify(row));
+}
+
 export function footerLine(lines: number, headerLine: string): string {
   return JSON.stringify({ kind: "end", lines, header: digest64(headerLine) });
 }

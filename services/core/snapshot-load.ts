@@ -1,5 +1,6 @@
 /** Builds a state from the text of a snapshot, and trusts none of it: what it returns is the state of the cut, or it throws. */
 import assert from "node:assert/strict";
+import { QUOTA_KINDS } from "../../contracts/quotas.ts";
 import { enterUnfinished } from "./apply-item.ts";
 import { digestFields, hashRecord, stateHash } from "./hash.ts";
 import { ENDINGS, EndedRecord, type Item } from "./item.ts";
@@ -12,19 +13,24 @@ import {
   RECORD_FIELDS,
   RECORD_FIELDS_REMOVED,
   RECORD_FIELDS_RESULT,
+  ROW_BUCKET,
   ROW_ITEM,
+  ROW_PASS,
   ROW_RECORD,
+  ROW_SHARE_FIELDS,
+  ROW_TURN,
   SNAPSHOT_LINE_LENGTH_MAX,
   type SnapshotHeader,
 } from "./snapshot-format.ts";
 import { checkFooter, readHeader } from "./snapshot-header.ts";
 import { readItem } from "./snapshot-item.ts";
 import { Row } from "./snapshot-row.ts";
-import { createState, mergeFollowers, type ShardState } from "./state.ts";
+import { createState, mergeNamed, type ShardState, setQuotas } from "./state.ts";
 
 /** Scratch space: each is read to its end before the next row of its kind begins. */
 const itemRow = new Row("item");
 const recordRow = new Row("record");
+const shareRow = new Row("share");
 
 /**
  * `header`, `rows`, `complete`: as far as the text was read. `over`: it threw, or the state was handed out.
@@ -39,6 +45,7 @@ export class SnapshotLoader {
   private rest = "";
   private lines = 0;
   private lastSequence = 0;
+  private hasShares = false;
 
   /** Takes the next part of the text, cut anywhere. */
   add(text: string): void {
@@ -101,12 +108,18 @@ export class SnapshotLoader {
         state,
         itemRow.begin(value, this.lines, ITEM_FIELDS, ITEM_FIELDS_CHANGED, ITEM_FIELDS_TERMS),
       );
-      if (state.recordCount > 0) throw damaged(this.lines, "an item after records");
+      if (state.recordCount > 0 || this.hasShares) throw damaged(this.lines, "an item after records");
       this.rise(item.sequence);
       insertItem(state, item, itemRow);
       return;
     }
+    if (value[0] === ROW_BUCKET || value[0] === ROW_TURN || value[0] === ROW_PASS) {
+      insertShare(state, shareRow.begin(value, this.lines, ROW_SHARE_FIELDS));
+      this.hasShares = true;
+      return;
+    }
     if (value[0] !== ROW_RECORD) throw damaged(this.lines, "a row of an unknown kind");
+    if (this.hasShares) throw damaged(this.lines, "a record after what is taken of rates");
     const record = readRecord(
       state,
       recordRow.begin(value, this.lines, RECORD_FIELDS, RECORD_FIELDS_REMOVED, RECORD_FIELDS_RESULT),
@@ -156,6 +169,7 @@ function insertItem(state: ShardState, item: Item, row: Row): void {
   }
   item.slot = state.leased.length;
   state.leased.push(item);
+  state.ready.lanes.meters.restore(item);
   state.leasesByPeer.set(lease.peerId, (state.leasesByPeer.get(lease.peerId) ?? 0) + 1);
   state.active += 1;
 }
@@ -196,6 +210,19 @@ function insertRecord(state: ShardState, record: EndedRecord, row: Row): void {
   state.resultCount += 1;
 }
 
+/** Takes in what is taken of a rate, the time of a resource type, or how far a group is ahead. */
+function insertShare({ ready: { lanes } }: ShardState, row: Row): void {
+  const { meters, shares } = lanes;
+  const kind = row.count(0);
+  const isNew =
+    kind === ROW_BUCKET
+      ? meters.restoreBucket(row.choice(1, QUOTA_KINDS), row.text(2), row.count(3))
+      : kind === ROW_TURN
+        ? shares.restoreTurn(row.text(1), row.count(3))
+        : lanes.restorePass(row.text(1), row.text(2), row.count(3));
+  if (!isNew) throw row.damaged("what it tells of is told already, or cannot be");
+}
+
 function takeHeader(state: ShardState, header: SnapshotHeader): void {
   state.logId = state.intern(header.logId);
   state.logVersion = header.logVersion;
@@ -205,7 +232,8 @@ function takeHeader(state: ShardState, header: SnapshotHeader): void {
   state.sequence = header.sequence;
   state.at = header.at;
   state.options = header.options;
-  state.followers = mergeFollowers(new Map(), header.followers);
+  state.followers = mergeNamed(new Map(), header.followers);
+  setQuotas(state, mergeNamed(new Map(), header.quotas ?? {}));
   state.paused = header.paused;
   state.enqueuedTotal = header.enqueuedTotal;
   state.completedTotal = header.completedTotal;

@@ -1,9 +1,10 @@
 /** The state of one shard: compact structures that `apply` alone changes. No command costs more because a million items are there. */
 
-import type { Follower, FollowersPatch } from "../../contracts/followers.ts";
+import type { Follower } from "../../contracts/followers.ts";
 import { tokenOf } from "../../contracts/ids.ts";
 import { TOKEN_EPOCH_STEP } from "../../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
+import type { Quota } from "../../contracts/quotas.ts";
 import { HashSum } from "./hasher.ts";
 import type { EndedRecord, Item, LeaseRequestRecord, Remembered } from "./item.ts";
 import { ItemTable } from "./item-table.ts";
@@ -32,6 +33,8 @@ export class ShardState {
   options: ShardOptions = SHARD_OPTIONS_DEFAULT;
   /** Registered followers of the log, sorted by name. */
   followers: ReadonlyMap<string, Follower> = new Map();
+  /** By name, sorted. */
+  quotas: ReadonlyMap<string, Quota> = new Map();
   paused = false;
 
   pending = 0;
@@ -121,14 +124,20 @@ export function mergeOptions(options: ShardOptions, patch: ShardOptionsPatch): S
   return { ...options, ...(Object.fromEntries(named) as Partial<ShardOptions>) };
 }
 
-/** The followers after a change by name, sorted; null takes one out. */
-export function mergeFollowers(
-  followers: ReadonlyMap<string, Follower>,
-  patch: FollowersPatch,
-): ReadonlyMap<string, Follower> {
-  const merged = new Map(followers);
-  for (const [name, follower] of Object.entries(patch))
-    if (follower === null) merged.delete(name);
-    else merged.set(name, follower);
+/** Followers, or quotas, after a change by name, sorted; null takes one out. */
+export function mergeNamed<Value>(
+  named: ReadonlyMap<string, Value>,
+  patch: Readonly<Record<string, Value | null>>,
+): ReadonlyMap<string, Value> {
+  const merged = new Map(named);
+  for (const [name, value] of Object.entries(patch))
+    if (value === null) merged.delete(name);
+    else merged.set(name, value);
   return new Map([...merged].sort(([left], [right]) => (left < right ? -1 : 1)));
+}
+
+/** Takes over quotas, also for what waits and what is leased. */
+export function setQuotas(state: ShardState, quotas: ReadonlyMap<string, Quota>): void {
+  state.quotas = quotas;
+  state.ready.lanes.meters.configure(quotas);
 }

@@ -45,7 +45,7 @@ describe("resource", () => {
       settle(shard, itemId, "complete");
     }
     expect(shard.state.ready.keys.size).toBe(0);
-    expect(shard.state.ready.lanes.size).toBe(0);
+    expect(shard.state.ready.lanes.types.size).toBe(0);
   });
 });
 

@@ -13,8 +13,15 @@ const CONTEXT = { at: 1, principal: "worker", peerId: "worker" };
 
 /** Entries moved in the heaps of a shard so far. */
 function movesOf(state: ShardState): number {
-  let moves = state.ready.byHead.moves;
-  for (const lane of state.ready.lanes.values()) moves += lane.items.moves;
+  const { byHead, types } = state.ready.lanes;
+  let moves = byHead.moves;
+  for (const { due, byGroup } of types.values()) {
+    moves += due.moves;
+    for (const { lanes, byKey } of byGroup.values()) {
+      moves += lanes.moves;
+      for (const lane of byKey.values()) moves += lane.items.moves;
+    }
+  }
   return moves;
 }
 
@@ -81,6 +88,6 @@ test("types and keys that are used up leave nothing behind", () => {
     world.send("complete", { leases: [world.take({ requestId: `l${index}` })] });
   }
   const { ready, enqueueRequests, leaseRequests, leasesByPeer, records, items } = world.state;
-  expect([ready.lanes.size, ready.keys.size, enqueueRequests.size, leaseRequests.size]).toEqual([0, 0, 0, 0]);
+  expect([ready.lanes.types.size, ready.keys.size, enqueueRequests.size, leaseRequests.size]).toEqual([0, 0, 0, 0]);
   expect([leasesByPeer.size, records.size, items.size]).toEqual([0, 0, 0]);
 });

@@ -87,7 +87,7 @@ describe("lease", () => {
     const [b = ""] = idsOf(world.send("lease", { resourceTypes: ["b", "none"] })["leases"]);
     expect(idsOf(world.send("lease", { maxItems: 9, resourceTypes: ["a", "a", "c"] })["leases"])).toEqual([a, c]);
     expect(world.state.items.get(b)?.status).toBe("leased");
-    expect(world.state.ready.lanes.size).toBe(0);
+    expect(world.state.ready.lanes.types.size).toBe(0);
   });
 
   test("a requeued item keeps its place", () => {

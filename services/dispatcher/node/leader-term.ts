@@ -61,7 +61,7 @@ export class LeaderTerm {
     this.#leases = new LeaseWatch(options.state, options.clock, options.config.tickMs, options.proof, this.#random);
     this.#hashed = { sequence: options.state.sequence, ms: options.clock.monotonicMs() };
     this.#incarnation = options.ids.id("term");
-    options.state.ready.shown = new Set();
+    options.state.ready.lanes.shown = new Set();
   }
 
   /** Milliseconds that the frame in flight has been without an answer; 0 when none is. */
@@ -190,7 +190,7 @@ export class LeaderTerm {
       return;
     }
     const { consistent, minSequence } = command.request;
-    if (command.verb === "resume") for (const type of this.polls.types()) state.ready.shown?.add(type);
+    if (command.verb === "resume") for (const type of this.polls.types()) state.ready.lanes.shown?.add(type);
     const isDoubtful = this.#leases.isDoubtful(outcome.validity);
     if (outcome.confirm || consistent === true || (minSequence ?? 0) > state.sequence || isDoubtful)
       this.#isOpenForced = true;
@@ -373,7 +373,7 @@ export class LeaderTerm {
   #end(end: TermEnd, code: ErrorCode, flight?: Flight): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#options.state.ready.shown = undefined;
+    this.#options.state.ready.lanes.shown = undefined;
     const lost = [...((flight ?? this.#flight)?.answers ?? []), ...this.#openAnswers];
     for (const waiting of lost) {
       const isUnknown = code === "unknown_outcome" && waiting.hasEffect;

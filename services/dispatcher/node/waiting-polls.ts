@@ -52,10 +52,15 @@ export class WaitingPolls {
    * Hands out polls for what became leasable: one of each type that has come, then those that take any, until nothing is left to give.
    * `hasRoom` says whether one more may be decided now.
    */
-  serve({ ready, paused }: ShardState, hasRoom: () => boolean, decide: (request: PendingRequest) => void): void {
-    const shown = ready.shown ?? new Set<string>();
+  serve(
+    { ready: { lanes, releasedAt }, paused }: ShardState,
+    hasRoom: () => boolean,
+    decide: (request: PendingRequest) => void,
+  ): void {
+    const shown = lanes.shown ?? new Set<string>();
     if (this.size === 0) shown.clear();
     if (paused) return;
+    if (this.size > 0) lanes.refill(releasedAt);
     const offer = (request: PendingRequest | undefined): boolean => {
       if (request !== undefined) decide(request);
       return request !== undefined;
@@ -64,11 +69,11 @@ export class WaitingPolls {
       isServed = false;
       for (const type of shown) {
         if (!hasRoom()) return;
-        const isOffered = ready.lanes.get(type) !== undefined && offer(this.takeFor(type));
+        const isOffered = lanes.offers(type, releasedAt) && offer(this.takeFor(type));
         if (!isOffered) shown.delete(type);
         isServed ||= isOffered;
       }
-      if (hasRoom() && ready.next(undefined) !== undefined) isServed = offer(this.takeAny()) || isServed;
+      if (hasRoom() && lanes.offers(undefined, releasedAt)) isServed = offer(this.takeAny()) || isServed;
     }
   }
 

@@ -1,0 +1,120 @@
+/**
+ * Whose turn it is among the groups of a resource type: start-time fair queueing. Each grant moves its group on by a step that is the shorter
+ * the larger its weight; who is not ahead of the type's time goes first. A group that had nothing to do has saved nothing up.
+ */
+import { hashPass, hashTurn } from "./hash.ts";
+import { HashSum } from "./hasher.ts";
+import { type HeapEntry, IndexedHeap } from "./indexed-heap.ts";
+
+/** How far one grant moves a group of weight 1. */
+const STEP = 2 ** 20;
+/** Groups that are remembered at once. Beyond, all start anew: fairness looks back over some rounds, not over all names that ever were. */
+const PASSES_MAX = 100_000;
+
+/** A group that is ahead. */
+export interface Pass extends HeapEntry {
+  readonly group: string;
+  /** How far it is; above the time of its type. */
+  readonly rank: number;
+}
+
+/** The turns of one resource type. */
+interface Turns {
+  readonly resourceType: string;
+  /** Where the group was that was granted something last. */
+  time: number;
+  readonly passes: Map<string, Pass>;
+  readonly byPass: IndexedHeap<Pass>;
+}
+
+/** Invariant: every pass is above the time of its type. */
+export class FairShares {
+  readonly types = new Map<string, Turns>();
+  readonly sum = new HashSum();
+  private count = 0;
+
+  /** Whether it remembers as much as it may; then it is to be cleared. */
+  get isFull(): boolean {
+    return this.count >= PASSES_MAX;
+  }
+
+  /** How far a group is ahead; 0 when it is not. */
+  aheadOf(resourceType: string, group: string): number {
+    return this.types.get(resourceType)?.passes.get(group)?.rank ?? 0;
+  }
+
+  /** Moves a group on by one grant. Answers whose place among the groups of the type that changes. */
+  charge(resourceType: string, group: string, weight: number): readonly string[] {
+    const turns = this.types.get(resourceType) ?? this.begin(resourceType, 0);
+    const changed: string[] = [group];
+    const time = turns.passes.get(group)?.rank ?? turns.time;
+    if (time > turns.time) {
+      this.subtractTurn(turns);
+      turns.time = time;
+      this.addTurn(turns);
+      for (let pass = turns.byPass.top(); pass !== undefined && pass.rank <= time; pass = turns.byPass.top()) {
+        this.remove(turns, pass);
+        changed.push(pass.group);
+      }
+    }
+    this.add(turns, group, time + Math.floor(STEP / weight));
+    return changed;
+  }
+
+  /** Forgets everything, as when fairness is turned off. */
+  clear(): void {
+    this.types.clear();
+    this.sum.high = 0;
+    this.sum.low = 0;
+    this.count = 0;
+  }
+
+  /** Takes in the time of a type of a snapshot; false when it is there already. */
+  restoreTurn(resourceType: string, time: number): boolean {
+    if (this.types.has(resourceType)) return false;
+    this.begin(resourceType, time);
+    return true;
+  }
+
+  /** Takes in a group of a snapshot; false when it cannot be. */
+  restorePass(resourceType: string, group: string, rank: number): boolean {
+    const turns = this.types.get(resourceType);
+    if (turns === undefined || turns.passes.has(group) || rank <= turns.time) return false;
+    this.add(turns, group, rank);
+    return true;
+  }
+
+  private begin(resourceType: string, time: number): Turns {
+    const turns = { resourceType, time, passes: new Map<string, Pass>(), byPass: new IndexedHeap<Pass>() };
+    this.types.set(resourceType, turns);
+    this.addTurn(turns);
+    return turns;
+  }
+
+  private add(turns: Turns, group: string, rank: number): void {
+    const pass: Pass = { group, rank, tie: turns.passes.size, slot: -1 };
+    turns.passes.set(group, pass);
+    turns.byPass.push(pass);
+    this.count += 1;
+    const { high, low } = hashPass(turns.resourceType, group, rank);
+    this.sum.add(high, low);
+  }
+
+  private remove(turns: Turns, pass: Pass): void {
+    turns.byPass.remove(pass);
+    turns.passes.delete(pass.group);
+    this.count -= 1;
+    const { high, low } = hashPass(turns.resourceType, pass.group, pass.rank);
+    this.sum.subtract(high, low);
+  }
+
+  private addTurn({ resourceType, time }: Turns): void {
+    const { high, low } = hashTurn(resourceType, time);
+    this.sum.add(high, low);
+  }
+
+  private subtractTurn({ resourceType, time }: Turns): void {
+    const { high, low } = hashTurn(resourceType, time);
+    this.sum.subtract(high, low);
+  }
+}
