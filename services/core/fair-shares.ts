@@ -32,6 +32,7 @@ export class FairShares {
   readonly types = new Map<string, Turns>();
   readonly sum = new HashSum();
   private count = 0;
+  private made = 0;
 
   /** Whether it remembers as much as it may; then it is to be cleared. */
   get isFull(): boolean {
@@ -92,7 +93,8 @@ export class FairShares {
   }
 
   private add(turns: Turns, group: string, rank: number): void {
-    const pass: Pass = { group, rank, tie: turns.passes.size, slot: -1 };
+    this.made += 1;
+    const pass: Pass = { group, rank, tie: this.made, slot: -1 };
     turns.passes.set(group, pass);
     turns.byPass.push(pass);
     this.count += 1;

@@ -6,6 +6,8 @@ export interface HeapEntry {
   rank: number;
   /** What it orders equal ranks by; changed only together with `rank`. */
   readonly tie: number;
+  /** What it orders equal ranks with equal ties by; only where there are such. */
+  readonly last?: number;
   /** Place of the entry in its heap. */
   slot: number;
 }
@@ -13,6 +15,9 @@ export interface HeapEntry {
 /** Whether one rank comes before another. */
 export const isBefore = (rank: number, tie: number, otherRank: number, otherTie: number): boolean =>
   rank < otherRank || (rank === otherRank && tie < otherTie);
+
+const isBeforeEqual = (entry: HeapEntry, other: HeapEntry | undefined): boolean =>
+  (entry.last ?? 0) < (other?.last ?? 0);
 
 /** Invariant: entries[i].slot === i, ranks[i] === entries[i].rank, ties[i] === entries[i].tie, and no entry comes before its parent. */
 export class IndexedHeap<Entry extends HeapEntry> {
@@ -63,8 +68,13 @@ export class IndexedHeap<Entry extends HeapEntry> {
 
   private place(entry: Entry, slot: number): void {
     const above = (slot - 1) >> 1;
-    if (slot > 0 && isBefore(entry.rank, entry.tie, this.ranks[above] as number, this.ties[above] as number))
-      this.siftUp(entry, slot);
+    const isUp =
+      slot > 0 &&
+      (isBefore(entry.rank, entry.tie, this.ranks[above] as number, this.ties[above] as number) ||
+        (entry.rank === this.ranks[above] &&
+          entry.tie === this.ties[above] &&
+          isBeforeEqual(entry, this.entries[above])));
+    if (isUp) this.siftUp(entry, slot);
     else this.siftDown(entry, slot);
   }
 
@@ -76,7 +86,8 @@ export class IndexedHeap<Entry extends HeapEntry> {
       const above = (slot - 1) >> 1;
       const parentRank = ranks[above] as number;
       const parentTie = this.ties[above] as number;
-      if (!isBefore(rank, tie, parentRank, parentTie)) break;
+      const isFirst = isBefore(rank, tie, parentRank, parentTie);
+      if (!isFirst && !(rank === parentRank && tie === parentTie && isBeforeEqual(entry, entries[above]))) break;
       this.put(slot, entries[above] as Entry, parentRank, parentTie);
       slot = above;
     }
@@ -96,13 +107,18 @@ export class IndexedHeap<Entry extends HeapEntry> {
       if (below + 1 < length) {
         const rightRank = ranks[below + 1] as number;
         const rightTie = ties[below + 1] as number;
-        if (isBefore(rightRank, rightTie, childRank, childTie)) {
+        const isEqual = rightRank === childRank && rightTie === childTie;
+        if (
+          isBefore(rightRank, rightTie, childRank, childTie) ||
+          (isEqual && isBeforeEqual(entries[below + 1] as Entry, entries[below]))
+        ) {
           childRank = rightRank;
           childTie = rightTie;
           below += 1;
         }
       }
-      if (!isBefore(childRank, childTie, rank, tie)) break;
+      const isFirst = isBefore(childRank, childTie, rank, tie);
+      if (!isFirst && !(childRank === rank && childTie === tie && isBeforeEqual(entries[below] as Entry, entry))) break;
       this.put(slot, entries[below] as Entry, childRank, childTie);
       slot = below;
     }

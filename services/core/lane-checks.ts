@@ -33,7 +33,7 @@ export function checkLeasable(lanes: Lanes, leasable: readonly Item[]): void {
     checkHeap(type.due);
     checkHeap(type.ahead);
     assert(type.byGroup.size > 0, `type ${type.resourceType} has lanes`);
-    const first = type.first()?.lanes.top();
+    const first = type.firstLane();
     assert.equal(type.slot >= 0, first !== undefined, `type ${type.resourceType} is among the heads`);
     if (first !== undefined) {
       open += 1;
@@ -54,7 +54,11 @@ function checkTurn(lanes: Lanes, turn: Turn): readonly Item[] {
   const head = turn.isParked ? undefined : turn.lanes.top();
   const ahead = lanes.shares.aheadOf(type.resourceType, group ?? "");
   assert(turn.place === (head === undefined ? undefined : ahead === 0 ? type.due : type.ahead), `place of ${group}`);
-  if (head !== undefined) assert.deepEqual([turn.rank, turn.tie], [ahead === 0 ? head.rank : ahead, head.tie]);
+  if (head !== undefined)
+    assert.deepEqual(
+      [turn.rank, turn.tie, turn.last],
+      ahead === 0 ? [head.rank, head.tie, 0] : [ahead, head.rank, head.tie],
+    );
   assert.equal(turn.meter?.name, group, `meter of group ${group}`);
   for (const lane of byKey.values()) {
     checkHeap(lane.items.late);
@@ -113,6 +117,9 @@ export function checkHeap<Entry extends HeapEntry>(heap: IndexedHeap<Entry>): vo
   for (const [slot, entry] of heap.entries.entries()) {
     assert.equal(entry.slot, slot, "slot");
     const parent = heap.entries[(slot - 1) >> 1] as Entry;
-    if (slot > 0) assert(isBefore(parent.rank, parent.tie, entry.rank, entry.tie), "order of the heap");
+    if (slot === 0) continue;
+    const isEqual = parent.rank === entry.rank && parent.tie === entry.tie;
+    const isFirst = isBefore(parent.rank, parent.tie, entry.rank, entry.tie);
+    assert(isFirst || (isEqual && (parent.last ?? 0) < (entry.last ?? 0)), "order of the heap");
   }
 }

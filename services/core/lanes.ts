@@ -37,9 +37,10 @@ export class Turn implements HeapEntry {
   isParked = false;
   /** Where it waits: `due` or `ahead` of its type; undefined while it is parked or all its lanes are. */
   place: IndexedHeap<Turn> | undefined = undefined;
-  /** Of its first item, or how far ahead it is. */
+  /** Those of its first item, or how far ahead it is and then those. A parked lane of it can only have been before that one. */
   rank = 0;
   tie = 0;
+  last = 0;
   slot = -1;
 
   constructor(type: TypeLanes, group: string | undefined, meter: Meter | undefined) {
@@ -64,8 +65,8 @@ export class TypeLanes implements HeapEntry {
     this.resourceType = resourceType;
   }
 
-  first(): Turn | undefined {
-    return this.due.top() ?? this.ahead.top();
+  firstLane(): Lane | undefined {
+    return (this.due.top() ?? this.ahead.top())?.lanes.top();
   }
 }
 
@@ -77,7 +78,7 @@ interface Parked extends HeapEntry {
 
 /**
  * Invariant: a type is among `byHead` exactly while one of its turns has a place; everything with items is in `types`.
- * Only a leader parks, and only what it comes upon when it looks for the next item; what is freed comes back when it looks again.
+ * Only a leader parks, and only what comes first when it looks for the next item; what is freed comes back when it looks again.
  */
 export class Lanes {
   readonly types = new StripedMap<TypeLanes>();
@@ -86,6 +87,8 @@ export class Lanes {
   readonly shares = new FairShares();
   /** Resource types that got something leasable since the leader looked last; kept only where somebody looks. */
   shown: Set<string> | undefined = undefined;
+  /** Types whose first lane has a quota to look at. */
+  private readonly metered = new Set<TypeLanes>();
   private readonly parked = new Map<Meter, Parked>();
   private readonly refills = new IndexedHeap<Parked>();
   private readonly freed = new Set<Meter>();
@@ -135,13 +138,18 @@ export class Lanes {
   /** The item of some types that is to be granted next at log time `at`. Parks what it comes upon whose quota is used up. */
   next(types: readonly TypeLanes[] | undefined, at: number): Item | undefined {
     if (this.freed.size > 0) this.reopen(at);
-    for (;;) {
-      const lane = this.firstLane(types);
-      if (lane === undefined) return undefined;
+    // Of each of them: whose first lane is parked may have a better one behind it.
+    for (const type of types ?? this.metered) this.open(type, at);
+    return this.firstLane(types)?.items.top();
+  }
+
+  /** Parks the first lane of a type as long as its quota, or that of its group, is used up. */
+  private open(type: TypeLanes, at: number): void {
+    for (let lane = type.firstLane(); lane !== undefined; lane = type.firstLane()) {
       const { turn } = lane;
       if (turn.meter !== undefined && turn.meter.freeAt(at) !== 0) this.parkTurn(turn, turn.meter, at);
       else if (lane.meter !== undefined && lane.meter.freeAt(at) !== 0) this.parkLane(lane, lane.meter, at);
-      else return lane.items.top();
+      else return;
     }
   }
 
@@ -252,7 +260,8 @@ export class Lanes {
       const ahead = this.shares.aheadOf(type.resourceType, turn.group ?? "");
       const place = ahead === 0 ? type.due : type.ahead;
       turn.rank = ahead === 0 ? head.rank : ahead;
-      turn.tie = head.tie;
+      turn.tie = ahead === 0 ? head.tie : head.rank;
+      turn.last = ahead === 0 ? 0 : head.tie;
       if (turn.place === place) place.moved(turn);
       else {
         turn.place?.remove(turn);
@@ -260,11 +269,14 @@ export class Lanes {
         place.push(turn);
       }
     }
-    const first = type.first()?.lanes.top();
+    const first = type.firstLane();
     if (first === undefined) {
       if (type.slot >= 0) this.byHead.remove(type);
+      this.metered.delete(type);
       return;
     }
+    if (first.meter !== undefined || first.turn.meter !== undefined) this.metered.add(type);
+    else if (this.metered.size > 0) this.metered.delete(type);
     if (type.slot >= 0 && type.rank === first.rank && type.tie === first.tie) return;
     type.rank = first.rank;
     type.tie = first.tie;
@@ -273,11 +285,11 @@ export class Lanes {
   }
 
   private firstLane(types: readonly TypeLanes[] | undefined): Lane | undefined {
-    if (types === undefined) return this.byHead.top()?.first()?.lanes.top();
+    if (types === undefined) return this.byHead.top()?.firstLane();
     let first: TypeLanes | undefined;
     for (const type of types)
       if (type.slot >= 0 && (first === undefined || isBefore(type.rank, type.tie, first.rank, first.tie))) first = type;
-    return first?.first()?.lanes.top();
+    return first?.firstLane();
   }
 
   private parkTurn(turn: Turn, meter: Meter, at: number): void {
