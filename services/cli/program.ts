@@ -13,6 +13,7 @@ import { helpCommand } from "./commands/help.ts";
 import { ingestCommand } from "./commands/ingest.ts";
 import { listCommand } from "./commands/list.ts";
 import { logCommand } from "./commands/log.ts";
+import { quotaCommand } from "./commands/quota.ts";
 import { shardCommand } from "./commands/shard.ts";
 import { snapshotCommand } from "./commands/snapshot.ts";
 import { stateCommand } from "./commands/state.ts";
@@ -80,6 +81,7 @@ function createProgram(terminal: Terminal, done: Done): Command {
     cancelCommand,
     deadLettersCommand,
     logCommand,
+    quotaCommand,
     shardCommand,
     snapshotCommand,
     stateCommand,

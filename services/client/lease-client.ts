@@ -2,7 +2,6 @@
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { RequestInput } from "../../contracts/commands.ts";
 import { errorBody, OperatingError } from "../../contracts/errors.ts";
-import type { ShardOptionsPatch } from "../../contracts/options.ts";
 import type { Clock } from "../../contracts/ports.ts";
 import type { ReplyOf } from "../../contracts/replies.ts";
 import { connectNats, leaveServer } from "../jetstream/connect.ts";
@@ -30,7 +29,8 @@ import {
   type LeaseRef,
 } from "./entries.ts";
 import type { Envelope, Lane } from "./lane.ts";
-import { type EntryResult, type Refusal, RefusedError } from "./refusal.ts";
+import { type EntryResult, RefusedError } from "./refusal.ts";
+import { type ReadOptions, readParts, ShardAdmin } from "./shard-admin.ts";
 
 /** For requests that may be asked again by another process, or after a crash, under the same id. */
 export interface IdempotentOptions extends CallOptions {
@@ -50,20 +50,6 @@ export interface LeaseOptions extends IdempotentOptions {
   readonly waitMs?: number | undefined;
   readonly leaseDurationMs?: number | undefined;
   readonly resourceTypes?: readonly string[] | undefined;
-}
-export interface ReadOptions extends CallOptions {
-  /** Answer only from a state that has at least this sequence. */
-  readonly minSequence?: number | undefined;
-  /** Confirm through the log that the answer is current. */
-  readonly consistent?: boolean | undefined;
-}
-export interface ConfigureOptions extends CallOptions {
-  /** Raises the state version of the log to this; it is never lowered. */
-  readonly logVersion?: number | undefined;
-}
-export interface HandoverOptions extends CallOptions {
-  /** Peer id of the dispatcher that should lead; the one that leads least by default. */
-  readonly to?: string | undefined;
 }
 export type ListFilter = Pick<
   RequestInput<"list">,
@@ -109,7 +95,7 @@ export type ItemRecord = Extract<ReplyOf<"get">["results"][number], { status: st
  * refusals as values. Both throw an `OperatingError` when the outcome is not known (`unknown_outcome`), when nobody could be asked
  * (`unavailable`), or when the client is closed (`closed`), and the signal's reason when it is aborted.
  */
-export class LeaseClient {
+export class LeaseClient extends ShardAdmin {
   readonly #core: ClientCore;
   readonly #connection: NatsConnection;
   readonly #ownsConnection: boolean;
@@ -135,6 +121,7 @@ export class LeaseClient {
   }
 
   private constructor(core: ClientCore, connection: NatsConnection, ownsConnection: boolean) {
+    super(core);
     this.#core = core;
     this.#connection = connection;
     this.#ownsConnection = ownsConnection;
@@ -273,35 +260,6 @@ export class LeaseClient {
     const take = async (itemIds: string[]) => (await this.#core.call("purge", { itemIds }, options)).reply;
     return this.#takeDeadLetters(filter, options, take);
   }
-  /** Why an item is not running. Throws: RefusedError item_not_found. */
-  async explain(itemId: string, options: ReadOptions = {}): Promise<ReplyOf<"explain">> {
-    const [fields, call] = readParts(options);
-    return (await this.#core.call("explain", { ...fields, itemId }, call)).reply;
-  }
-
-  async pause(options: CallOptions = {}): Promise<ReplyOf<"pause">> {
-    return (await this.#core.call("pause", {}, options)).reply;
-  }
-  async resume(options: CallOptions = {}): Promise<ReplyOf<"resume">> {
-    return (await this.#core.call("resume", {}, options)).reply;
-  }
-  /** Changes the options that are named; returns all of them. */
-  async configure(
-    patch: ShardOptionsPatch,
-    { logVersion, ...options }: ConfigureOptions = {},
-  ): Promise<ReplyOf<"configure">> {
-    return (await this.#core.call("configure", { options: patch, logVersion }, options)).reply;
-  }
-  /**
-   * Hands the shard to another dispatcher and returns who leads next, once the release stands in the log. Refused with `unavailable` when nobody,
-   * or not the one that is named, follows closely enough; `details.candidates` are those that do.
-   */
-  async handover({ to, ...options }: HandoverOptions = {}): Promise<ReplyOf<"handover">> {
-    // By where the log stands now a repeat that reaches the successor is told from a first request.
-    const { sequence: after } = await this.stats(options);
-    const isFinal = ({ details }: Refusal): boolean => details?.["candidates"] !== undefined;
-    return (await this.#core.call("handover", { to, after }, { ...options, isFinal })).reply;
-  }
 
   /** One result per id, in the order given; an item that is not known is refused with `item_not_found`. */
   async getMany(itemIds: readonly string[], options: ReadOptions = {}): Promise<readonly EntryResult<ItemRecord>[]> {
@@ -331,11 +289,6 @@ export class LeaseClient {
       cursor = page.cursor;
     } while (cursor !== undefined);
   }
-  async stats(options: ReadOptions = {}): Promise<ReplyOf<"stats">> {
-    const [fields, call] = readParts(options);
-    return (await this.#core.call("stats", fields, call)).reply;
-  }
-
   /** Rejects what is under way and closes the connection if it is ours. Closing twice is allowed. */
   async close(): Promise<void> {
     this.#core.close();
@@ -389,12 +342,4 @@ function afterOnly({ after, attemptTimeoutMs }: IdempotentOptions): Envelope | u
 
 function extension({ extendMs, attemptTimeoutMs }: HeartbeatOptions): Envelope | undefined {
   return extendMs === undefined ? undefined : { extendMs, attemptTimeoutMs };
-}
-
-function readParts({
-  minSequence,
-  consistent,
-  ...call
-}: ReadOptions): [Pick<ReadOptions, "minSequence" | "consistent">, CallOptions] {
-  return [{ minSequence, consistent }, call];
 }

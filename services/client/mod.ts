@@ -6,10 +6,8 @@ export type { LeaseClientOptions } from "./client-options.ts";
 export type { Cancelled, CancelOptions, DeadLetterFilter, DeadLettersTaken, RedriveFilter } from "./ends.ts";
 export type { Beat, Completion, EnqueueInput, Failure, LeaseRef } from "./entries.ts";
 export {
-  type ConfigureOptions,
   type Enqueued,
   type FailOutcome,
-  type HandoverOptions,
   type HeartbeatOptions,
   type IdempotentOptions,
   type ItemRecord,
@@ -18,12 +16,19 @@ export {
   LeaseClient,
   type LeaseOptions,
   type ListFilter,
-  type ReadOptions,
   type Renewal,
   type Settled,
 } from "./lease-client.ts";
 export { type HandlerContext, type LeaseHandler, LeaseWorker, type LeaseWorkerOptions } from "./lease-worker.ts";
 export { BatchError, type EntryResult, type Refusal, RefusedError, unwrap } from "./refusal.ts";
+export type {
+  ConfigureOptions,
+  HandoverOptions,
+  QuotaRecord,
+  QuotasPage,
+  ReadOptions,
+  ShardAdmin,
+} from "./shard-admin.ts";
 export {
   CancelledError,
   DrainError,

@@ -39,6 +39,8 @@ const ITEM_OPTIONS = [
   "leaseDurationMs",
   "retry",
   "uniqueKey",
+  "group",
+  "quotaKey",
   "requestId",
 ] as const;
 const EXAMPLES = `
@@ -94,6 +96,12 @@ export function enqueueCommand(terminal: Terminal, done: Done): Command {
     .addOption(
       new Option("--unique-key <key>", "at most one unfinished item has it").argParser(
         parsedBy(EnqueueItem.shape.uniqueKey),
+      ),
+    )
+    .addOption(new Option("--group <name>", "who it is done for").argParser(parsedBy(EnqueueItem.shape.group)))
+    .addOption(
+      new Option("--quota-key <name>", "what it needs that may have a quota").argParser(
+        parsedBy(EnqueueItem.shape.quotaKey),
       ),
     )
     .addOption(
