@@ -1,6 +1,7 @@
 /** What the naive model knows of an item, and what it must be told of the requests. */
 import type { ItemPayload } from "../../contracts/commands.ts";
 import type { ShardOptions } from "../../contracts/options.ts";
+import type { NaiveShared } from "./naive-shares.ts";
 import type { FailureWish, NaiveTerms } from "./naive-terms.ts";
 
 export type NaiveStatus = "pending" | "leased" | "deadLettered" | "completed" | "cancelled" | "purged";
@@ -22,13 +23,12 @@ interface NaiveDeed {
   readonly sequence: number;
 }
 
-export interface NaiveItem extends NaiveTerms {
+export interface NaiveItem extends NaiveTerms, NaiveShared {
   readonly itemId: string;
   readonly principal: string;
   readonly requestId: string | undefined;
   readonly uniqueKey: string | undefined;
   readonly exclusivity: "none" | "resource" | "partition";
-  readonly resourceType: string;
   /** What excludes others: the same for two items exactly when they exclude each other; empty for none. */
   readonly key: string;
   status: NaiveStatus;
@@ -61,7 +61,14 @@ export function newItem(
   const resource = JSON.stringify([resourceType, resourceId]);
   const partition = partitionKey === undefined ? `r${resource}` : `p${partitionKey}`;
   return {
-    ...{ ...names, uniqueKey: payload.uniqueKey, exclusivity, resourceType },
+    ...{
+      ...names,
+      uniqueKey: payload.uniqueKey,
+      exclusivity,
+      resourceType,
+      group: payload.group,
+      quotaKey: payload.quotaKey,
+    },
     key: exclusivity === "none" ? "" : `${exclusivity} ${exclusivity === "resource" ? resource : partition}`,
     ...{ enqueuedAt: at, priority: payload.priority ?? 0, ageingMs: options.ageingMs },
     ...{ notBefore: payload.notBefore ?? 0, notAfter: payload.notAfter ?? Number.POSITIVE_INFINITY },

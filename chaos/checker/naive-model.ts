@@ -12,6 +12,7 @@ import {
   newItem,
 } from "./naive-item.ts";
 import { NaiveRecords } from "./naive-records.ts";
+import { NaiveShares } from "./naive-shares.ts";
 import { comesBefore, EXPIRY, hasTerms, mayEnd } from "./naive-terms.ts";
 
 type OtherEvent = "logCreated" | "termStarted" | "termReleased" | "stateHash";
@@ -33,6 +34,7 @@ export class NaiveModel {
   leader = "";
   tokenEpoch = 0;
   sequence = 0;
+  readonly shares = new NaiveShares();
   readonly #world: NaiveWorld;
   #open: NaiveItem[] = [];
   readonly #counts = { pending: 0, leased: 0, deadLettered: 0, completed: 0, cancelled: 0, purged: 0 };
@@ -49,13 +51,34 @@ export class NaiveModel {
 
   /** Whether somebody could be granted this item at a log time, once what has lapsed is dead-lettered. */
   isEligible(item: NaiveItem, at = this.at): boolean {
-    return item.status === "pending" && item.notBefore <= at && this.#isFree(item);
+    return item.status === "pending" && item.notBefore <= at && this.#isFree(item) && this.#isHead(item, at) && this.hasQuota(item, at);
+  }
+
+  /** Whether another item of its key holds a pending one back. */
+  isHeldBack(item: NaiveItem): boolean {
+    return !this.#isFree(item);
+  }
+
+  /** Whether its quotas would let an item be granted at a log time. */
+  hasQuota(item: NaiveItem, at = this.at): boolean {
+    const { group, quotaKey } = item;
+    if (this.shares.quotas.size === 0 || (group === undefined && quotaKey === undefined)) return true;
+    const leased = this.#open.filter(({ status }) => status === "leased");
+    return this.shares.isFree(item, leased, at);
   }
 
   /** The pending items that must be dead-lettered by a log time; in a partition that is the first one. */
   lapsed(at: number): readonly NaiveItem[] {
     const isOver = (item: NaiveItem) => item.status === "pending" && item.notAfter <= at;
     return this.#open.filter((item) => isOver(item) && (item.exclusivity === "resource" || this.#isFree(item)));
+  }
+
+  /** Of the items of a resource that could be granted the first goes first, whatever its quota. */
+  #isHead(item: NaiveItem, at: number): boolean {
+    if (item.exclusivity !== "resource") return true;
+    const isBefore = (other: NaiveItem) =>
+      other.key === item.key && other.status === "pending" && other.notBefore <= at && comesBefore(other, item);
+    return !this.#open.some(isBefore);
   }
 
   /** Whether no other item of its key holds it back. */
@@ -73,12 +96,11 @@ export class NaiveModel {
 
   /** The item that a lease request for these types gets next; undefined stands for all types. */
   next(resourceTypes: readonly string[] | undefined): NaiveItem | undefined {
-    let first: NaiveItem | undefined;
-    for (const item of this.#open) {
-      if (resourceTypes !== undefined && !resourceTypes.includes(item.resourceType)) continue;
-      if ((first === undefined || comesBefore(item, first)) && this.isEligible(item)) first = item;
-    }
-    return first;
+    const isAsked = ({ resourceType }: NaiveItem) => resourceTypes?.includes(resourceType) ?? true;
+    return this.shares.first(
+      this.#open.filter((item) => isAsked(item) && this.isEligible(item)),
+      comesBefore,
+    );
   }
 
   take(frame: Frame): void {
@@ -105,6 +127,7 @@ export class NaiveModel {
       case "logCreated":
         // A log from before an option existed has its default.
         this.options = { ...SHARD_OPTIONS_DEFAULT, ...event.options };
+        this.shares.setFair(this.options.fairness === "groups");
         this.logVersion = event.logVersion;
         this.tokenEpoch = event.tokenEpoch;
         return;
@@ -149,6 +172,8 @@ export class NaiveModel {
           this.#must(event.logVersion > this.logVersion, "L4", `state version ${event.logVersion} again`);
         this.logVersion = event.logVersion ?? this.logVersion;
         this.options = { ...(this.options as ShardOptions), ...(event.options as Partial<ShardOptions>) };
+        this.shares.configure(event.quotas);
+        this.shares.setFair(this.options.fairness === "groups");
         this.#records.forget(this.options);
         return;
       case "paused":
@@ -235,6 +260,7 @@ export class NaiveModel {
     this.#must(item.notBefore <= at, "Q5", `item ${itemId} granted at ${at}, before ${item.notBefore}`);
     this.#must(item.notAfter > at, "Q5", `item ${itemId} granted at ${at}, its time ended at ${item.notAfter}`);
     this.#must(this.#isFree(item), "Q5", `item ${itemId} granted although its key holds it back`);
+    this.#must(this.hasQuota(item), "Q7", `item ${itemId} granted above its quota`);
     this.#must(attempt === item.attempt + 1, "Q6", `attempt ${attempt} after ${item.attempt}`);
     const wish = actor.requestId === undefined ? undefined : this.#world.wishOf(actor.principal, actor.requestId);
     if (actor.requestId !== undefined) this.#must(wish !== undefined, "R5", `nobody asked for ${actor.requestId}`);
@@ -257,6 +283,7 @@ export class NaiveModel {
       requestId: actor.requestId,
       expiresAt,
     };
+    this.shares.granted(item, at);
     this.itemOfToken.set(token, item);
     this.#become(item, "leased");
   }

@@ -36,8 +36,8 @@ export interface Fate {
 
 /** What only the logs of state version 2 hold. */
 export function hasTerms(item: EnqueueItem): boolean {
-  const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey } = item;
-  const terms = [priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey];
+  const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = item;
+  const terms = [priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey];
   return terms.some((term) => term !== undefined);
 }
 

@@ -1,6 +1,7 @@
 /** Quotas and fairness against a model that looks at every item for every grant. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { type NaiveShared, NaiveShares } from "../../chaos/checker/naive-shares.ts";
 import type { Quota } from "../../contracts/quotas.ts";
 import { assertInvariants, canonicalState } from "../../services/core/canonical.ts";
 import { SnapshotCut } from "../../services/core/snapshot-cut.ts";
@@ -8,100 +9,34 @@ import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
 import type { ShardState } from "../../services/core/state.ts";
 import { ShardWorld } from "./shard-world.ts";
 
-interface ModelItem {
+interface ModelItem extends NaiveShared {
   readonly itemId: string;
-  readonly sequence: number;
-  readonly type: string;
-  readonly group: string | undefined;
-  readonly key: string | undefined;
   readonly rank: number;
-  leased: boolean;
+  isLeased: boolean;
 }
 
-/** How long one grant of a rate takes to come back. µs. */
-const intervalUs = (rate: NonNullable<Quota["rate"]>) => (rate.perMs * 1_000) / rate.count;
+const isBefore = (left: ModelItem, right: ModelItem) =>
+  left.rank < right.rank || (left.rank === right.rank && left.sequence < right.sequence);
 
 class Model {
   items: ModelItem[] = [];
-  readonly quotas = new Map<string, Quota>();
-  /** What is missing in each bucket, and since when. */
-  readonly debts = new Map<string, { us: number; atUs: number }>();
-  /** Per type: where it stands, and where its groups stand that had something. */
-  turns = new Map<string, { time: number; ahead: Map<string, number> }>();
-  isFair = false;
-  at = 0;
+  readonly shares = new NaiveShares();
 
-  private quotaOf(kind: "group" | "key", name: string): Quota | undefined {
-    return this.quotas.get(`${kind}/${name}`) ?? this.quotas.get(`${kind}/*`);
-  }
-
-  private isFree(kind: "group" | "key", name: string | undefined): boolean {
-    const quota = name === undefined ? undefined : this.quotaOf(kind, name);
-    if (name === undefined || quota === undefined) return true;
-    const field = kind === "group" ? "group" : "key";
-    const leased = this.items.filter((item) => item.leased && item[field] === name).length;
-    if (leased >= (quota.leasesMax ?? Number.POSITIVE_INFINITY)) return false;
-    if (quota.rate === undefined) return true;
-    const { count, burst = count } = quota.rate;
-    return this.debtOf(`${kind}/${name}`) <= (burst - 1) * intervalUs(quota.rate);
-  }
-
-  private debtOf(name: string): number {
-    const debt = this.debts.get(name);
-    return debt === undefined ? 0 : Math.max(0, debt.us - (this.at * 1_000 - debt.atUs));
-  }
-
-  private pay(kind: "group" | "key", name: string | undefined): void {
-    const rate = name === undefined ? undefined : this.quotaOf(kind, name)?.rate;
-    if (rate === undefined) return;
-    this.debts.set(`${kind}/${name}`, {
-      us: this.debtOf(`${kind}/${name}`) + intervalUs(rate),
-      atUs: this.at * 1_000,
-    });
-  }
-
-  /** Of one type: the first of the groups that are not ahead, or of the group that is least ahead. */
-  private firstOf(type: string, free: readonly ModelItem[]): ModelItem | undefined {
-    const turn = this.turns.get(type);
-    const aheadOf = ({ group = "" }: ModelItem) => {
-      const ahead = turn?.ahead.get(group) ?? 0;
-      return ahead > (turn?.time ?? 0) ? ahead : 0;
-    };
-    const heads = [...Map.groupBy(free, ({ group }) => group).values()].map(
-      (items) => items.sort(byRank)[0] as ModelItem,
-    );
-    return heads.sort((left, right) => aheadOf(left) - aheadOf(right) || byRank(left, right))[0];
-  }
-
-  private charge({ type, group = "" }: ModelItem): void {
-    const turn = this.turns.get(type) ?? { time: 0, ahead: new Map<string, number>() };
-    this.turns.set(type, turn);
-    turn.time = Math.max(turn.time, turn.ahead.get(group) ?? 0);
-    const weight = group === "" ? 1 : (this.quotaOf("group", group)?.weight ?? 1);
-    turn.ahead.set(group, turn.time + Math.floor(2 ** 20 / weight));
-  }
-
-  lease(types: readonly string[] | undefined, maxItems: number): string[] {
+  lease(types: readonly string[] | undefined, maxItems: number, at: number): string[] {
     const granted: string[] = [];
     while (granted.length < maxItems) {
-      const free = this.items.filter(
-        ({ leased, type, group, key }) =>
-          !leased && (types?.includes(type) ?? true) && this.isFree("group", group) && this.isFree("key", key),
-      );
-      const firsts = [...Map.groupBy(free, ({ type }) => type)].map(([type, items]) => this.firstOf(type, items));
-      const first = firsts.filter((item) => item !== undefined).sort(byRank)[0];
+      const leased = this.items.filter(({ isLeased }) => isLeased);
+      const isFree = (item: ModelItem) =>
+        !item.isLeased && (types?.includes(item.resourceType) ?? true) && this.shares.isFree(item, leased, at);
+      const first = this.shares.first(this.items.filter(isFree), isBefore);
       if (first === undefined) break;
-      first.leased = true;
-      this.pay("group", first.group);
-      this.pay("key", first.key);
-      if (this.isFair) this.charge(first);
+      first.isLeased = true;
+      this.shares.granted(first, at);
       granted.push(first.itemId);
     }
     return granted;
   }
 }
-
-const byRank = (left: ModelItem, right: ModelItem) => left.rank - right.rank || left.sequence - right.sequence;
 
 const name = fc.constantFrom("a", "b", "c");
 const type = fc.constantFrom("t1", "t2");
@@ -169,8 +104,7 @@ class Run {
   readonly model = new Model();
 
   take(next: Step): void {
-    const { world, model } = this;
-    model.at = world.at;
+    const { world } = this;
     if (next.verb === "wait") world.at += next.ms;
     else if (next.verb === "fold") Object.assign(world, { state: world.fold() });
     else if (next.verb === "reload") Object.assign(world, { state: reloaded(world.state) });
@@ -187,12 +121,12 @@ class Run {
     for (const itemId of this.world.seed(count, { resourceType, priority, ...named })) {
       const sequence = Number.parseInt(itemId, 36);
       const rank = this.world.at - priority * 2 ** 42;
-      this.model.items.push({ itemId, sequence, type: resourceType, group, key: quotaKey, rank, leased: false });
+      this.model.items.push({ itemId, sequence, resourceType, group, quotaKey, rank, isLeased: false });
     }
   }
 
   private lease(types: readonly string[] | undefined, maxItems: number): void {
-    const expected = this.model.lease(types, maxItems);
+    const expected = this.model.lease(types, maxItems, this.world.at);
     const request = { maxItems, ...(types === undefined ? {} : { resourceTypes: [...types] }) };
     const reply = this.world.send("lease", request);
     expect(reply["leases"].map(({ itemId }: { itemId: string }) => itemId)).toEqual(expected);
@@ -200,7 +134,7 @@ class Run {
 
   private end(verb: string, place: number): void {
     const { world, model } = this;
-    const leased = model.items.filter((item) => item.leased);
+    const leased = model.items.filter(({ isLeased }) => isLeased);
     const item = leased[place % Math.max(1, leased.length)];
     if (item === undefined) return;
     const leases = [{ itemId: item.itemId, token: world.state.items.get(item.itemId)?.lease?.token ?? 1 }];
@@ -210,21 +144,19 @@ class Run {
       model.items = model.items.filter((other) => other !== item);
     } else if (verb === "expire") world.expire(item.itemId);
     else world.send("release", { leases });
-    item.leased = false;
+    item.isLeased = false;
   }
 
   private setQuota(quotaName: string, value: Quota | null): void {
     const { weight: _weight, ...ofKey } = value ?? {};
     const given = value === null || quotaName.startsWith("group/") ? value : ofKey;
     this.world.send("configure", { quotas: { [quotaName]: given } });
-    if (given === null) this.model.quotas.delete(quotaName);
-    else this.model.quotas.set(quotaName, given);
+    this.model.shares.configure({ [quotaName]: given });
   }
 
   private setFairness(fairness: string): void {
     this.world.send("configure", { options: { fairness: fairness === "groups" ? "groups" : "off" } });
-    this.model.isFair = fairness === "groups";
-    if (!this.model.isFair) this.model.turns = new Map();
+    this.model.shares.setFair(fairness === "groups");
   }
 }
 

@@ -138,6 +138,13 @@ const COVERAGE_POINTS: readonly string[] = [
   "explained_leased",
   "explained_next",
   "explained_paused",
+  // Quotas and turns.
+  "quota_full",
+  "rate_used_up",
+  "quota_held_by_another_leader",
+  "granted_before_older_by_fairness",
+  "explained_quotaFull",
+  "explained_rateLimited",
   // Logs that began with an older state version.
   "log_version_raised",
   "raise_refused_for_a_follower",

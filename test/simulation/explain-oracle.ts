@@ -40,7 +40,7 @@ export class ExplainOracle {
     const names = new Set(holds.map(({ hold }) => hold));
     if (status === "pending") {
       must(names.has("paused") === model.isPaused, "F7", `paused: ${model.isPaused}`);
-      const isHeld = !model.isPaused && !isDelayed(item) && !model.isEligible(item, Number.POSITIVE_INFINITY);
+      const isHeld = !model.isPaused && !isDelayed(item) && model.isHeldBack(item);
       must(!isHeld || KEY_HOLDS.some((name) => names.has(name)) || names.has("lapsed"), "F7", "its key holds it back");
     }
     const isAsked = status === "leased" && item.cancel !== undefined;
@@ -72,6 +72,9 @@ export class ExplainOracle {
         return item.notBefore === until;
       case "lapsed":
         return Number.isFinite(item.notAfter);
+      case "quotaFull":
+      case "rateLimited":
+        return !model.hasQuota(item);
       case "behind":
         return (
           isUnfinished(other?.status) && other?.resourceType === item.resourceType && this.#mayGoFirst(other, item)
@@ -85,11 +88,12 @@ export class ExplainOracle {
 
   /** A leader lets go of what was delayed when it looks: until then that has no place. */
   #mayGoFirst(other: NaiveItem, item: NaiveItem): boolean {
-    return isDelayed(item) || comesBefore(other, item);
+    return isDelayed(item) || this.#log.model.shares.isFair || comesBefore(other, item);
   }
 
   #surelyGoesFirst(other: NaiveItem, item: NaiveItem): boolean {
     if (other.resourceType !== item.resourceType || isDelayed(other) || isDelayed(item)) return false;
+    if (this.#log.model.shares.isFair || !this.#log.model.hasQuota(other)) return false;
     return this.#log.model.isEligible(other) && comesBefore(other, item);
   }
 }

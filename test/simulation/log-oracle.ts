@@ -9,6 +9,7 @@ import { LogReader } from "../../services/core/log-reader.ts";
 import { createState } from "../../services/core/state.ts";
 import { chainOf } from "../../services/runtime/frame-codec.ts";
 import { EndsOracle } from "./ends-oracle.ts";
+import { ShareOracle } from "./share-oracle.ts";
 import type { StoredMessage } from "./sim-stream.ts";
 import { TimeOracle } from "./time-oracle.ts";
 
@@ -68,6 +69,7 @@ export class LogOracle {
   raisedMs = Number.POSITIVE_INFINITY;
   readonly #options: LogOracleOptions;
   readonly #times: TimeOracle;
+  readonly #shares: ShareOracle;
   readonly #ends: EndsOracle;
   /** The frame that is being taken. */
   #frame: Frame | undefined;
@@ -82,6 +84,7 @@ export class LogOracle {
     this.#options = options;
     this.model = new NaiveModel({ ...options, moved: () => this.#moved() });
     this.#times = new TimeOracle(this.model, options.fail, options.cover);
+    this.#shares = new ShareOracle(this.model, options.cover);
     this.#ends = new EndsOracle(this.model, options.fail, options.cover);
     const { region, shard, logId, isStrict: strict } = options;
     this.reader = new LogReader({ region, shard, logId, hashOf: chainOf, strict });
@@ -148,6 +151,7 @@ export class LogOracle {
     this.deadLettered[model.sequence] = model.count("deadLettered");
     this.removed[model.sequence] = model.count("cancelled") + model.count("purged");
     this.#times.happened(event);
+    this.#shares.happened(event);
     this.#ends.happened(event);
   }
 

@@ -175,7 +175,8 @@ export class SimCaller {
     const told = (answer: Answer | undefined): void => {
       if (answer?.error?.code === "unsupported_version") this.#world.cover("options_refused_by_old_log");
     };
-    const fields = { options, ...followers, timeoutMs: TIMEOUT_MS };
+    const quotas = this.#wishes.ofQuotas();
+    const fields = { options, ...followers, ...(quotas === undefined ? {} : { quotas }), timeoutMs: TIMEOUT_MS };
     this.client.issue(shard, "configure", fields, told, { mayBeInvalid: true });
   }
 }

@@ -1,10 +1,20 @@
 /** What callers and workers draw of order, time, unique keys, progress and results, as far as the run has it; all of it within seconds, so that it happens. */
 import type { EnqueueItem, RequestOf, RetryPolicy } from "../../contracts/commands.ts";
 import type { ShardOptionsPatch } from "../../contracts/options.ts";
+import type { Quota, QuotasPatch } from "../../contracts/quotas.ts";
 import type { Draws } from "./choices.ts";
 import type { Feature, Plan } from "./plan.ts";
 
-type Term = "priority" | "delayMs" | "notBefore" | "notAfter" | "leaseDurationMs" | "retry" | "uniqueKey";
+type Term =
+  | "group"
+  | "quotaKey"
+  | "priority"
+  | "delayMs"
+  | "notBefore"
+  | "notAfter"
+  | "leaseDurationMs"
+  | "retry"
+  | "uniqueKey";
 type ItemWish = Pick<EnqueueItem, Term>;
 type FailWish = Pick<RequestOf<"fail">["leases"][number], "delayMs" | "penalty">;
 
@@ -12,6 +22,8 @@ const DELAY_MS_MAX = 2_500;
 const LASTING_MS_MAX = 4_000;
 const LEASE_MS_MIN = 100;
 const UNIQUE_KEYS = 5;
+/** Groups and quota keys. */
+const NAMES = ["x", "y", "z"];
 
 /** The draws of one client, beside its others, so that a feature that is off changes nothing else. */
 export class Wishes {
@@ -40,6 +52,8 @@ export class Wishes {
         : {}),
       ...(this.#wants("retries", 0.5) ? { retry: this.#retry() } : {}),
       ...(this.#wants("unique_keys", 0.4) ? { uniqueKey: `u${draws.below(UNIQUE_KEYS)}` } : {}),
+      ...(this.#wants("quotas", 0.7) ? { group: draws.pick(NAMES) } : {}),
+      ...(this.#wants("quotas", 0.5) ? { quotaKey: draws.pick(NAMES) } : {}),
     };
   }
 
@@ -73,8 +87,25 @@ export class Wishes {
       ...(this.#features.has("retries") ? [{ retry: draws.pick(["none", "fixed", "exponential"] as const) }] : []),
       ...(this.#features.has("retries") ? [{ retryFirstMs: 1 + draws.below(800) }] : []),
       ...(this.#features.has("reports") ? [{ resultsMax: draws.below(12) }] : []),
+      ...(this.#features.has("quotas") ? [{ fairness: draws.pick(["groups", "groups", "off"] as const) }] : []),
     ];
     return patches.length > 0 && draws.chance(0.4) ? draws.pick(patches) : undefined;
+  }
+
+  /** A change of quotas; undefined for none. What a rate holds back comes within seconds. */
+  ofQuotas(): QuotasPatch | undefined {
+    const draws = this.#draws;
+    if (!this.#wants("quotas", 0.8)) return undefined;
+    const kind = draws.pick(["group", "key"] as const);
+    const perMs = draws.pick([50, 300, 1_000]);
+    const quota = draws.pick<Quota | null>([
+      null,
+      { leasesMax: draws.below(4) },
+      { rate: { count: 1 + draws.below(3), perMs } },
+      { leasesMax: 1 + draws.below(2), rate: { count: 1, perMs, burst: 1 + draws.below(4) } },
+      kind === "group" ? { weight: 1 + draws.below(5) } : { leasesMax: 1 },
+    ]);
+    return { [`${kind}/${draws.pick([...NAMES, "*"])}`]: quota };
   }
 
   /** Some followers of an old log do not read more. */
