@@ -1,16 +1,15 @@
 /** `npm run bench:steady`: an open load at half of capacity, while snapshots are taken and the log is trimmed: latency and memory. */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { startNatsServer } from "../../infra/nats-server/embedded.ts";
+import { ask, rssMib, startDispatcher } from "./bed.ts";
 import { describeMachine } from "./machine.ts";
 
-const DISPATCHER = join(import.meta.dirname, "../../services/dispatcher/main.ts");
 const SHARD = "steady";
 const BATCH = 100;
 /** Enqueued, leased, completed. */
@@ -71,7 +70,10 @@ async function main(): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "omnirelay-steady-"));
   const server = await startNatsServer({ storeDir: join(folder, "nats"), syncInterval: "always", report: () => {} });
   const witness = new Witness();
-  const dispatcher = await startDispatcher(folder, server.url, values["snapshot-events"], witness);
+  const args = ["--nats-url", server.url, "--data-dir", join(folder, "data"), "--shard-options", OPTIONS];
+  args.push("--snapshot-events", values["snapshot-events"], "--snapshot-ms", "0");
+  const heard = (line: string): void => witness.heard(line);
+  const dispatcher = await startDispatcher(args, { shards: [SHARD], heard });
   try {
     const connection = await connect({ servers: server.url });
     const load = new Load(connection);
@@ -93,25 +95,6 @@ async function main(): Promise<void> {
     await server.stop();
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-async function startDispatcher(
-  folder: string,
-  url: string,
-  snapshotEvents: string,
-  witness: Witness,
-): Promise<ChildProcess> {
-  const args = [DISPATCHER, "--nats-url", url, "--shards", SHARD, "--data-dir", join(folder, "data")];
-  args.push("--shard-options", OPTIONS, "--snapshot-events", snapshotEvents, "--snapshot-ms", "0");
-  const dispatcher = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
-  const lines = createInterface({ input: dispatcher.stdout });
-  await new Promise<void>((resolve) => {
-    lines.on("line", (line) => {
-      witness.heard(line);
-      if (line.includes('"msg":"leading"')) resolve();
-    });
-  });
-  return dispatcher;
 }
 
 class Load {
@@ -174,9 +157,7 @@ class Load {
   async #cycle(enqueued?: (latencyMs: number) => void, atMs = 0): Promise<void> {
     await this.#enqueue();
     enqueued?.(performance.now() - atMs);
-    const { leases } = (await this.#ask("lease", { maxItems: BATCH })) as {
-      leases: { itemId: string; token: number }[];
-    };
+    const { leases } = await this.#ask<{ leases: { itemId: string; token: number }[] }>("lease", { maxItems: BATCH });
     if (leases.length > 0)
       await this.#ask("complete", { leases: leases.map(({ itemId, token }) => ({ itemId, token })) });
   }
@@ -189,19 +170,9 @@ class Load {
     await this.#ask("enqueue", { items });
   }
 
-  async #ask(verb: string, body: object): Promise<Record<string, unknown>> {
-    const subject = `resourcelease.${SHARD}.${verb}.bench`;
-    const reply = (await this.#connection.request(subject, JSON.stringify(body), { timeout: 30_000 })).json<
-      Record<string, unknown>
-    >();
-    if (reply["error"] !== undefined) throw new Error(`${verb}: ${JSON.stringify(reply["error"])}`);
-    return reply;
+  #ask<Reply>(verb: string, body: object): Promise<Reply> {
+    return ask<Reply>(this.#connection, SHARD, verb, body);
   }
-}
-
-function rssMib({ pid }: ChildProcess): number {
-  const match = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
-  return Math.round(Number(match?.[1] ?? 0) / 1_024);
 }
 
 function report(isJson: boolean, run: object, samples: readonly Sample[], witness: Witness): void {
