@@ -1,5 +1,4 @@
 /** The verbs `pause`, `resume` and `configure`. */
-import { isDeepStrictEqual } from "node:util";
 import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
@@ -11,7 +10,7 @@ import {
   type ShardOptions,
   type ShardOptionsPatch,
 } from "../../contracts/options.ts";
-import type { QuotasPatch } from "../../contracts/quotas.ts";
+import type { Quota, QuotasPatch } from "../../contracts/quotas.ts";
 import { versionRefusal } from "./item-terms.ts";
 import {
   type Context,
@@ -130,7 +129,18 @@ function changedFollowers(state: ShardState, patch: FollowersPatch): FollowersPa
 
 function changedQuotas(state: ShardState, patch: QuotasPatch): QuotasPatch | undefined {
   const changed = Object.entries(patch).filter(
-    ([name, quota]) => !isDeepStrictEqual(state.quotas.get(name) ?? null, quota),
+    ([name, quota]) => !isSameQuota(state.quotas.get(name), quota ?? undefined),
   );
   return changed.length === 0 ? undefined : Object.fromEntries(changed);
+}
+
+function isSameQuota(left: Quota | undefined, right: Quota | undefined): boolean {
+  return (
+    (left === undefined) === (right === undefined) &&
+    left?.leasesMax === right?.leasesMax &&
+    left?.weight === right?.weight &&
+    left?.rate?.count === right?.rate?.count &&
+    left?.rate?.perMs === right?.rate?.perMs &&
+    left?.rate?.burst === right?.rate?.burst
+  );
 }

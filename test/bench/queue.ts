@@ -29,7 +29,8 @@ async function main(): Promise<void> {
     throw new Error("--runs and --items must be whole numbers above 0");
   const core = await measure(runs, await coreRuns(values.against, items));
   const bed = await openBed(values.against);
-  const mesh = await measure(runs, meshRuns(bed, values.against !== undefined, items)).finally(() => bed.close());
+  const mesh = await measure(runs, meshRuns(bed, values.against !== undefined, items));
+  await bed.close();
   process.stdout.write(
     `${JSON.stringify({ machine: describeMachine(), items, runs, depth: DEPTH, core, mesh }, null, 2)}\n`,
   );

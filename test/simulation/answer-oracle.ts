@@ -115,6 +115,7 @@ export class AnswerOracle {
       case "configure":
       case "handover":
       case "pause":
+      case "quotas":
       case "resume":
         return;
     }
