@@ -1,6 +1,6 @@
 /** The rules of the queue, written again without any index: slow, and by another road than the production code. Judges simulated and real logs. */
-import type { Actor, LogEvent } from "../../contracts/events.ts";
-import type { Frame } from "../../contracts/frame.ts";
+import type { Actor, EventOf, LogEvent } from "../../contracts/events.ts";
+import { actorOf, type Frame } from "../../contracts/frame.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions } from "../../contracts/options.ts";
 import {
   isEnded,
@@ -11,12 +11,16 @@ import {
   type NaiveWorld,
   newItem,
 } from "./naive-item.ts";
+import { NaiveDrains } from "./naive-drains.ts";
 import { NaiveRecords } from "./naive-records.ts";
 import { comesBefore, EXPIRY, hasTerms, mayEnd } from "./naive-terms.ts";
 
 type OtherEvent = "logCreated" | "termStarted" | "termReleased" | "stateHash";
 type QueueEvent = Exclude<LogEvent, { type: OtherEvent }>;
 const TOKEN_STEP = 2 ** 40;
+const EVENTS_OF_TERMS: ReadonlySet<string> = new Set(
+  "cancelled redriven purged drained restored discarded".split(" "),
+);
 
 /** Invariant: `items` holds every item that was ever enqueued, in order; `#open` those that are pending or leased, and dead letters that stop a partition. */
 export class NaiveModel {
@@ -26,6 +30,8 @@ export class NaiveModel {
   readonly itemOfToken = new Map<number, NaiveItem>();
   options: ShardOptions | undefined;
   isPaused = false;
+  readonly drains: NaiveDrains;
+  logId = "";
   logVersion = 0;
   /** Log time of the last event. ms. */
   at = 0;
@@ -35,12 +41,13 @@ export class NaiveModel {
   sequence = 0;
   readonly #world: NaiveWorld;
   #open: NaiveItem[] = [];
-  readonly #counts = { pending: 0, leased: 0, deadLettered: 0, completed: 0, cancelled: 0, purged: 0 };
+  readonly #counts = { pending: 0, leased: 0, deadLettered: 0, completed: 0, cancelled: 0, purged: 0, discarded: 0 };
   readonly #records = new NaiveRecords();
   #lastToken = 0;
 
   constructor(world: NaiveWorld) {
     this.#world = world;
+    this.drains = new NaiveDrains((isRight, message) => this.#must(isRight, "Q7", message));
   }
 
   count(status: NaiveStatus): number {
@@ -87,7 +94,7 @@ export class NaiveModel {
     for (const event of frame.events) {
       this.sequence += 1;
       this.at = frame.at;
-      this.#event(event, frame, "actor" in event ? frame.actors[event.actor] : undefined);
+      this.#event(event, frame, actorOf(event, frame));
       this.#world.moved?.();
     }
     this.#must(frame.pending === this.count("pending"), "Q1", `pending ${frame.pending}, not ${this.count("pending")}`);
@@ -105,6 +112,7 @@ export class NaiveModel {
       case "logCreated":
         // A log from before an option existed has its default.
         this.options = { ...SHARD_OPTIONS_DEFAULT, ...event.options };
+        this.logId = event.logId;
         this.logVersion = event.logVersion;
         this.tokenEpoch = event.tokenEpoch;
         return;
@@ -126,6 +134,8 @@ export class NaiveModel {
       case "completed":
       case "configured":
       case "deadLettered":
+      case "discarded":
+      case "drained":
       case "enqueued":
       case "expired":
       case "failed":
@@ -135,13 +145,14 @@ export class NaiveModel {
       case "redriven":
       case "released":
       case "renewed":
+      case "restored":
       case "resumed":
         this.#queueEvent(event, actor);
     }
   }
 
   #queueEvent(event: QueueEvent, actor: Actor | undefined): void {
-    if (event.type === "cancelled" || event.type === "redriven" || event.type === "purged")
+    if (EVENTS_OF_TERMS.has(event.type))
       this.#must(this.logVersion >= 2, "L4", `${event.type} in a log of version ${this.logVersion}`);
     switch (event.type) {
       case "configured":
@@ -182,6 +193,17 @@ export class NaiveModel {
         return;
       case "purged":
         this.#remove(event.itemId, "purged", actor as Actor);
+        return;
+      case "drained":
+        this.drains.begin(event, this);
+        return;
+      case "restored":
+        if (event.entry === undefined) this.drains.restored(event, this);
+        else this.#restored(event.entry);
+        return;
+      case "discarded":
+        for (const itemId of event.itemIds) this.#remove(itemId, "discarded", actor as Actor);
+        this.drains.discarded(event, this);
     }
   }
 
@@ -194,13 +216,35 @@ export class NaiveModel {
     this.#mustBeAlone(item.uniqueKey, itemId);
     if (hasTerms(item)) this.#must(this.logVersion >= 2, "L4", `terms in a log of version ${this.logVersion}`);
     const { sequence, at } = this;
-    const entry = newItem(item, { itemId, sequence, at, principal, requestId }, options);
+    this.#add(newItem(item, { itemId, sequence, at, principal, requestId }, options));
+  }
+
+  #add(entry: NaiveItem): void {
     this.items.push(entry);
     this.#open.push(entry);
     this.#counts.pending += 1;
-    this.byId.set(itemId, entry);
+    this.byId.set(entry.itemId, entry);
     this.#records.enqueued(entry);
     this.#become(entry, "pending");
+  }
+
+  /** An item of an export is made anew once, and not beside itself. */
+  #restored({ itemId, origin, item, ...past }: NonNullable<EventOf<"restored">["entry"]>): void {
+    const { sequence } = this;
+    this.#must(itemId === (this.tokenEpoch * TOKEN_STEP + sequence).toString(36), "Q2", `item id ${itemId}`);
+    const made = this.#records.restored(origin);
+    this.#must(made === undefined, "R1", `${origin.itemId} of ${origin.logId} is there before: ${made?.itemId}`);
+    const own = origin.logId === this.logId ? this.byId.get(origin.itemId) : undefined;
+    const isRight = origin.logId !== this.logId || own?.status === "discarded";
+    this.#must(isRight, "R1", `${origin.itemId} of this log is made anew, it is ${own?.status}`);
+    this.#mustBeAlone(item.uniqueKey, itemId);
+    const { enqueuedAt: at, enqueuedBy: principal } = past;
+    const names = { itemId, sequence, at, principal, requestId: undefined, origin };
+    const entry = newItem(item, names, this.options as ShardOptions);
+    entry.attempt = past.attempt;
+    entry.charged = past.charged;
+    if ((past.redrives ?? 0) > 0) entry.notAfter = Number.POSITIVE_INFINITY;
+    this.#add(entry);
   }
 
   /** R1: one effect per request, unless the shard may have forgotten the earlier one. */
@@ -229,6 +273,7 @@ export class NaiveModel {
       return;
     }
     this.#must(!this.isPaused, "Q5", "granted while paused");
+    this.#must(this.drains.on === undefined, "Q5", `granted while ${this.drains.on?.drainId} drains`);
     const isGone = isEnded(item.status) || item.status === "deadLettered";
     this.#must(!isGone, "Q4", `item ${itemId} granted while ${item.status}`);
     this.#must(item.status !== "leased", "F3", `item ${itemId} granted while its lease ${item.lease?.token} lives`);
@@ -293,7 +338,11 @@ export class NaiveModel {
       this.#must(false, "F2", `${type} of lease ${token} of ${itemId}, which does not live`);
       return;
     }
-    if (type !== "expired")
+    const reason = event.type === "released" ? event.reason : undefined;
+    if (reason !== undefined) this.#must(this.logVersion >= 2, "L4", `${reason} in a log of version ${this.logVersion}`);
+    if (reason === "drained")
+      this.#must(this.drains.on?.leases === "expire" && actor === undefined, "F2", `lease ${token} ended by no drain`);
+    if (type !== "expired" && reason === undefined)
       this.#must(lease.principal === actor?.principal, "F2", `${actor?.principal} ends a lease of ${lease.principal}`);
     item.lease = undefined;
     const outcome = ("outcome" in event ? event.outcome : undefined) ?? type;
@@ -354,9 +403,13 @@ export class NaiveModel {
   }
 
   /** Ends an item that nobody has. */
-  #remove(itemId: string, status: "cancelled" | "purged", { principal }: Pick<Actor, "principal">): void {
+  #remove(itemId: string, status: "cancelled" | "purged" | "discarded", { principal }: Pick<Actor, "principal">): void {
     const item = this.byId.get(itemId);
-    const isThere = item?.status === "deadLettered" || (item?.status === "pending" && status === "cancelled");
+    const isMarked = item !== undefined && this.drains.marks(item);
+    const isThere =
+      status === "discarded"
+        ? item?.status === "pending" && isMarked
+        : item?.status === "deadLettered" || (item?.status === "pending" && status === "cancelled");
     this.#must(isThere, "Q4", `${item?.status} ${itemId} is ${status}`);
     if (item === undefined) return;
     item.endedBy = { principal, sequence: this.sequence };

@@ -5,8 +5,9 @@ import type { EventOf, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
+import { applyDiscarded, applyDrained, applyRestored } from "./apply-drain.ts";
 import { applyCancelled, applyDeadLettered, applyPurged, applyRedriven } from "./apply-ends.ts";
-import { enterUnfinished, evictRecords } from "./apply-item.ts";
+import { admitItem, evictRecords } from "./apply-item.ts";
 import {
   applyCompleted,
   applyExpired,
@@ -16,9 +17,9 @@ import {
   applyRenewed,
   type EventMeta,
 } from "./apply-lease.ts";
-import { hashNewItem, stateHash } from "./hash.ts";
+import { stateHash } from "./hash.ts";
 import { Item } from "./item.ts";
-import { termsOf } from "./item-terms.ts";
+import { payloadFields } from "./item-terms.ts";
 import { itemIdOf, mergeFollowers, mergeOptions, type ShardState } from "./state.ts";
 
 /**
@@ -91,6 +92,15 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
     case "resumed":
       state.paused = false;
       break;
+    case "drained":
+      applyDrained(state, event, meta);
+      break;
+    case "restored":
+      applyRestored(state, event, meta);
+      break;
+    case "discarded":
+      applyDiscarded(state, event, meta);
+      break;
     case "stateHash":
       break;
   }
@@ -161,25 +171,9 @@ function applyEnqueued(state: ShardState, event: EventOf<"enqueued">, meta: Even
     sequence: state.sequence,
     enqueuedAt: meta.at,
     principal: state.intern(meta.actor.principal),
-    exclusivity: payload.exclusivity ?? state.options.exclusivity,
-    resourceType: state.intern(payload.resourceType),
-    resourceId: payload.resourceId,
-    partitionKey: payload.partitionKey,
-    payloadEncoding: payload.payloadEncoding === undefined ? undefined : state.intern(payload.payloadEncoding),
-    body: payload.body,
-    attributes: payload.attributes,
-    maxAttempts: payload.maxAttempts,
+    ...payloadFields(state, payload),
     requestId: event.requestId,
     digest: event.digest,
-    terms: termsOf(payload, state.options.ageingMs),
-    delayedTo: payload.notBefore ?? 0,
   });
-  hashNewItem(item);
-  state.itemSum.add(item.high, item.low);
-  state.items.set(itemId, item);
-  state.enqueueRequests.add(item);
-  enterUnfinished(state, item);
-  state.ready.admit(item, meta.at);
-  state.pending += 1;
-  state.enqueuedTotal += 1;
+  admitItem(state, item, meta.at);
 }

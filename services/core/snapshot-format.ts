@@ -6,8 +6,10 @@
  * parsed. Lease requests have no rows: each is told by its leases, for it is remembered while one of them lives.
  */
 import { OperatingError } from "../../contracts/errors.ts";
+import type { DrainFields, EndedDrain } from "../../contracts/drain.ts";
 import type { Follower } from "../../contracts/followers.ts";
 import { EXCLUSIVITIES, type ShardOptions } from "../../contracts/options.ts";
+import { drainFields } from "./drain-state.ts";
 import { digest64, stateHash } from "./hash.ts";
 import { ENDINGS, type EndedRecord, type Item, type ItemExtra, type LiveLease } from "./item.ts";
 import type { ShardState } from "./state.ts";
@@ -29,6 +31,8 @@ export const ITEM_FIELDS_TERMS = 23;
 export const TERMS_FIELDS = 8;
 /** Redrives, cancel (principal, reason, time), progress (text, time). */
 export const EXTRA_FIELDS = 6;
+/** The same with the sequence of a redrive during a drain. */
+export const EXTRA_FIELDS_MARKED = 7;
 export const LEASE_FIELDS = 10;
 export const END_FIELDS = 5;
 export const ERROR_FIELDS = 5;
@@ -40,7 +44,7 @@ export const RECORD_FIELDS_REMOVED = 10;
 export const RECORD_FIELDS_RESULT = 11;
 /** Written as numbers: where they stand here must never change. */
 export const STATUSES = ["pending", "leased", "deadLettered"] as const;
-export const END_KINDS = ["completed", "failed", "expired", "released"] as const;
+export const END_KINDS = ["completed", "failed", "expired", "released", "drained", "evicted"] as const;
 export const END_OUTCOMES = ["requeued", "deadLettered"] as const;
 
 /** Everything of a state that is not an item or a record. The counts say what must follow. */
@@ -69,6 +73,9 @@ export interface SnapshotHeader {
   readonly leaseRequests: number;
   readonly options: ShardOptions;
   readonly followers: Readonly<Record<string, Follower>>;
+  /** Absent in a shard that is not being drained, or never was. */
+  readonly drain?: DrainFields | undefined;
+  readonly endedDrains?: readonly EndedDrain[] | undefined;
 }
 
 /** What of an item changes while it lives. */
@@ -103,6 +110,8 @@ export function headerOf(state: ShardState): SnapshotHeader {
     leaseRequests: state.leaseRequests.size,
     options: state.options,
     followers: Object.fromEntries(state.followers),
+    ...(state.drain === undefined ? undefined : { drain: drainFields(state.drain) }),
+    ...(state.endedDrains.length === 0 ? undefined : { endedDrains: state.endedDrains }),
   };
 }
 
@@ -168,9 +177,10 @@ function termsRow({ terms }: Item, { delayedTo, extra }: ItemChanges): unknown[]
   return [delayedTo, priority, boost, notAfter ?? 0, leaseDurationMs ?? 0, retry ?? 0, uniqueKey ?? 0, more];
 }
 
-function extraRow({ redrives, cancel, progress }: ItemExtra): unknown[] {
+function extraRow({ redrives, redrivenAt, cancel, progress }: ItemExtra): unknown[] {
   const asked = cancel === undefined ? [0, 0, 0] : [cancel.principal, cancel.reason ?? 0, cancel.at];
-  return [redrives, ...asked, ...(progress === undefined ? [0, 0] : [progress.text, progress.at])];
+  const told = progress === undefined ? [0, 0] : [progress.text, progress.at];
+  return [redrives, ...asked, ...told, ...(redrivenAt === 0 ? [] : [redrivenAt])];
 }
 
 function leaseRow(lease: LiveLease): unknown[] {

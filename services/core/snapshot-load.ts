@@ -1,6 +1,7 @@
 /** Builds a state from the text of a snapshot, and trusts none of it: what it returns is the state of the cut, or it throws. */
 import assert from "node:assert/strict";
 import { enterUnfinished } from "./apply-item.ts";
+import { markedItems } from "./drain-state.ts";
 import { digestFields, hashRecord, stateHash } from "./hash.ts";
 import { ENDINGS, EndedRecord, type Item } from "./item.ts";
 import {
@@ -112,13 +113,14 @@ export class SnapshotLoader {
       recordRow.begin(value, this.lines, RECORD_FIELDS, RECORD_FIELDS_REMOVED, RECORD_FIELDS_RESULT),
     );
     if (state.recordCount === 0) this.lastSequence = this.header?.horizon ?? 0;
-    this.rise(record.endedSequence);
+    // Many are discarded by one event.
+    this.rise(record.endedSequence, record.ending === "discarded");
     insertRecord(state, record, recordRow);
   }
 
   /** Rows are in order, so that none is missing twice or there twice. */
-  private rise(sequence: number): void {
-    if (sequence <= this.lastSequence)
+  private rise(sequence: number, mayRepeat = false): void {
+    if (sequence < this.lastSequence || (sequence === this.lastSequence && !mayRepeat))
       throw damaged(this.lines, `sequence ${sequence} after sequence ${this.lastSequence}`);
     if (sequence > (this.header?.sequence ?? 0))
       throw damaged(this.lines, `sequence ${sequence}, the snapshot ends at ${this.header?.sequence}`);
@@ -211,6 +213,9 @@ function takeHeader(state: ShardState, header: SnapshotHeader): void {
   state.completedTotal = header.completedTotal;
   state.removedTotal = header.removedTotal;
   state.horizon = header.horizon;
+  state.endedDrains = header.endedDrains ?? [];
+  if (header.drain !== undefined)
+    state.drain = { ...header.drain, left: [...markedItems(state, header.drain)].length };
 }
 
 /** A repeat of a lease request is answered in the order of its grants, which is that of their tokens. */

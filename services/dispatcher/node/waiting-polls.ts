@@ -52,10 +52,10 @@ export class WaitingPolls {
    * Hands out polls for what became leasable: one of each type that has come, then those that take any, until nothing is left to give.
    * `hasRoom` says whether one more may be decided now.
    */
-  serve({ ready, paused }: ShardState, hasRoom: () => boolean, decide: (request: PendingRequest) => void): void {
+  serve({ ready, paused, drain }: ShardState, hasRoom: () => boolean, decide: (request: PendingRequest) => void): void {
     const shown = ready.shown ?? new Set<string>();
     if (this.size === 0) shown.clear();
-    if (paused) return;
+    if (paused || drain !== undefined) return;
     const offer = (request: PendingRequest | undefined): boolean => {
       if (request !== undefined) decide(request);
       return request !== undefined;
