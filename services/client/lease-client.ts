@@ -1,6 +1,6 @@
 /** The SDK's client: every verb of one shard as a typed method, for one principal, over one connection. */
 import type { NatsConnection } from "@nats-io/transport-node";
-import type { RequestInput } from "../../contracts/commands.ts";
+import type { DrainItem, RequestInput } from "../../contracts/commands.ts";
 import { errorBody, OperatingError } from "../../contracts/errors.ts";
 import type { ShardOptionsPatch } from "../../contracts/options.ts";
 import type { Clock } from "../../contracts/ports.ts";
@@ -10,13 +10,25 @@ import { createClock } from "../runtime/clock.ts";
 import { type CallOptions, ClientCore } from "./client-core.ts";
 import { clientSettings, type LeaseClientOptions } from "./client-options.ts";
 import {
+  type DiscardOptions,
+  type DrainOptions,
+  type DrainSource,
+  discardAll,
+  drainedItems,
+  evictAll,
+  type RestoredItem,
+  restoreItems,
+} from "./drains.ts";
+import {
   type Cancelled,
   type CancelOptions,
   type DeadLetterFilter,
   type DeadLettersTaken,
   type RedriveFilter,
   resultsOf,
+  takeDeadLetters,
 } from "./ends.ts";
+import { afterOnly, extension, readParts, requestIdProblem } from "./call-parts.ts";
 import {
   type Beat,
   type Completion,
@@ -29,7 +41,7 @@ import {
   type Failure,
   type LeaseRef,
 } from "./entries.ts";
-import type { Envelope, Lane } from "./lane.ts";
+import type { Lane } from "./lane.ts";
 import { type EntryResult, type Refusal, RefusedError } from "./refusal.ts";
 
 /** For requests that may be asked again by another process, or after a crash, under the same id. */
@@ -190,7 +202,7 @@ export class LeaseClient {
     const encoded = items.map(encodeItem);
     const { requestId, after } = options;
     if (requestId === undefined) return this.#core.many(this.#enqueue, encoded, options, afterOnly(options));
-    const problem = this.#idProblem(requestId, items, encoded);
+    const problem = requestIdProblem(this.#core, requestId, items, encoded);
     if (problem !== undefined) return Promise.reject(new RefusedError(errorBody("invalid_argument", problem)));
     return this.#core.many(this.#enqueue, encoded, options, { requestId, after });
   }
@@ -266,12 +278,12 @@ export class LeaseClient {
     const take = async (itemIds: string[]) =>
       (await this.#core.call("redrive", { itemIds, ...(everyMs === undefined ? undefined : { everyMs }) }, options))
         .reply;
-    return this.#takeDeadLetters(filter, options, take);
+    return takeDeadLetters((page) => this.list(page, options), filter, take);
   }
   /** Ends dead letters; see `redrive`. */
   purge(filter: DeadLetterFilter = {}, options: CallOptions = {}): Promise<DeadLettersTaken> {
     const take = async (itemIds: string[]) => (await this.#core.call("purge", { itemIds }, options)).reply;
-    return this.#takeDeadLetters(filter, options, take);
+    return takeDeadLetters((page) => this.list(page, options), filter, take);
   }
   /** Why an item is not running. Throws: RefusedError item_not_found. */
   async explain(itemId: string, options: ReadOptions = {}): Promise<ReplyOf<"explain">> {
@@ -284,6 +296,34 @@ export class LeaseClient {
   }
   async resume(options: CallOptions = {}): Promise<ReplyOf<"resume">> {
     return (await this.#core.call("resume", {}, options)).reply;
+  }
+  /** Marks what is unfinished and grants nothing until the drain is restored or discarded; a repeat is a duplicate. */
+  async drain(drainId: string, { leases, ...options }: DrainOptions = {}): Promise<ReplyOf<"drain">> {
+    return (await this.#core.call("drain", { drainId, leases }, options)).reply;
+  }
+  /** Every item that a drain holds, with all that restoring needs. Throws: RefusedError drain_not_found once the drain is over. */
+  drained(drainId: string, options: CallOptions = {}): AsyncGenerator<DrainItem, void, void> {
+    return drainedItems(this.#core, drainId, options);
+  }
+  /** Lets the items of a drain go on where they were. */
+  async restore(drainId: string, options: CallOptions = {}): Promise<{ readonly duplicate: boolean }> {
+    return { duplicate: (await this.#core.call("restore", { drainId }, options)).reply.duplicate === true };
+  }
+  /** Makes exported items anew, each once, in the order given; one result for each. */
+  restoreItems(
+    source: DrainSource,
+    items: readonly DrainItem[],
+    options: CallOptions = {},
+  ): Promise<readonly EntryResult<RestoredItem>[]> {
+    return restoreItems(this.#core, source, items, options);
+  }
+  /** Ends all items of a drain for good, and with them the drain. */
+  discard(drainId: string, options: DiscardOptions = {}): ReturnType<typeof discardAll> {
+    return discardAll(this.#core, drainId, options);
+  }
+  /** Ends the leases that a peer holds; their attempts do not count. It may lease again. */
+  evict(peerId: string, options: CallOptions = {}): ReturnType<typeof evictAll> {
+    return evictAll(this.#core, peerId, options);
   }
   /** Changes the options that are named; returns all of them. */
   async configure(
@@ -352,49 +392,4 @@ export class LeaseClient {
       if (!(error instanceof OperatingError)) throw error;
     });
   }
-
-  async #takeDeadLetters(
-    { itemIds, ...filter }: DeadLetterFilter,
-    options: CallOptions,
-    take: (itemIds: string[]) => Promise<{ readonly results: readonly object[] }>,
-  ): Promise<DeadLettersTaken> {
-    const isMixed = itemIds !== undefined && Object.values(filter).some((value) => value !== undefined);
-    if (isMixed) throw new RefusedError(errorBody("invalid_argument", "itemIds: excludes every other filter"));
-    const page = itemIds === undefined ? await this.list({ ...filter, status: "deadLettered" }, options) : undefined;
-    const ids = page === undefined ? [...(itemIds ?? [])] : page.items.map((item) => item.itemId);
-    const { results } = ids.length === 0 && page !== undefined ? { results: [] } : await take(ids);
-    return { results: resultsOf(results), cursor: page?.cursor };
-  }
-
-  #idProblem(
-    requestId: string,
-    items: readonly EnqueueInput[],
-    encoded: Parameters<ClientCore["requestCount"]>[0],
-  ): string | undefined {
-    if (requestId.length < 1 || requestId.length > 128) return "requestId: must have 1 to 128 characters";
-    if (items.some((item) => item.requestId !== undefined))
-      return "requestId: a request-level requestId and a requestId of an item exclude each other";
-    // The index in the request is part of what is remembered, so leaving one out would shift the others.
-    if (encoded.some((one) => one.kind === "refused"))
-      return "items: one of them is not valid, and a requestId names all of them";
-    if (this.#core.requestCount(encoded) > 1)
-      return "requestId: names one request, but the items need several; give each item its own requestId";
-    return undefined;
-  }
-}
-
-function afterOnly({ after, attemptTimeoutMs }: IdempotentOptions): Envelope | undefined {
-  return after === undefined ? undefined : { after, attemptTimeoutMs };
-}
-
-function extension({ extendMs, attemptTimeoutMs }: HeartbeatOptions): Envelope | undefined {
-  return extendMs === undefined ? undefined : { extendMs, attemptTimeoutMs };
-}
-
-function readParts({
-  minSequence,
-  consistent,
-  ...call
-}: ReadOptions): [Pick<ReadOptions, "minSequence" | "consistent">, CallOptions] {
-  return [{ minSequence, consistent }, call];
 }

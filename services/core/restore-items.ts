@@ -50,13 +50,22 @@ export function executeRestoreItems(
   if (context.logPressure === "full") return refuse(logPressureRefusal(), false);
   const emitter = new Emitter(state, context, sink);
   const results = new Results();
+  let isFull = false;
   for (const entry of items) {
+    // Whoever comes after one that did not fit would be before it in their partition.
+    if (isFull) {
+      results.refuse(frameFull());
+      continue;
+    }
     const decision = decideRestore(state, drainId, entry, { logId: origin.logId, itemId: entry.itemId });
     if (decision.kind === "refused") results.refuse(decision.error);
     else if (decision.kind === "unchanged") {
       results.add(decision.result);
       results.confirm ||= decision.confirm === true;
-    } else if (eventLength(decision.event) > emitter.bytesLeft) results.refuse(frameFull());
+    } else if (eventLength(decision.event) > emitter.bytesLeft) {
+      isFull = true;
+      results.refuse(frameFull());
+    }
     else {
       emitter.emit(decision.event);
       results.add(decision.result);
