@@ -81,7 +81,9 @@ const ExplainReply = z.looseObject({
   holds: z
     .array(
       z.looseObject({
-        hold: z.string().describe("`paused`, `draining`, `delayed`, `keyBusy`, `keyHalted`, `keyQueued`, `behind`, `next`, …"),
+        hold: z
+          .string()
+          .describe("`paused`, `draining`, `delayed`, `keyBusy`, `keyHalted`, `keyQueued`, `behind`, `next`, …"),
         message: z.string(),
         until: LogTimeMs.optional(),
         itemId: ItemId.optional().describe("The item that holds it back."),

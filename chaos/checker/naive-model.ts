@@ -2,6 +2,7 @@
 import type { Actor, EventOf, LogEvent } from "../../contracts/events.ts";
 import { actorOf, type Frame } from "../../contracts/frame.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions } from "../../contracts/options.ts";
+import { NaiveDrains } from "./naive-drains.ts";
 import {
   isEnded,
   isUnfinished,
@@ -11,81 +12,33 @@ import {
   type NaiveWorld,
   newItem,
 } from "./naive-item.ts";
-import { NaiveDrains } from "./naive-drains.ts";
+import { NaiveItems } from "./naive-items.ts";
 import { NaiveRecords } from "./naive-records.ts";
-import { comesBefore, EXPIRY, hasTerms, mayEnd } from "./naive-terms.ts";
+import { EXPIRY, hasTerms, mayEnd } from "./naive-terms.ts";
 
 type OtherEvent = "logCreated" | "termStarted" | "termReleased" | "stateHash";
 type QueueEvent = Exclude<LogEvent, { type: OtherEvent }>;
 const TOKEN_STEP = 2 ** 40;
-const EVENTS_OF_TERMS: ReadonlySet<string> = new Set(
-  "cancelled redriven purged drained restored discarded".split(" "),
-);
+const EVENTS_OF_TERMS: ReadonlySet<string> = new Set("cancelled redriven purged drained restored discarded".split(" "));
 
-/** Invariant: `items` holds every item that was ever enqueued, in order; `#open` those that are pending or leased, and dead letters that stop a partition. */
-export class NaiveModel {
-  readonly items: NaiveItem[] = [];
-  readonly byId = new Map<string, NaiveItem>();
+export class NaiveModel extends NaiveItems {
   readonly ends = new Map<number, NaiveEnd>();
   readonly itemOfToken = new Map<number, NaiveItem>();
-  options: ShardOptions | undefined;
   isPaused = false;
   readonly drains: NaiveDrains;
   logId = "";
   logVersion = 0;
-  /** Log time of the last event. ms. */
-  at = 0;
   term = 0;
   leader = "";
   tokenEpoch = 0;
-  sequence = 0;
   readonly #world: NaiveWorld;
-  #open: NaiveItem[] = [];
-  readonly #counts = { pending: 0, leased: 0, deadLettered: 0, completed: 0, cancelled: 0, purged: 0, discarded: 0 };
   readonly #records = new NaiveRecords();
   #lastToken = 0;
 
   constructor(world: NaiveWorld) {
+    super();
     this.#world = world;
     this.drains = new NaiveDrains((isRight, message) => this.#must(isRight, "Q7", message));
-  }
-
-  count(status: NaiveStatus): number {
-    return this.#counts[status];
-  }
-
-  /** Whether somebody could be granted this item at a log time, once what has lapsed is dead-lettered. */
-  isEligible(item: NaiveItem, at = this.at): boolean {
-    return item.status === "pending" && item.notBefore <= at && this.#isFree(item);
-  }
-
-  /** The pending items that must be dead-lettered by a log time; in a partition that is the first one. */
-  lapsed(at: number): readonly NaiveItem[] {
-    const isOver = (item: NaiveItem) => item.status === "pending" && item.notAfter <= at;
-    return this.#open.filter((item) => isOver(item) && (item.exclusivity === "resource" || this.#isFree(item)));
-  }
-
-  /** Whether no other item of its key holds it back. */
-  #isFree(item: NaiveItem): boolean {
-    if (item.exclusivity === "none") return true;
-    for (const other of this.#open) {
-      if (other === item || other.key !== item.key) continue;
-      if (other.status === "leased") return false;
-      if (item.exclusivity !== "partition") continue;
-      if (other.halts) return false;
-      if (other.status === "pending" && other.sequence < item.sequence) return false;
-    }
-    return true;
-  }
-
-  /** The item that a lease request for these types gets next; undefined stands for all types. */
-  next(resourceTypes: readonly string[] | undefined): NaiveItem | undefined {
-    let first: NaiveItem | undefined;
-    for (const item of this.#open) {
-      if (resourceTypes !== undefined && !resourceTypes.includes(item.resourceType)) continue;
-      if ((first === undefined || comesBefore(item, first)) && this.isEligible(item)) first = item;
-    }
-    return first;
   }
 
   take(frame: Frame): void {
@@ -216,16 +169,12 @@ export class NaiveModel {
     this.#mustBeAlone(item.uniqueKey, itemId);
     if (hasTerms(item)) this.#must(this.logVersion >= 2, "L4", `terms in a log of version ${this.logVersion}`);
     const { sequence, at } = this;
-    this.#add(newItem(item, { itemId, sequence, at, principal, requestId }, options));
+    this.#admit(newItem(item, { itemId, sequence, at, principal, requestId }, options));
   }
 
-  #add(entry: NaiveItem): void {
-    this.items.push(entry);
-    this.#open.push(entry);
-    this.#counts.pending += 1;
-    this.byId.set(entry.itemId, entry);
+  #admit(entry: NaiveItem): void {
     this.#records.enqueued(entry);
-    this.#become(entry, "pending");
+    this.add(entry);
   }
 
   /** An item of an export is made anew once, and not beside itself. */
@@ -244,7 +193,7 @@ export class NaiveModel {
     entry.attempt = past.attempt;
     entry.charged = past.charged;
     if ((past.redrives ?? 0) > 0) entry.notAfter = Number.POSITIVE_INFINITY;
-    this.#add(entry);
+    this.#admit(entry);
   }
 
   /** R1: one effect per request, unless the shard may have forgotten the earlier one. */
@@ -256,7 +205,7 @@ export class NaiveModel {
   /** Whoever has a unique key is the only pending or leased item that has it. */
   #mustBeAlone(uniqueKey: string | undefined, itemId: string): void {
     if (uniqueKey === undefined) return;
-    const holder = this.#open.find((item) => item.uniqueKey === uniqueKey && isUnfinished(item.status));
+    const holder = this.open.find((item) => item.uniqueKey === uniqueKey && isUnfinished(item.status));
     this.#must(holder === undefined, "R1", `${itemId} gets the unique key ${uniqueKey}, which ${holder?.itemId} has`);
   }
 
@@ -279,13 +228,13 @@ export class NaiveModel {
     this.#must(item.status !== "leased", "F3", `item ${itemId} granted while its lease ${item.lease?.token} lives`);
     this.#must(item.notBefore <= at, "Q5", `item ${itemId} granted at ${at}, before ${item.notBefore}`);
     this.#must(item.notAfter > at, "Q5", `item ${itemId} granted at ${at}, its time ended at ${item.notAfter}`);
-    this.#must(this.#isFree(item), "Q5", `item ${itemId} granted although its key holds it back`);
+    this.#must(this.isFree(item), "Q5", `item ${itemId} granted although its key holds it back`);
     this.#must(attempt === item.attempt + 1, "Q6", `attempt ${attempt} after ${item.attempt}`);
     const wish = actor.requestId === undefined ? undefined : this.#world.wishOf(actor.principal, actor.requestId);
     if (actor.requestId !== undefined) this.#must(wish !== undefined, "R5", `nobody asked for ${actor.requestId}`);
     const first = this.next(actor.requestId === undefined ? [item.resourceType] : wish?.resourceTypes);
     this.#must(first === item, "Q5", `item ${itemId} granted before ${first?.itemId}`);
-    const held = this.#open.filter(({ lease }) => lease?.peerId === actor.peerId).length;
+    const held = this.open.filter(({ lease }) => lease?.peerId === actor.peerId).length;
     this.#must(held < options.leasesPerPeerMax, "Q7", `peer ${actor.peerId} holds ${held} leases`);
     const ownMs = Math.min(item.leaseDurationMs ?? options.leaseDurationMsDefault, options.leaseDurationMsMax);
     if (wish !== undefined)
@@ -303,7 +252,7 @@ export class NaiveModel {
       expiresAt,
     };
     this.itemOfToken.set(token, item);
-    this.#become(item, "leased");
+    this.become(item, "leased");
   }
 
   #renewed(
@@ -339,7 +288,8 @@ export class NaiveModel {
       return;
     }
     const reason = event.type === "released" ? event.reason : undefined;
-    if (reason !== undefined) this.#must(this.logVersion >= 2, "L4", `${reason} in a log of version ${this.logVersion}`);
+    if (reason !== undefined)
+      this.#must(this.logVersion >= 2, "L4", `${reason} in a log of version ${this.logVersion}`);
     if (reason === "drained")
       this.#must(this.drains.on?.leases === "expire" && actor === undefined, "F2", `lease ${token} ended by no drain`);
     if (type !== "expired" && reason === undefined)
@@ -359,7 +309,7 @@ export class NaiveModel {
       `${type} of ${itemId}, ${item.cancel?.principal} asked to cancel it: ${outcome}`,
     );
     if (event.type !== "released") this.#failed(item, event);
-    else if (!isCancelled) this.#become(item, "pending");
+    else if (!isCancelled) this.become(item, "pending");
     if (isCancelled) this.#end(item, "cancelled");
   }
 
@@ -371,7 +321,7 @@ export class NaiveModel {
     this.#must(isRight, "Q6", `${type} at ${this.at}, ${counts}: ${JSON.stringify(event)}`);
     if (type === "expired" || event.charged !== false) item.charged += 1;
     item.notBefore = notBefore ?? item.notBefore;
-    if (outcome === "requeued") this.#become(item, "pending");
+    if (outcome === "requeued") this.become(item, "pending");
     else if (outcome === "deadLettered") this.#bury(item);
   }
 
@@ -398,8 +348,8 @@ export class NaiveModel {
     item.halts = false;
     item.notBefore = notBefore ?? item.notBefore;
     item.notAfter = Number.POSITIVE_INFINITY;
-    if (!this.#open.includes(item)) this.#open.push(item);
-    this.#become(item, "pending");
+    if (!this.open.includes(item)) this.open.push(item);
+    this.become(item, "pending");
   }
 
   /** Ends an item that nobody has. */
@@ -418,7 +368,7 @@ export class NaiveModel {
 
   #end(item: NaiveItem, status: NaiveStatus): void {
     item.halts = false;
-    this.#become(item, status);
+    this.become(item, status);
     this.#records.ended(item, this.options as ShardOptions);
   }
 
@@ -434,15 +384,6 @@ export class NaiveModel {
 
   #bury(item: NaiveItem): void {
     item.halts = item.exclusivity === "partition" && this.options?.onDeadLetter === "halt";
-    this.#become(item, "deadLettered");
-  }
-
-  #become(item: NaiveItem, status: NaiveStatus): void {
-    this.#counts[item.status] -= 1;
-    this.#counts[status] += 1;
-    item.status = status;
-    const isOpen = isUnfinished(status) || item.halts;
-    if (!isOpen) this.#open = this.#open.filter((other) => other !== item);
-    item.history.push({ sequence: this.sequence, status });
+    this.become(item, "deadLettered");
   }
 }

@@ -41,7 +41,7 @@ export async function writeDrainFile(
 ): Promise<number> {
   const partial = `${path}.partial`;
   const file = await open(partial, "w").catch((error: unknown) => {
-    throw unwritable(path, error);
+    throw failed("drain_file_unwritable", `cannot write ${path}`, error);
   });
   let count = 0;
   try {
@@ -144,12 +144,8 @@ async function* linesOf(path: string): AsyncGenerator<string, void, void> {
       if (rest.length > LINE_LENGTH_MAX) break;
       yield* lines;
     }
-  } catch (cause) {
-    if (cause instanceof OperatingError) throw cause;
-    throw new OperatingError("drain_file_unreadable", `cannot read ${path}: ${(cause as Error).message}`, {
-      definite: true,
-      cause,
-    });
+  } catch (error) {
+    throw failed("drain_file_unreadable", `cannot read ${path}`, error);
   }
   // The last line ends with a line feed as well: what is left is a part of one.
   if (rest !== "") yield rest;
@@ -163,9 +159,6 @@ function invalid(path: string, line: number, what: string, cause?: unknown): Ope
   });
 }
 
-function unwritable(path: string, cause: unknown): OperatingError {
-  return new OperatingError("drain_file_unwritable", `cannot write ${path}: ${(cause as Error).message}`, {
-    definite: true,
-    cause,
-  });
+function failed(code: string, what: string, cause: unknown): OperatingError {
+  return new OperatingError(code, `${what}: ${(cause as Error).message}`, { definite: true, cause });
 }

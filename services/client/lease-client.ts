@@ -7,6 +7,7 @@ import type { Clock } from "../../contracts/ports.ts";
 import type { ReplyOf } from "../../contracts/replies.ts";
 import { connectNats, leaveServer } from "../jetstream/connect.ts";
 import { createClock } from "../runtime/clock.ts";
+import { afterOnly, extension, readParts, requestIdProblem } from "./call-parts.ts";
 import { type CallOptions, ClientCore } from "./client-core.ts";
 import { clientSettings, type LeaseClientOptions } from "./client-options.ts";
 import {
@@ -28,7 +29,6 @@ import {
   resultsOf,
   takeDeadLetters,
 } from "./ends.ts";
-import { afterOnly, extension, readParts, requestIdProblem } from "./call-parts.ts";
 import {
   type Beat,
   type Completion,

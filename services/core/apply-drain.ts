@@ -10,24 +10,31 @@ import { originRequestId } from "./item-origin.ts";
 import { payloadFields } from "./item-terms.ts";
 import { itemIdOf, type ShardState } from "./state.ts";
 
-export function applyDrained(state: ShardState, { drainId, leases }: EventOf<"drained">, meta: EventMeta): void {
+export function applyDrain(
+  state: ShardState,
+  event: EventOf<"drained" | "restored" | "discarded">,
+  meta: EventMeta,
+): void {
+  if (event.type === "drained") applyDrained(state, event, meta);
+  else if (event.type === "discarded") applyDiscarded(state, event, meta);
+  else if (event.entry !== undefined) restoreItem(state, event.entry, meta);
+  else applyRestored(state, event);
+}
+
+function applyDrained(state: ShardState, { drainId, leases }: EventOf<"drained">, meta: EventMeta): void {
   assert(state.drain === undefined, `drained for ${drainId} while ${state.drain?.drainId} is on`);
   const principal = state.intern(meta.actor?.principal ?? "");
   const left = state.pending + state.active;
   state.drain = { drainId, sequence: state.sequence, at: meta.at, leases, principal, discarding: false, left };
 }
 
-export function applyRestored(state: ShardState, event: EventOf<"restored">, meta: EventMeta): void {
-  if (event.entry !== undefined) {
-    restoreItem(state, event.entry, meta);
-    return;
-  }
+function applyRestored(state: ShardState, event: EventOf<"restored">): void {
   const drain = drainOf(state, event.drainId);
   assert(!drain.discarding, `drain ${drain.drainId} restored although it is partly discarded`);
   endDrain(state, drain, "restored");
 }
 
-export function applyDiscarded(state: ShardState, event: EventOf<"discarded">, meta: EventMeta): void {
+function applyDiscarded(state: ShardState, event: EventOf<"discarded">, meta: EventMeta): void {
   const drain = drainOf(state, event.drainId);
   const principal = state.intern(meta.actor?.principal ?? "");
   drain.discarding = true;

@@ -5,7 +5,7 @@ import type { EventOf, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
-import { applyDiscarded, applyDrained, applyRestored } from "./apply-drain.ts";
+import { applyDrain } from "./apply-drain.ts";
 import { applyCancelled, applyDeadLettered, applyPurged, applyRedriven } from "./apply-ends.ts";
 import { admitItem, evictRecords } from "./apply-item.ts";
 import {
@@ -48,10 +48,7 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
       state.leader = "";
       break;
     case "configured":
-      state.options = mergeOptions(state.options, event.options);
-      state.logVersion = event.logVersion ?? state.logVersion;
-      if (event.followers !== undefined) state.followers = mergeFollowers(state.followers, event.followers);
-      evictRecords(state);
+      applyConfigured(state, event);
       break;
     case "enqueued":
       applyEnqueued(state, event, meta);
@@ -87,19 +84,13 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
       applyPurged(state, event, meta);
       break;
     case "paused":
-      state.paused = true;
-      break;
     case "resumed":
-      state.paused = false;
+      state.paused = event.type === "paused";
       break;
     case "drained":
-      applyDrained(state, event, meta);
-      break;
     case "restored":
-      applyRestored(state, event, meta);
-      break;
     case "discarded":
-      applyDiscarded(state, event, meta);
+      applyDrain(state, event, meta);
       break;
     case "stateHash":
       break;
@@ -151,6 +142,13 @@ function applyLogCreated(state: ShardState, event: EventOf<"logCreated">): void 
   // A log from before an option existed has its default.
   state.options = mergeOptions(SHARD_OPTIONS_DEFAULT, event.options);
   state.tokenEpoch = event.tokenEpoch;
+}
+
+function applyConfigured(state: ShardState, event: EventOf<"configured">): void {
+  state.options = mergeOptions(state.options, event.options);
+  state.logVersion = event.logVersion ?? state.logVersion;
+  if (event.followers !== undefined) state.followers = mergeFollowers(state.followers, event.followers);
+  evictRecords(state);
 }
 
 function applyTermStarted(state: ShardState, event: EventOf<"termStarted">): void {

@@ -161,12 +161,7 @@ export function executeEvict(
 export const endsLeases = ({ drain, active }: ShardState): boolean => drain?.leases === "expire" && active > 0;
 
 /** Ends leases for the drain that is on, as many as fit. */
-export function endDrainedLeases(
-  state: ShardState,
-  at: number,
-  bytesMax: number,
-  sink: Pick<EventSink, "push">,
-): void {
+export function endDrainedLeases(state: ShardState, at: number, bytesMax: number, sink: Pick<EventSink, "push">): void {
   let bytesLeft = bytesMax;
   while (endsLeases(state)) {
     const event = endOf(state.leased.at(-1) as Item, "drained");

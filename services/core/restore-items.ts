@@ -65,8 +65,7 @@ export function executeRestoreItems(
     } else if (eventLength(decision.event) > emitter.bytesLeft) {
       isFull = true;
       results.refuse(frameFull());
-    }
-    else {
+    } else {
       emitter.emit(decision.event);
       results.add(decision.result);
     }

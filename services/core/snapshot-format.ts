@@ -5,8 +5,9 @@
  * for an absent field (in format 1 items had no terms), and an item id as the number that it is in base 36: a million short texts are looked up one by one when they are
  * parsed. Lease requests have no rows: each is told by its leases, for it is remembered while one of them lives.
  */
-import { OperatingError } from "../../contracts/errors.ts";
+
 import type { DrainFields, EndedDrain } from "../../contracts/drain.ts";
+import { OperatingError } from "../../contracts/errors.ts";
 import type { Follower } from "../../contracts/followers.ts";
 import { EXCLUSIVITIES, type ShardOptions } from "../../contracts/options.ts";
 import { drainFields } from "./drain-state.ts";

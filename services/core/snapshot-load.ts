@@ -214,8 +214,7 @@ function takeHeader(state: ShardState, header: SnapshotHeader): void {
   state.removedTotal = header.removedTotal;
   state.horizon = header.horizon;
   state.endedDrains = header.endedDrains ?? [];
-  if (header.drain !== undefined)
-    state.drain = { ...header.drain, left: [...markedItems(state, header.drain)].length };
+  if (header.drain !== undefined) state.drain = { ...header.drain, left: [...markedItems(state, header.drain)].length };
 }
 
 /** A repeat of a lease request is answered in the order of its grants, which is that of their tokens. */

@@ -110,9 +110,9 @@ describe("drain", () => {
     const shard = world();
     shard.seed(40);
     shard.send("lease", { maxItems: 40 });
-    expect(shard.send("drain", { drainId: "d", leases: "expire" }, { frameBytesLeft: 4_000 })["active"]).toBeGreaterThan(
-      0,
-    );
+    expect(
+      shard.send("drain", { drainId: "d", leases: "expire" }, { frameBytesLeft: 4_000 })["active"],
+    ).toBeGreaterThan(0);
     while (shard.state.active > 0) {
       const before = shard.state.active;
       shard.frame((sink) => endDrainedLeases(shard.state, shard.at, 2_000, sink));

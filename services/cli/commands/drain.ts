@@ -1,6 +1,6 @@
 /** `omnirelay drain`, `restore`, `discard` and `evict`: hold a shard's items still, take them out, let them go on; end a peer's leases. */
 import { setTimeout as delay } from "node:timers/promises";
-import { Command, Option } from "commander";
+import { type Command, Option } from "commander";
 import type { DrainItem } from "../../../contracts/commands.ts";
 import { DRAIN_LEASES, DrainId } from "../../../contracts/drain.ts";
 import { OperatingError } from "../../../contracts/errors.ts";
@@ -236,4 +236,5 @@ export function evictCommand(terminal: Terminal, done: Done): Command {
     });
 }
 
-const problem = (code: string, message: string): OperatingError => new OperatingError(code, message, { definite: true });
+const problem = (code: string, message: string): OperatingError =>
+  new OperatingError(code, message, { definite: true });
