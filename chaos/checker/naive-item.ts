@@ -100,7 +100,7 @@ export const isUnfinished = (status: NaiveStatus | undefined): boolean => status
 
 /** How a lease ended: verb, who, and with which digest. */
 export interface NaiveEnd {
-  readonly type: "completed" | "failed" | "released" | "expired";
+  readonly type: "completed" | "failed" | "released" | "expired" | "drained" | "evicted";
   readonly itemId: string;
   readonly principal: string;
   readonly outcome: string;

@@ -192,6 +192,8 @@ export class NaiveModel extends NaiveItems {
     const entry = newItem(item, names, this.options as ShardOptions);
     entry.attempt = past.attempt;
     entry.charged = past.charged;
+    for (let count = past.redrives ?? 0; count > 0; count -= 1)
+      entry.redrives.push({ principal, sequence, delayMs: 0 });
     if ((past.redrives ?? 0) > 0) entry.notAfter = Number.POSITIVE_INFINITY;
     this.#admit(entry);
   }
@@ -296,7 +298,7 @@ export class NaiveModel extends NaiveItems {
       this.#must(lease.principal === actor?.principal, "F2", `${actor?.principal} ends a lease of ${lease.principal}`);
     item.lease = undefined;
     const outcome = ("outcome" in event ? event.outcome : undefined) ?? type;
-    this.ends.set(token, { type, itemId, principal: lease.principal, outcome, sequence: this.sequence });
+    this.ends.set(token, { type: reason ?? type, itemId, principal: lease.principal, outcome, sequence: this.sequence });
     if (event.type === "completed") {
       if (this.logVersion >= 2) item.result = event.result;
       this.#end(item, "completed");
