@@ -6,7 +6,7 @@ import { FAILURE_CODE_LENGTH_MAX, REASON_LENGTH_MAX } from "./limits.ts";
 export const DrainId = RequestId.describe("Names a drain for ever: under the id of one that is over none begins.");
 export const DRAIN_LEASES = ["wait", "expire"] as const;
 /** How a drain ended: its items were let go again, or ended. */
-export const DRAIN_OUTCOMES = ["restored", "discarded"] as const;
+const DRAIN_OUTCOMES = ["restored", "discarded"] as const;
 /** Newest drains that are over and remembered. */
 export const ENDED_DRAINS_MAX = 100;
 

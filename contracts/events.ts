@@ -135,7 +135,7 @@ const Expired = z.strictObject({
 });
 /** A pending item that nobody gets any more; what a failure or an expiry dead-letters is said there. */
 const DeadLettered = z.strictObject({ type: z.literal("deadLettered"), ...item, reason: z.string(), code: z.string() });
-export const RELEASE_REASONS = ["drained", "evicted"] as const;
+const RELEASE_REASONS = ["drained", "evicted"] as const;
 const Released = z.strictObject({
   type: z.literal("released"),
   actor: actor.optional().describe("Absent: the leader did it for a drain."),

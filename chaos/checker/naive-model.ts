@@ -298,7 +298,13 @@ export class NaiveModel extends NaiveItems {
       this.#must(lease.principal === actor?.principal, "F2", `${actor?.principal} ends a lease of ${lease.principal}`);
     item.lease = undefined;
     const outcome = ("outcome" in event ? event.outcome : undefined) ?? type;
-    this.ends.set(token, { type: reason ?? type, itemId, principal: lease.principal, outcome, sequence: this.sequence });
+    this.ends.set(token, {
+      type: reason ?? type,
+      itemId,
+      principal: lease.principal,
+      outcome,
+      sequence: this.sequence,
+    });
     if (event.type === "completed") {
       if (this.logVersion >= 2) item.result = event.result;
       this.#end(item, "completed");

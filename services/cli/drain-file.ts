@@ -3,7 +3,7 @@
  * check before it and of its own text, so that a line that was changed, is missing, or stands elsewhere is found where it is.
  */
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { createReadStream, existsSync } from "node:fs";
 import { open, rename } from "node:fs/promises";
 import { StringDecoder } from "node:string_decoder";
 import { z } from "zod";
@@ -16,6 +16,8 @@ const FORMAT = "omnirelay-drain";
 const SCHEMA_VERSION = 1;
 /** Longer than any item. Characters. */
 const LINE_LENGTH_MAX = 4 * 1_024 * 1_024;
+/** Characters that are written at a time. */
+const WRITE_LENGTH_AIM = 256 * 1_024;
 const CHECKED = /^\{"check":"([0-9a-f]{16})",(.*\})$/s;
 
 const DrainHeader = z.strictObject({
@@ -31,7 +33,8 @@ const Footer = z.strictObject({ items: z.int().min(0) });
 
 /**
  * Writes a whole file, or none: what is there under this name stays until the new one is safe. Returns how many items it holds.
- * Throws: OperatingError drain_file_unwritable (definite), and what reading the items throws.
+ * Throws: OperatingError drain_file_unwritable and drain_file_exists (one that is no export of this drain, and may be all that is left of
+ * another), both definite; and what reading the items throws.
  */
 export async function writeDrainFile(
   path: string,
@@ -39,6 +42,7 @@ export async function writeDrainFile(
   items: AsyncIterable<DrainItem>,
   onItem: (count: number) => void,
 ): Promise<number> {
+  await mustBeReplaceable(path, header);
   const partial = `${path}.partial`;
   const file = await open(partial, "w").catch((error: unknown) => {
     throw failed("drain_file_unwritable", `cannot write ${path}`, error);
@@ -46,14 +50,16 @@ export async function writeDrainFile(
   let count = 0;
   try {
     const checks = new Checks();
-    const write = (content: object): Promise<void> => file.appendFile(checks.line(JSON.stringify(content)));
-    await write({ format: FORMAT, schemaVersion: SCHEMA_VERSION, ...header });
+    let text = checks.line(JSON.stringify({ format: FORMAT, schemaVersion: SCHEMA_VERSION, ...header }));
     for await (const item of items) {
-      await write(item);
+      text += checks.line(JSON.stringify(item));
       count += 1;
       onItem(count);
+      if (text.length < WRITE_LENGTH_AIM) continue;
+      await file.appendFile(text);
+      text = "";
     }
-    await write({ items: count });
+    await file.appendFile(text + checks.line(JSON.stringify({ items: count })));
     await file.sync();
   } finally {
     await file.close();
@@ -85,6 +91,18 @@ export async function* readDrainFile(
     } else yield parsed(DrainItem, path, number, content);
   }
   if (footer === undefined) throw invalid(path, number + 1, "the file was cut off: it has no footer");
+}
+
+async function mustBeReplaceable(path: string, header: Pick<DrainHeader, "logId" | "drainId">): Promise<void> {
+  if (!existsSync(path)) return;
+  let known: DrainHeader | undefined;
+  try {
+    for await (const _item of readDrainFile(path, (found) => (known = found))) break;
+  } catch (error) {
+    if (!(error instanceof OperatingError)) throw error;
+  }
+  if (known?.logId === header.logId && known.drainId === header.drainId) return;
+  throw new OperatingError("drain_file_exists", `${path} is there, and is no export of this drain`, { definite: true });
 }
 
 /** The chain of checks along a file. */

@@ -8,6 +8,9 @@ import { resultsOf } from "./ends.ts";
 import { ENTRY_BYTES_MAX } from "./lane.ts";
 import type { EntryResult } from "./refusal.ts";
 
+/** Before a request of which nothing was taken is sent again. ms. */
+const REST_MS = 20;
+
 export interface DrainOptions extends CallOptions {
   /** What becomes of the leases that live: they end as always ("wait", the default), or the leader ends them. */
   readonly leases?: "wait" | "expire" | undefined;
@@ -58,9 +61,12 @@ export async function restoreItems(
     const told = resultsOf<RestoredItem>(reply.results);
     const end = told.findIndex((result) => result.kind === "refused" && isForNow(result.error));
     results.push(...(end === -1 ? told : told.slice(0, end)));
+    if (end === 0) await rest(core);
   }
   return results;
 }
+
+const rest = (core: ClientCore): Promise<void> => new Promise((resolve) => void core.clock.setTimer(REST_MS, resolve));
 
 const isForNow = ({ retryable, definite }: { readonly retryable: boolean; readonly definite: boolean }): boolean =>
   retryable && !definite;

@@ -15,12 +15,19 @@ export function isMarked(drain: DrainFields, item: Item): boolean {
   return item.sequence <= drain.sequence && (item.extra?.redrivenAt ?? 0) <= drain.sequence;
 }
 
-/** The marked items above an enqueue sequence, in order of enqueue. Nothing may change meanwhile. */
-export function* markedItems(state: ShardState, drain: DrainFields, after = 0): Generator<Item> {
-  for (const item of state.unfinished.after(after)) {
+/** The marked items in order of enqueue. Nothing may change meanwhile. */
+export function* markedItems(state: ShardState, drain: DrainFields): Generator<Item> {
+  for (const item of state.unfinished.after(0)) {
     if (item.sequence > drain.sequence) return;
     if (isMarked(drain, item)) yield item;
   }
+}
+
+/** How many items a drain holds, by a walk over them. */
+export function countMarked(state: ShardState, drain: DrainFields): number {
+  let count = 0;
+  for (const _item of markedItems(state, drain)) count += 1;
+  return count;
 }
 
 /** What of a drain is hashed and written down. */

@@ -1,7 +1,7 @@
 /** Builds a state from the text of a snapshot, and trusts none of it: what it returns is the state of the cut, or it throws. */
 import assert from "node:assert/strict";
 import { enterUnfinished } from "./apply-item.ts";
-import { markedItems } from "./drain-state.ts";
+import { countMarked } from "./drain-state.ts";
 import { digestFields, hashRecord, stateHash } from "./hash.ts";
 import { ENDINGS, EndedRecord, type Item } from "./item.ts";
 import {
@@ -214,7 +214,7 @@ function takeHeader(state: ShardState, header: SnapshotHeader): void {
   state.removedTotal = header.removedTotal;
   state.horizon = header.horizon;
   state.endedDrains = header.endedDrains ?? [];
-  if (header.drain !== undefined) state.drain = { ...header.drain, left: [...markedItems(state, header.drain)].length };
+  if (header.drain !== undefined) state.drain = { ...header.drain, left: countMarked(state, header.drain) };
 }
 
 /** A repeat of a lease request is answered in the order of its grants, which is that of their tokens. */

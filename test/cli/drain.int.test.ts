@@ -91,6 +91,10 @@ test("drains, exports, discards and restores, each twice with one effect", async
       out: `drain monday: 12 items held, 0 of them leased, 12 exported to ${file}`,
       notes: "",
     });
+  writeFileSync(`${file}.other`, "another file");
+  const taken = await ask("drain", "monday", "--export", `${file}.other`);
+  expect(taken).toMatchObject({ code: 1, notes: expect.stringContaining("no export of this drain") });
+  expect(readFileSync(`${file}.other`, "utf8")).toBe("another file");
   expect(await ask("discard", "monday")).toMatchObject({ code: 2, notes: expect.stringContaining("add --yes") });
   expect((await ask("discard", "monday", "--yes")).out).toBe("drain monday: discarded, 12 items have ended");
   expect((await ask("discard", "monday", "--yes")).out).toBe("drain monday: discarded before");

@@ -51,7 +51,7 @@ export class CheckedWorld extends ShardWorld {
   }
 }
 
-export function reloaded(state: ShardState): ShardState {
+function reloaded(state: ShardState): ShardState {
   const loader = new SnapshotLoader();
   const cut = new SnapshotCut(state);
   for (let text = cut.next(3); text !== undefined; text = cut.next(3)) loader.add(text);

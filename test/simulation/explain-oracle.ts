@@ -42,7 +42,8 @@ export class ExplainOracle {
       must(names.has("paused") === model.isPaused, "F7", `paused: ${model.isPaused}`);
       const isDraining = model.drains.on !== undefined;
       must(names.has("draining") === isDraining, "F7", `draining: ${isDraining}`);
-      const isHeld = !model.isPaused && !isDraining && !isDelayed(item) && !model.isEligible(item, Number.POSITIVE_INFINITY);
+      const isHeld =
+        !model.isPaused && !isDraining && !isDelayed(item) && !model.isEligible(item, Number.POSITIVE_INFINITY);
       must(!isHeld || KEY_HOLDS.some((name) => names.has(name)) || names.has("lapsed"), "F7", "its key holds it back");
     }
     const isAsked = status === "leased" && item.cancel !== undefined;

@@ -147,7 +147,8 @@ function isSettled(world: World): boolean {
   for (const client of world.clients) for (const { verb } of client.open) if (verb !== "lease") return false;
   return world.shards.every((shard) => {
     const { model } = shard.log;
-    if (model.isPaused || model.drains.on !== undefined || !isLed(world, shard) || model.count("leased") > 0) return false;
+    if (model.isPaused || model.drains.on !== undefined || !isLed(world, shard) || model.count("leased") > 0)
+      return false;
     // Every delay ends within seconds.
     if (model.items.some((item) => model.isEligible(item, Number.POSITIVE_INFINITY))) return false;
     return world.dispatchers.every(({ life, peerId }) => {

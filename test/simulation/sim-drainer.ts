@@ -106,7 +106,8 @@ export class SimDrainer {
   ): void {
     const heard = (answer: Answer | undefined): void => {
       if (answer?.error !== undefined) this.#world.cover(`${verb}_${answer.error.code}`);
-      for (const { error } of answer?.results ?? []) if (error !== undefined) this.#world.cover(`${verb}_${error.code}`);
+      for (const { error } of answer?.results ?? [])
+        if (error !== undefined) this.#world.cover(`${verb}_${error.code}`);
       done(answer);
     };
     this.#client.issue(shard, verb, { ...fields, timeoutMs: TIMEOUT_MS }, heard, { hasId: false });

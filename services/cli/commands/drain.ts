@@ -29,6 +29,8 @@ type RestoreOptions = AskOptions & { readonly file?: string; readonly fromOtherL
 const WAIT_EVERY_MS = 250;
 /** Items between two words of progress. */
 const PROGRESS_EVERY = 10_000;
+/** Bodies that are read before items are sent. Characters. */
+const RUN_LENGTH_MAX = 4 * 1_024 * 1_024;
 const DRAIN_EXAMPLES = `
 Marks every pending or leased item and grants nothing until "restore" or "discard"; what is enqueued later waits unmarked. Leases end as always, or
 at once with --leases expire, uncharged. --export waits for the last lease and writes the items to a file, which is whole or not there. The same
@@ -169,6 +171,7 @@ async function restoreFile(
     );
   const source = { drainId, origin: { logId, region, shard } };
   const counts = { restored: 0, duplicates: 0, refused: 0 };
+  let done = 0;
   const refusals: EntryResult<RestoredItem>[] = [];
   const refusedIds: string[] = [];
   for await (const run of runsOf(readDrainFile(file, () => {}))) {
@@ -180,7 +183,8 @@ async function restoreFile(
         refusedIds.push(run[index]?.itemId ?? "");
       }
     }
-    if (run.length === ENTRIES_PER_REQUEST_MAX) terminal.note(`${counts.restored} restored so far`);
+    done += run.length;
+    if (done % PROGRESS_EVERY < run.length) terminal.note(`${done} items so far`);
   }
   const { restored, duplicates, refused } = counts;
   if (json) terminal.out(JSON.stringify({ drainId, ...counts }));
@@ -190,11 +194,14 @@ async function restoreFile(
 
 async function* runsOf(items: AsyncIterable<DrainItem>): AsyncGenerator<readonly DrainItem[], void, void> {
   let run: DrainItem[] = [];
+  let length = 0;
   for await (const item of items) {
     run.push(item);
-    if (run.length < ENTRIES_PER_REQUEST_MAX) continue;
+    length += item.item.body?.length ?? 0;
+    if (run.length < ENTRIES_PER_REQUEST_MAX && length < RUN_LENGTH_MAX) continue;
     yield run;
     run = [];
+    length = 0;
   }
   if (run.length > 0) yield run;
 }
