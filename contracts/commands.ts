@@ -1,5 +1,6 @@
 /** The requests of the RPC surface, verb by verb: strict schemas, so that a typo or a field not built yet is refused. */
 import { z } from "zod";
+import { DRAIN_LEASES, DrainId, DrainOrigin, drainItemOf } from "./drain.ts";
 import { FollowersPatch } from "./followers.ts";
 import {
   ItemId,
@@ -228,6 +229,31 @@ const PurgeRequest = z.strictObject({ ...envelope, itemIds: entriesOf(ItemId) })
 const ExplainRequest = z.strictObject({ ...envelope, itemId: ItemId });
 const PauseRequest = z.strictObject({ ...envelope });
 const ResumeRequest = z.strictObject({ ...envelope });
+export const DrainItem = drainItemOf(ItemPayload);
+export type DrainItem = Readonly<z.infer<typeof DrainItem>>;
+const DrainRequest = z.strictObject({
+  ...envelope,
+  drainId: DrainId,
+  leases: z
+    .enum(DRAIN_LEASES)
+    .default("wait")
+    .describe("What becomes of the leases that live: they end as always, or the leader ends them."),
+});
+const RestoreRequest = z
+  .strictObject({
+    ...envelope,
+    drainId: DrainId,
+    origin: DrainOrigin.optional().describe("The shard that the items were exported from."),
+    items: entriesOf(DrainItem)
+      .optional()
+      .describe("Items of an export, which are made anew here; without them the drain ends and its items go on."),
+  })
+  .refine((request) => (request.origin === undefined) === (request.items === undefined), {
+    error: "origin and items belong together",
+    path: ["origin"],
+  });
+const DiscardRequest = z.strictObject({ ...envelope, drainId: DrainId });
+const EvictRequest = z.strictObject({ ...envelope, peerId: PeerId.describe("Whose leases end.") });
 const ConfigureRequest = z.strictObject({
   ...envelope,
   options: ShardOptionsPatch.default({}),
@@ -248,8 +274,9 @@ const HandoverRequest = z.strictObject({
 });
 const GetRequest = z.strictObject({ ...envelope, itemIds: entriesOf(ItemId) });
 export const LIST_STATUSES = ["pending", "leased", "deadLettered"] as const;
-const ListRequest = z.strictObject({
+const ListFields = z.strictObject({
   ...envelope,
+  drainId: DrainId.optional().describe("The items that this drain has marked, as `drained`; excludes every filter."),
   status: z.enum(LIST_STATUSES).optional(),
   resourceType: ResourceType.optional(),
   resourceId: ResourceId.optional(),
@@ -261,6 +288,11 @@ const ListRequest = z.strictObject({
     .regex(/^[0-9a-z]{1,16}$/)
     .optional(),
 });
+const ListRequest = ListFields.refine(
+  ({ drainId, status, resourceType, resourceId, partitionKey, code }) =>
+    drainId === undefined || (status ?? resourceType ?? resourceId ?? partitionKey ?? code) === undefined,
+  { error: "excludes every filter", path: ["drainId"] },
+);
 const StatsRequest = z.strictObject({ ...envelope });
 const QuotasRequest = z.strictObject({
   ...envelope,
@@ -281,6 +313,10 @@ export const REQUESTS = {
   purge: PurgeRequest,
   pause: PauseRequest,
   resume: ResumeRequest,
+  drain: DrainRequest,
+  restore: RestoreRequest,
+  discard: DiscardRequest,
+  evict: EvictRequest,
   configure: ConfigureRequest,
   handover: HandoverRequest,
   get: GetRequest,

@@ -1,6 +1,7 @@
 /** The events of the log: what happened, in the past tense, complete enough that a fold over them is the whole state. */
 import { z } from "zod";
 import { ItemPayload } from "./commands.ts";
+import { DRAIN_LEASES, DrainId, ItemOrigin, itemPast } from "./drain.ts";
 import { FollowersPatch } from "./followers.ts";
 import {
   EntryRequestId,
@@ -136,12 +137,14 @@ const Expired = z.strictObject({
 });
 /** A pending item that nobody gets any more; what a failure or an expiry dead-letters is said there. */
 const DeadLettered = z.strictObject({ type: z.literal("deadLettered"), ...item, reason: z.string(), code: z.string() });
+const RELEASE_REASONS = ["drained", "evicted"] as const;
 const Released = z.strictObject({
   type: z.literal("released"),
-  actor,
+  actor: actor.optional().describe("Absent: the leader did it for a drain."),
   ...item,
   token: Token,
   outcome: z.literal("cancelled").optional().describe("Absent: requeued."),
+  reason: z.enum(RELEASE_REASONS).optional().describe("Absent: its holder gave it back."),
 });
 const Cancelled = z.strictObject({
   type: z.literal("cancelled"),
@@ -160,6 +163,19 @@ const Redriven = z.strictObject({ type: z.literal("redriven"), actor, ...item, n
 const Purged = z.strictObject({ type: z.literal("purged"), actor, ...item });
 const Paused = z.strictObject({ type: z.literal("paused"), actor });
 const Resumed = z.strictObject({ type: z.literal("resumed"), actor });
+/** Nothing is granted from here on. Marked is what is pending or leased now, until it ends, dies or the drain is over. */
+const Drained = z.strictObject({ type: z.literal("drained"), actor, drainId: DrainId, leases: z.enum(DRAIN_LEASES) });
+const Restored = z.strictObject({
+  type: z.literal("restored"),
+  actor,
+  drainId: DrainId,
+  entry: z
+    .strictObject({ itemId: ItemId, origin: ItemOrigin, ...itemPast, item: ItemPayload })
+    .optional()
+    .describe("An item that is made anew from an export. Absent: the drain is over and its items go on."),
+});
+/** Marked items that nobody has end. With the last of them the drain is over. */
+const Discarded = z.strictObject({ type: z.literal("discarded"), actor, drainId: DrainId, itemIds: z.array(ItemId) });
 /** The state hash before this event. A follower that differs halts. */
 const StateHashed = z.strictObject({ type: z.literal("stateHash"), hash: Hex64 });
 
@@ -181,6 +197,9 @@ export const EVENTS = {
   purged: Purged,
   paused: Paused,
   resumed: Resumed,
+  drained: Drained,
+  restored: Restored,
+  discarded: Discarded,
   stateHash: StateHashed,
 } as const;
 export const LogEvent = z.discriminatedUnion("type", [
@@ -201,6 +220,9 @@ export const LogEvent = z.discriminatedUnion("type", [
   Purged,
   Paused,
   Resumed,
+  Drained,
+  Restored,
+  Discarded,
   StateHashed,
 ]);
 export type LogEvent = Readonly<z.infer<typeof LogEvent>>;

@@ -31,6 +31,11 @@ export const Frame = z
   });
 export type Frame = Readonly<z.infer<typeof Frame>>;
 
+/** Who caused an event of a frame; undefined for what the leader does by itself. */
+export function actorOf(event: LogEvent, { actors }: Pick<Frame, "actors">): Actor | undefined {
+  return "actor" in event && event.actor !== undefined ? actors[event.actor] : undefined;
+}
+
 /** A place in a log: everything a reader needs to go on from there. */
 export const LogPosition = z.strictObject({
   logId: LogId,

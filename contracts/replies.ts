@@ -1,6 +1,7 @@
 /** The replies of the RPC surface. Clients ignore fields that they do not know, so these schemas are loose. */
 import { z } from "zod";
-import { Attributes, LIST_STATUSES, RetryPolicy } from "./commands.ts";
+import { Attributes, DrainItem, LIST_STATUSES, RetryPolicy } from "./commands.ts";
+import { DRAIN_LEASES, DrainId, ItemOrigin } from "./drain.ts";
 import { ErrorBodySchema } from "./errors.ts";
 import { CANCEL_OUTCOMES, OUTCOMES } from "./events.ts";
 import { Follower, FollowerName } from "./followers.ts";
@@ -81,7 +82,9 @@ const ExplainReply = z.looseObject({
   holds: z
     .array(
       z.looseObject({
-        hold: z.string().describe("`paused`, `delayed`, `keyBusy`, `keyHalted`, `keyQueued`, `behind`, `next`, …"),
+        hold: z
+          .string()
+          .describe("`paused`, `draining`, `delayed`, `keyBusy`, `keyHalted`, `keyQueued`, `behind`, `next`, …"),
         message: z.string(),
         until: LogTimeMs.optional(),
         itemId: ItemId.optional().describe("The item that holds it back."),
@@ -91,6 +94,37 @@ const ExplainReply = z.looseObject({
     .describe("Why the item is not running, the most lasting reason first."),
 });
 const PauseReply = z.looseObject({ ...cited, paused: z.boolean() });
+const DrainReply = z.looseObject({
+  ...cited,
+  drainId: DrainId,
+  marked: z.int().min(0).describe("Items that it still holds."),
+  active: z.int().min(0).describe("Those of them that are leased."),
+  duplicate: z.boolean(),
+});
+const RestoreResult = z.looseObject({
+  itemId: ItemId,
+  duplicate: z.boolean(),
+  status: z.string().optional().describe("Of one that has ended since."),
+});
+const RestoreReply = z.looseObject({
+  ...cited,
+  drainId: DrainId,
+  duplicate: z.boolean().optional().describe("Of a request without items: whether the drain was restored before."),
+  results: resultsOf(RestoreResult).describe("One for each item of the request."),
+});
+const DiscardReply = z.looseObject({
+  ...cited,
+  drainId: DrainId,
+  discarded: z.int().min(0).describe("Items that this request has ended."),
+  left: z.int().min(0).describe("Ask again until it is 0: then the drain is over."),
+  duplicate: z.boolean().describe("Whether the drain was over before."),
+});
+const EvictReply = z.looseObject({
+  ...cited,
+  peerId: PeerId,
+  evicted: z.int().min(0).describe("Leases that this request has ended."),
+  left: z.int().min(0).describe("Leases that the peer still holds; ask again."),
+});
 const Followers = z.record(FollowerName, Follower.loose());
 const ConfigureReply = z.looseObject({ ...cited, options: ShardOptions.loose(), followers: Followers });
 
@@ -101,7 +135,7 @@ const HandoverReply = z.looseObject({
   ),
 });
 
-const ITEM_STATUSES = [...LIST_STATUSES, "completed", "cancelled", "purged"] as const;
+const ITEM_STATUSES = [...LIST_STATUSES, "completed", "cancelled", "purged", "discarded"] as const;
 /** An item as an operator sees it. Of an ended item only what its record keeps. */
 const ItemRecord = z.looseObject({
   itemId: ItemId,
@@ -124,6 +158,7 @@ const ItemRecord = z.looseObject({
   cancelRequested: z.looseObject({ reason: z.string().optional(), principal: Principal, at: LogTimeMs }).optional(),
   progress: z.looseObject({ text: z.string(), at: LogTimeMs }).optional(),
   enqueuedBy: Principal.optional(),
+  origin: ItemOrigin.optional().describe("Of a restored item: which item it was made of."),
   item: ItemView.optional(),
   lease: z
     .looseObject({ token: Token, principal: Principal, peerId: PeerId, grantedAt: LogTimeMs, expiresAt: LogTimeMs })
@@ -140,6 +175,7 @@ const ListReply = z.looseObject({
     .string()
     .optional()
     .describe("Present when there may be more; a page may be short, or empty, with a cursor."),
+  drained: z.array(DrainItem).optional().describe("With `drainId`: the marked items with all that restoring needs."),
 });
 const StatsReply = z.looseObject({
   ...cited,
@@ -152,9 +188,21 @@ const StatsReply = z.looseObject({
   logVersion: z.int().min(1).describe("State version of the log; `configure` raises it."),
   at: LogTimeMs,
   paused: z.boolean(),
+  drain: z
+    .looseObject({
+      drainId: DrainId,
+      sequence: Sequence,
+      at: LogTimeMs,
+      leases: z.enum(DRAIN_LEASES),
+      principal: Principal,
+      discarding: z.boolean(),
+      marked: z.int().min(0),
+    })
+    .optional()
+    .describe("While one is on."),
   enqueued: z.int().min(0),
   completed: z.int().min(0),
-  removed: z.int().min(0).describe("Items that were cancelled or purged."),
+  removed: z.int().min(0).describe("Items that were cancelled, purged or discarded."),
   bodyBytes: z.int().min(0),
   oldestPendingAt: LogTimeMs.optional(),
   stateHash: z.string(),
@@ -190,6 +238,10 @@ export const REPLIES = {
   purge: DeadLettersReply,
   pause: PauseReply,
   resume: PauseReply,
+  drain: DrainReply,
+  restore: RestoreReply,
+  discard: DiscardReply,
+  evict: EvictReply,
   configure: ConfigureReply,
   handover: HandoverReply,
   get: GetReply,

@@ -125,7 +125,7 @@ function* clientEvents(index: LogIndex): Generator<readonly [string, LoggedEvent
     const { principal = "", requestId } = event.actor ?? {};
     yield [requestId === undefined ? tokenKey("lease", principal, event.token) : leaseKey(principal, requestId), event];
   }
-  for (const event of index.ordered) yield [`${event.event.type} ${event.event.itemId}`, event];
+  for (const event of index.ordered) yield [`${event.event.type} ${namesOf(event.event)}`, event];
   for (const event of index.renewed)
     for (const { token } of event.event.leases)
       yield [tokenKey("heartbeat", event.actor?.principal ?? "", token), event];
@@ -160,4 +160,8 @@ export function payloadText(item: ItemPayload & { readonly requestId?: string | 
   const { requestId: _requestId, attributes = {}, ...rest } = item;
   const sorted = (fields: object) => Object.entries(fields).sort(([left], [right]) => (left < right ? -1 : 1));
   return JSON.stringify([sorted(rest), sorted(attributes)]);
+}
+
+function namesOf(event: LogIndex["ordered"][number]["event"]): string {
+  return "itemId" in event ? event.itemId : event.drainId;
 }

@@ -1,6 +1,7 @@
 /** Folds the log with the production code, and tells the state's hash at every sequence at which somebody named one. */
 import { AssertionError } from "node:assert/strict";
 import { OperatingError } from "../../contracts/errors.ts";
+import { actorOf } from "../../contracts/frame.ts";
 import { apply } from "../../services/core/apply.ts";
 import { stateHash } from "../../services/core/hash.ts";
 import { createState, type ShardState } from "../../services/core/state.ts";
@@ -20,7 +21,7 @@ export function foldWithCore({ frames }: LogTruth, sequences: ReadonlySet<number
   const hashes = new Map<number, string>();
   for (const frame of frames) {
     for (const event of frame.events) {
-      const actor = "actor" in event ? frame.actors[event.actor] : undefined;
+      const actor = actorOf(event, frame);
       if (event.type === "stateHash") tally.checked("S1");
       tally.checked("S2");
       try {

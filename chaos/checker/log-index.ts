@@ -6,7 +6,9 @@ export type Enqueued = LoggedEvent<EventOf<"enqueued">>;
 export type Leased = LoggedEvent<EventOf<"leased">>;
 export type Renewed = LoggedEvent<EventOf<"renewed">>;
 /** What is done to items that the load never asks for. */
-type Ordered = LoggedEvent<EventOf<"cancelled" | "redriven" | "purged">>;
+type Ordered = LoggedEvent<
+  EventOf<"cancelled" | "redriven" | "purged" | "drained" | "restored" | "discarded" | "released">
+>;
 export type Ended = LoggedEvent<EventOf<"completed" | "failed" | "released" | "expired">>;
 
 /** The name of a request of a principal; ids of different principals never meet. */
@@ -50,11 +52,15 @@ export class LogIndex {
       case "failed":
       case "released":
       case "expired":
+        if (event.type === "released" && event.reason !== undefined) this.ordered.push(logged as Ordered);
         push(this.ended, event.token, logged as Ended);
         return;
       case "cancelled":
       case "redriven":
       case "purged":
+      case "drained":
+      case "restored":
+      case "discarded":
         this.ordered.push(logged as Ordered);
         return;
       case "deadLettered":

@@ -1,6 +1,6 @@
 /** Log truth: what the log is, read strictly from the dumps of its replicas, and whether they agree on it. */
 import type { Actor, LogEvent } from "../../contracts/events.ts";
-import type { Frame } from "../../contracts/frame.ts";
+import { actorOf, type Frame } from "../../contracts/frame.ts";
 import { tokenOf } from "../../contracts/ids.ts";
 import { CHAIN_HEADER, EXPECTED_SEQUENCE_HEADER } from "../../contracts/subjects.ts";
 import { type HaltCode, LogReader } from "../../services/core/log-reader.ts";
@@ -132,7 +132,7 @@ function readChain(dump: readonly LogRecord[], { region, shard }: RunPlan, tally
     for (const [index, event] of frame.events.entries()) {
       if (event.type === "logCreated" || event.type === "termStarted") tokenEpoch = event.tokenEpoch;
       const sequence = frame.first + index;
-      const actor = "actor" in event ? frame.actors[event.actor] : undefined;
+      const actor = actorOf(event, frame);
       const token = tokenOf(tokenEpoch, sequence);
       events.push({ event, sequence, term: frame.term, actor, token, streamSequence });
     }

@@ -1,10 +1,11 @@
 /** What the naive model knows of an item, and what it must be told of the requests. */
 import type { ItemPayload } from "../../contracts/commands.ts";
+import type { ItemOrigin } from "../../contracts/drain.ts";
 import type { ShardOptions } from "../../contracts/options.ts";
 import type { NaiveShared } from "./naive-shares.ts";
 import type { FailureWish, NaiveTerms } from "./naive-terms.ts";
 
-export type NaiveStatus = "pending" | "leased" | "deadLettered" | "completed" | "cancelled" | "purged";
+export type NaiveStatus = "pending" | "leased" | "deadLettered" | "completed" | "cancelled" | "purged" | "discarded";
 
 interface NaiveLease {
   readonly token: number;
@@ -31,6 +32,8 @@ export interface NaiveItem extends NaiveTerms, NaiveShared {
   readonly exclusivity: "none" | "resource" | "partition";
   /** What excludes others: the same for two items exactly when they exclude each other; empty for none. */
   readonly key: string;
+  /** Of a restored item: the one that it was made of. */
+  readonly origin: ItemOrigin | undefined;
   status: NaiveStatus;
   attempt: number;
   /** A dead letter that stops its partition. */
@@ -53,22 +56,20 @@ export interface NaiveItem extends NaiveTerms, NaiveShared {
 /** An item at its enqueue; `at`: log time. ms. */
 export function newItem(
   payload: ItemPayload,
-  enqueue: Pick<NaiveItem, "itemId" | "sequence" | "principal" | "requestId"> & { readonly at: number },
+  enqueue: Pick<NaiveItem, "itemId" | "sequence" | "principal" | "requestId"> & {
+    /** When it was enqueued: of a restored item in the log that it comes from. ms. */
+    readonly at: number;
+    readonly origin?: ItemOrigin;
+  },
   options: ShardOptions,
 ): NaiveItem {
-  const { at, ...names } = enqueue;
+  const { at, origin, ...names } = enqueue;
   const { resourceType, resourceId, partitionKey, exclusivity = options.exclusivity } = payload;
   const resource = JSON.stringify([resourceType, resourceId]);
   const partition = partitionKey === undefined ? `r${resource}` : `p${partitionKey}`;
   return {
-    ...{
-      ...names,
-      uniqueKey: payload.uniqueKey,
-      exclusivity,
-      resourceType,
-      group: payload.group,
-      quotaKey: payload.quotaKey,
-    },
+    ...{ ...names, uniqueKey: payload.uniqueKey, exclusivity, resourceType, origin },
+    ...{ group: payload.group, quotaKey: payload.quotaKey },
     key: exclusivity === "none" ? "" : `${exclusivity} ${exclusivity === "resource" ? resource : partition}`,
     ...{ enqueuedAt: at, priority: payload.priority ?? 0, ageingMs: options.ageingMs },
     ...{ notBefore: payload.notBefore ?? 0, notAfter: payload.notAfter ?? Number.POSITIVE_INFINITY },
@@ -93,14 +94,14 @@ export function statusesSince(item: NaiveItem, sequence: number): readonly (Naiv
 
 /** Whether nobody gets it any more, and nothing brings it back. */
 export const isEnded = (status: NaiveStatus | undefined): boolean =>
-  status === "completed" || status === "cancelled" || status === "purged";
+  status === "completed" || status === "cancelled" || status === "purged" || status === "discarded";
 
 /** Whether it has its unique key. */
 export const isUnfinished = (status: NaiveStatus | undefined): boolean => status === "pending" || status === "leased";
 
 /** How a lease ended: verb, who, and with which digest. */
 export interface NaiveEnd {
-  readonly type: "completed" | "failed" | "released" | "expired";
+  readonly type: "completed" | "failed" | "released" | "expired" | "drained" | "evicted";
   readonly itemId: string;
   readonly principal: string;
   readonly outcome: string;

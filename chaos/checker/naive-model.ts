@@ -1,7 +1,8 @@
 /** The rules of the queue, written again without any index: slow, and by another road than the production code. Judges simulated and real logs. */
-import type { Actor, LogEvent } from "../../contracts/events.ts";
-import type { Frame } from "../../contracts/frame.ts";
+import type { Actor, EventOf, LogEvent } from "../../contracts/events.ts";
+import { actorOf, type Frame } from "../../contracts/frame.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions } from "../../contracts/options.ts";
+import { NaiveDrains } from "./naive-drains.ts";
 import {
   isEnded,
   isUnfinished,
@@ -11,96 +12,33 @@ import {
   type NaiveWorld,
   newItem,
 } from "./naive-item.ts";
+import { NaiveItems } from "./naive-items.ts";
 import { NaiveRecords } from "./naive-records.ts";
-import { NaiveShares } from "./naive-shares.ts";
-import { comesBefore, EXPIRY, hasTerms, mayEnd } from "./naive-terms.ts";
+import { EXPIRY, hasTerms, mayEnd } from "./naive-terms.ts";
 
 type OtherEvent = "logCreated" | "termStarted" | "termReleased" | "stateHash";
 type QueueEvent = Exclude<LogEvent, { type: OtherEvent }>;
 const TOKEN_STEP = 2 ** 40;
+const EVENTS_OF_TERMS: ReadonlySet<string> = new Set("cancelled redriven purged drained restored discarded".split(" "));
 
-/** Invariant: `items` holds every item that was ever enqueued, in order; `#open` those that are pending or leased, and dead letters that stop a partition. */
-export class NaiveModel {
-  readonly items: NaiveItem[] = [];
-  readonly byId = new Map<string, NaiveItem>();
+export class NaiveModel extends NaiveItems {
   readonly ends = new Map<number, NaiveEnd>();
   readonly itemOfToken = new Map<number, NaiveItem>();
-  options: ShardOptions | undefined;
   isPaused = false;
+  readonly drains: NaiveDrains;
+  logId = "";
   logVersion = 0;
-  /** Log time of the last event. ms. */
-  at = 0;
   term = 0;
   leader = "";
   tokenEpoch = 0;
-  sequence = 0;
-  readonly shares = new NaiveShares();
   readonly #world: NaiveWorld;
-  #open: NaiveItem[] = [];
-  readonly #counts = { pending: 0, leased: 0, deadLettered: 0, completed: 0, cancelled: 0, purged: 0 };
   readonly #records = new NaiveRecords();
   #lastToken = 0;
 
   constructor(world: NaiveWorld) {
+    super();
     this.#world = world;
-  }
-
-  count(status: NaiveStatus): number {
-    return this.#counts[status];
-  }
-
-  /** Whether somebody could be granted this item at a log time, once what has lapsed is dead-lettered. */
-  isEligible(item: NaiveItem, at = this.at): boolean {
-    return item.status === "pending" && item.notBefore <= at && this.#isFree(item) && this.#isHead(item, at) && this.hasQuota(item, at);
-  }
-
-  /** Whether another item of its key holds a pending one back. */
-  isHeldBack(item: NaiveItem): boolean {
-    return !this.#isFree(item);
-  }
-
-  /** Whether its quotas would let an item be granted at a log time. */
-  hasQuota(item: NaiveItem, at = this.at): boolean {
-    const { group, quotaKey } = item;
-    if (this.shares.quotas.size === 0 || (group === undefined && quotaKey === undefined)) return true;
-    const leased = this.#open.filter(({ status }) => status === "leased");
-    return this.shares.isFree(item, leased, at);
-  }
-
-  /** The pending items that must be dead-lettered by a log time; in a partition that is the first one. */
-  lapsed(at: number): readonly NaiveItem[] {
-    const isOver = (item: NaiveItem) => item.status === "pending" && item.notAfter <= at;
-    return this.#open.filter((item) => isOver(item) && (item.exclusivity === "resource" || this.#isFree(item)));
-  }
-
-  /** Of the items of a resource that could be granted the first goes first, whatever its quota. */
-  #isHead(item: NaiveItem, at: number): boolean {
-    if (item.exclusivity !== "resource") return true;
-    const isBefore = (other: NaiveItem) =>
-      other.key === item.key && other.status === "pending" && other.notBefore <= at && comesBefore(other, item);
-    return !this.#open.some(isBefore);
-  }
-
-  /** Whether no other item of its key holds it back. */
-  #isFree(item: NaiveItem): boolean {
-    if (item.exclusivity === "none") return true;
-    for (const other of this.#open) {
-      if (other === item || other.key !== item.key) continue;
-      if (other.status === "leased") return false;
-      if (item.exclusivity !== "partition") continue;
-      if (other.halts) return false;
-      if (other.status === "pending" && other.sequence < item.sequence) return false;
-    }
-    return true;
-  }
-
-  /** The item that a lease request for these types gets next; undefined stands for all types. */
-  next(resourceTypes: readonly string[] | undefined): NaiveItem | undefined {
-    const isAsked = ({ resourceType }: NaiveItem) => resourceTypes?.includes(resourceType) ?? true;
-    return this.shares.first(
-      this.#open.filter((item) => isAsked(item) && this.isEligible(item)),
-      comesBefore,
-    );
+    this.drains = new NaiveDrains((isRight, message) => this.#must(isRight, "Q7", message));
   }
 
   take(frame: Frame): void {
@@ -109,7 +47,7 @@ export class NaiveModel {
     for (const event of frame.events) {
       this.sequence += 1;
       this.at = frame.at;
-      this.#event(event, frame, "actor" in event ? frame.actors[event.actor] : undefined);
+      this.#event(event, frame, actorOf(event, frame));
       this.#world.moved?.();
     }
     this.#must(frame.pending === this.count("pending"), "Q1", `pending ${frame.pending}, not ${this.count("pending")}`);
@@ -128,6 +66,7 @@ export class NaiveModel {
         // A log from before an option existed has its default.
         this.options = { ...SHARD_OPTIONS_DEFAULT, ...event.options };
         this.shares.setFair(this.options.fairness === "groups");
+        this.logId = event.logId;
         this.logVersion = event.logVersion;
         this.tokenEpoch = event.tokenEpoch;
         return;
@@ -149,6 +88,8 @@ export class NaiveModel {
       case "completed":
       case "configured":
       case "deadLettered":
+      case "discarded":
+      case "drained":
       case "enqueued":
       case "expired":
       case "failed":
@@ -158,13 +99,14 @@ export class NaiveModel {
       case "redriven":
       case "released":
       case "renewed":
+      case "restored":
       case "resumed":
         this.#queueEvent(event, actor);
     }
   }
 
   #queueEvent(event: QueueEvent, actor: Actor | undefined): void {
-    if (event.type === "cancelled" || event.type === "redriven" || event.type === "purged")
+    if (EVENTS_OF_TERMS.has(event.type))
       this.#must(this.logVersion >= 2, "L4", `${event.type} in a log of version ${this.logVersion}`);
     switch (event.type) {
       case "configured":
@@ -207,6 +149,17 @@ export class NaiveModel {
         return;
       case "purged":
         this.#remove(event.itemId, "purged", actor as Actor);
+        return;
+      case "drained":
+        this.drains.begin(event, this);
+        return;
+      case "restored":
+        if (event.entry === undefined) this.drains.restored(event, this);
+        else this.#restored(event.entry);
+        return;
+      case "discarded":
+        for (const itemId of event.itemIds) this.#remove(itemId, "discarded", actor as Actor);
+        this.drains.discarded(event, this);
     }
   }
 
@@ -219,13 +172,33 @@ export class NaiveModel {
     this.#mustBeAlone(item.uniqueKey, itemId);
     if (hasTerms(item)) this.#must(this.logVersion >= 2, "L4", `terms in a log of version ${this.logVersion}`);
     const { sequence, at } = this;
-    const entry = newItem(item, { itemId, sequence, at, principal, requestId }, options);
-    this.items.push(entry);
-    this.#open.push(entry);
-    this.#counts.pending += 1;
-    this.byId.set(itemId, entry);
+    this.#admit(newItem(item, { itemId, sequence, at, principal, requestId }, options));
+  }
+
+  #admit(entry: NaiveItem): void {
     this.#records.enqueued(entry);
-    this.#become(entry, "pending");
+    this.add(entry);
+  }
+
+  /** An item of an export is made anew once, and not beside itself. */
+  #restored({ itemId, origin, item, ...past }: NonNullable<EventOf<"restored">["entry"]>): void {
+    const { sequence } = this;
+    this.#must(itemId === (this.tokenEpoch * TOKEN_STEP + sequence).toString(36), "Q2", `item id ${itemId}`);
+    const made = this.#records.restored(origin);
+    this.#must(made === undefined, "R1", `${origin.itemId} of ${origin.logId} is there before: ${made?.itemId}`);
+    const own = origin.logId === this.logId ? this.byId.get(origin.itemId) : undefined;
+    const isRight = origin.logId !== this.logId || own?.status === "discarded";
+    this.#must(isRight, "R1", `${origin.itemId} of this log is made anew, it is ${own?.status}`);
+    this.#mustBeAlone(item.uniqueKey, itemId);
+    const { enqueuedAt: at, enqueuedBy: principal } = past;
+    const names = { itemId, sequence, at, principal, requestId: undefined, origin };
+    const entry = newItem(item, names, this.options as ShardOptions);
+    entry.attempt = past.attempt;
+    entry.charged = past.charged;
+    for (let count = past.redrives ?? 0; count > 0; count -= 1)
+      entry.redrives.push({ principal, sequence, delayMs: 0 });
+    if ((past.redrives ?? 0) > 0) entry.notAfter = Number.POSITIVE_INFINITY;
+    this.#admit(entry);
   }
 
   /** R1: one effect per request, unless the shard may have forgotten the earlier one. */
@@ -237,7 +210,7 @@ export class NaiveModel {
   /** Whoever has a unique key is the only pending or leased item that has it. */
   #mustBeAlone(uniqueKey: string | undefined, itemId: string): void {
     if (uniqueKey === undefined) return;
-    const holder = this.#open.find((item) => item.uniqueKey === uniqueKey && isUnfinished(item.status));
+    const holder = this.open.find((item) => item.uniqueKey === uniqueKey && isUnfinished(item.status));
     this.#must(holder === undefined, "R1", `${itemId} gets the unique key ${uniqueKey}, which ${holder?.itemId} has`);
   }
 
@@ -254,19 +227,20 @@ export class NaiveModel {
       return;
     }
     this.#must(!this.isPaused, "Q5", "granted while paused");
+    this.#must(this.drains.on === undefined, "Q5", `granted while ${this.drains.on?.drainId} drains`);
     const isGone = isEnded(item.status) || item.status === "deadLettered";
     this.#must(!isGone, "Q4", `item ${itemId} granted while ${item.status}`);
     this.#must(item.status !== "leased", "F3", `item ${itemId} granted while its lease ${item.lease?.token} lives`);
     this.#must(item.notBefore <= at, "Q5", `item ${itemId} granted at ${at}, before ${item.notBefore}`);
     this.#must(item.notAfter > at, "Q5", `item ${itemId} granted at ${at}, its time ended at ${item.notAfter}`);
-    this.#must(this.#isFree(item), "Q5", `item ${itemId} granted although its key holds it back`);
+    this.#must(this.isFree(item), "Q5", `item ${itemId} granted although its key holds it back`);
     this.#must(this.hasQuota(item), "Q7", `item ${itemId} granted above its quota`);
     this.#must(attempt === item.attempt + 1, "Q6", `attempt ${attempt} after ${item.attempt}`);
     const wish = actor.requestId === undefined ? undefined : this.#world.wishOf(actor.principal, actor.requestId);
     if (actor.requestId !== undefined) this.#must(wish !== undefined, "R5", `nobody asked for ${actor.requestId}`);
     const first = this.next(actor.requestId === undefined ? [item.resourceType] : wish?.resourceTypes);
     this.#must(first === item, "Q5", `item ${itemId} granted before ${first?.itemId}`);
-    const held = this.#open.filter(({ lease }) => lease?.peerId === actor.peerId).length;
+    const held = this.open.filter(({ lease }) => lease?.peerId === actor.peerId).length;
     this.#must(held < options.leasesPerPeerMax, "Q7", `peer ${actor.peerId} holds ${held} leases`);
     const ownMs = Math.min(item.leaseDurationMs ?? options.leaseDurationMsDefault, options.leaseDurationMsMax);
     if (wish !== undefined)
@@ -285,7 +259,7 @@ export class NaiveModel {
     };
     this.shares.granted(item, at);
     this.itemOfToken.set(token, item);
-    this.#become(item, "leased");
+    this.become(item, "leased");
   }
 
   #renewed(
@@ -320,11 +294,22 @@ export class NaiveModel {
       this.#must(false, "F2", `${type} of lease ${token} of ${itemId}, which does not live`);
       return;
     }
-    if (type !== "expired")
+    const reason = event.type === "released" ? event.reason : undefined;
+    if (reason !== undefined)
+      this.#must(this.logVersion >= 2, "L4", `${reason} in a log of version ${this.logVersion}`);
+    if (reason === "drained")
+      this.#must(this.drains.on?.leases === "expire" && actor === undefined, "F2", `lease ${token} ended by no drain`);
+    if (type !== "expired" && reason === undefined)
       this.#must(lease.principal === actor?.principal, "F2", `${actor?.principal} ends a lease of ${lease.principal}`);
     item.lease = undefined;
     const outcome = ("outcome" in event ? event.outcome : undefined) ?? type;
-    this.ends.set(token, { type, itemId, principal: lease.principal, outcome, sequence: this.sequence });
+    this.ends.set(token, {
+      type: reason ?? type,
+      itemId,
+      principal: lease.principal,
+      outcome,
+      sequence: this.sequence,
+    });
     if (event.type === "completed") {
       if (this.logVersion >= 2) item.result = event.result;
       this.#end(item, "completed");
@@ -337,7 +322,7 @@ export class NaiveModel {
       `${type} of ${itemId}, ${item.cancel?.principal} asked to cancel it: ${outcome}`,
     );
     if (event.type !== "released") this.#failed(item, event);
-    else if (!isCancelled) this.#become(item, "pending");
+    else if (!isCancelled) this.become(item, "pending");
     if (isCancelled) this.#end(item, "cancelled");
   }
 
@@ -349,7 +334,7 @@ export class NaiveModel {
     this.#must(isRight, "Q6", `${type} at ${this.at}, ${counts}: ${JSON.stringify(event)}`);
     if (type === "expired" || event.charged !== false) item.charged += 1;
     item.notBefore = notBefore ?? item.notBefore;
-    if (outcome === "requeued") this.#become(item, "pending");
+    if (outcome === "requeued") this.become(item, "pending");
     else if (outcome === "deadLettered") this.#bury(item);
   }
 
@@ -376,14 +361,18 @@ export class NaiveModel {
     item.halts = false;
     item.notBefore = notBefore ?? item.notBefore;
     item.notAfter = Number.POSITIVE_INFINITY;
-    if (!this.#open.includes(item)) this.#open.push(item);
-    this.#become(item, "pending");
+    if (!this.open.includes(item)) this.open.push(item);
+    this.become(item, "pending");
   }
 
   /** Ends an item that nobody has. */
-  #remove(itemId: string, status: "cancelled" | "purged", { principal }: Pick<Actor, "principal">): void {
+  #remove(itemId: string, status: "cancelled" | "purged" | "discarded", { principal }: Pick<Actor, "principal">): void {
     const item = this.byId.get(itemId);
-    const isThere = item?.status === "deadLettered" || (item?.status === "pending" && status === "cancelled");
+    const isMarked = item !== undefined && this.drains.marks(item);
+    const isThere =
+      status === "discarded"
+        ? item?.status === "pending" && isMarked
+        : item?.status === "deadLettered" || (item?.status === "pending" && status === "cancelled");
     this.#must(isThere, "Q4", `${item?.status} ${itemId} is ${status}`);
     if (item === undefined) return;
     item.endedBy = { principal, sequence: this.sequence };
@@ -392,7 +381,7 @@ export class NaiveModel {
 
   #end(item: NaiveItem, status: NaiveStatus): void {
     item.halts = false;
-    this.#become(item, status);
+    this.become(item, status);
     this.#records.ended(item, this.options as ShardOptions);
   }
 
@@ -408,15 +397,6 @@ export class NaiveModel {
 
   #bury(item: NaiveItem): void {
     item.halts = item.exclusivity === "partition" && this.options?.onDeadLetter === "halt";
-    this.#become(item, "deadLettered");
-  }
-
-  #become(item: NaiveItem, status: NaiveStatus): void {
-    this.#counts[item.status] -= 1;
-    this.#counts[status] += 1;
-    item.status = status;
-    const isOpen = isUnfinished(status) || item.halts;
-    if (!isOpen) this.#open = this.#open.filter((other) => other !== item);
-    item.history.push({ sequence: this.sequence, status });
+    this.become(item, "deadLettered");
   }
 }

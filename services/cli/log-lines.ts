@@ -1,5 +1,5 @@
 /** Turns stored messages into lines for people and into JSON for programs. */
-import type { LogEvent } from "../../contracts/events.ts";
+import type { EventOf, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import type { LogMessage } from "../../contracts/ports.ts";
 import type { Verdict } from "../core/log-reader.ts";
@@ -42,8 +42,9 @@ function detailOf(event: LogEvent): string {
       return ` ${event.itemId} ${event.resourceType} ${event.resourceId}, attempt ${event.attempt}, until ${timeText(event.expiresAt)}`;
     case "renewed":
       return ` ${event.leases.map((lease) => lease.itemId).join(" ")}`;
-    case "completed":
     case "released":
+      return ` ${event.itemId} ${event.resourceType} ${event.resourceId}, token ${event.token}${event.reason === undefined ? "" : `, ${event.reason}`}`;
+    case "completed":
       return ` ${event.itemId} ${event.resourceType} ${event.resourceId}, token ${event.token}`;
     case "failed":
       return ` ${event.itemId} ${event.resourceType} ${event.resourceId}, token ${event.token}: ${event.outcome}: ${event.reason}`;
@@ -65,8 +66,18 @@ function detailOf(event: LogEvent): string {
       return ` ${JSON.stringify(event.options)}${event.logVersion === undefined ? "" : `, state version ${event.logVersion}`}`;
     case "stateHash":
       return ` ${event.hash}`;
+    case "drained":
+      return ` ${event.drainId}, leases ${event.leases}`;
+    case "restored":
+      return ` ${event.drainId}${event.entry === undefined ? "" : `: ${restoredText(event.entry)}`}`;
+    case "discarded":
+      return ` ${event.drainId}: ${event.itemIds.join(" ")}`;
     case "paused":
     case "resumed":
       return "";
   }
+}
+
+function restoredText({ itemId, item, origin }: NonNullable<EventOf<"restored">["entry"]>): string {
+  return `${itemId} ${item.resourceType} ${item.resourceId}, from ${origin.itemId} of ${origin.logId}`;
 }

@@ -6,6 +6,7 @@ import { EXIT_CODES } from "../runtime/lifecycle.ts";
 import { packageVersion } from "../runtime/package-version.ts";
 import { cancelCommand } from "./commands/cancel.ts";
 import { deadLettersCommand } from "./commands/dead-letters.ts";
+import { discardCommand, drainCommand, evictCommand, restoreCommand } from "./commands/drain.ts";
 import { enqueueCommand } from "./commands/enqueue.ts";
 import { explainCommand } from "./commands/explain.ts";
 import { getCommand } from "./commands/get.ts";
@@ -80,6 +81,10 @@ function createProgram(terminal: Terminal, done: Done): Command {
     explainCommand,
     cancelCommand,
     deadLettersCommand,
+    drainCommand,
+    restoreCommand,
+    discardCommand,
+    evictCommand,
     logCommand,
     quotaCommand,
     shardCommand,

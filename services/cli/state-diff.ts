@@ -1,9 +1,10 @@
 /** Compares two states by their canonical lines: which records only one of them has, and which fields of the others differ. */
 
 /** As they come in canonical states. */
-const TABLES = ["meta", "counts", "options", "follower", "item", "record", "leaseRequest"];
+const TABLES = ["meta", "counts", "drain", "endedDrain", "options", "follower", "item", "record", "leaseRequest"];
 /** What a record is known by; the records of the other tables are alone in theirs. */
 const IDS: Readonly<Record<string, readonly string[]>> = {
+  endedDrain: ["drainId"],
   follower: ["name"],
   item: ["itemId"],
   record: ["itemId"],

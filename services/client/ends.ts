@@ -1,6 +1,9 @@
 /** What `cancel`, `redrive` and `purge` take and give. */
+import { errorBody } from "../../contracts/errors.ts";
+import type { ReplyOf } from "../../contracts/replies.ts";
 import type { CallOptions } from "./client-core.ts";
-import type { EntryResult, Refusal } from "./refusal.ts";
+import type { ListFilter } from "./lease-client.ts";
+import { type EntryResult, type Refusal, RefusedError } from "./refusal.ts";
 
 export interface CancelOptions extends CallOptions {
   /** For people; at most 1,024 characters. */
@@ -38,4 +41,18 @@ export function resultsOf<T>(results: readonly object[]): readonly EntryResult<T
       ? { kind: "refused", error: (result as { error: Refusal }).error }
       : { kind: "ok", value: result as T },
   );
+}
+
+/** Takes dead letters by their ids, or a page of those that the filter names. */
+export async function takeDeadLetters(
+  list: (filter: ListFilter) => Promise<ReplyOf<"list">>,
+  { itemIds, ...filter }: DeadLetterFilter,
+  take: (itemIds: string[]) => Promise<{ readonly results: readonly object[] }>,
+): Promise<DeadLettersTaken> {
+  const isMixed = itemIds !== undefined && Object.values(filter).some((value) => value !== undefined);
+  if (isMixed) throw new RefusedError(errorBody("invalid_argument", "itemIds: excludes every other filter"));
+  const page = itemIds === undefined ? await list({ ...filter, status: "deadLettered" }) : undefined;
+  const ids = page === undefined ? [...(itemIds ?? [])] : page.items.map((item) => item.itemId);
+  const { results } = ids.length === 0 && page !== undefined ? { results: [] } : await take(ids);
+  return { results: resultsOf(results), cursor: page?.cursor };
 }

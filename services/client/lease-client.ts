@@ -6,6 +6,7 @@ import type { Clock } from "../../contracts/ports.ts";
 import type { ReplyOf } from "../../contracts/replies.ts";
 import { connectNats, leaveServer } from "../jetstream/connect.ts";
 import { createClock } from "../runtime/clock.ts";
+import { afterOnly, extension, readParts, requestIdProblem } from "./call-parts.ts";
 import { type CallOptions, ClientCore } from "./client-core.ts";
 import { clientSettings, type LeaseClientOptions } from "./client-options.ts";
 import {
@@ -15,6 +16,7 @@ import {
   type DeadLettersTaken,
   type RedriveFilter,
   resultsOf,
+  takeDeadLetters,
 } from "./ends.ts";
 import {
   type Beat,
@@ -28,9 +30,9 @@ import {
   type Failure,
   type LeaseRef,
 } from "./entries.ts";
-import type { Envelope, Lane } from "./lane.ts";
+import type { Lane } from "./lane.ts";
 import { type EntryResult, RefusedError } from "./refusal.ts";
-import { type ReadOptions, readParts, ShardAdmin } from "./shard-admin.ts";
+import { type ReadOptions, ShardAdmin } from "./shard-admin.ts";
 
 /** For requests that may be asked again by another process, or after a crash, under the same id. */
 export interface IdempotentOptions extends CallOptions {
@@ -177,7 +179,7 @@ export class LeaseClient extends ShardAdmin {
     const encoded = items.map(encodeItem);
     const { requestId, after } = options;
     if (requestId === undefined) return this.#core.many(this.#enqueue, encoded, options, afterOnly(options));
-    const problem = this.#idProblem(requestId, items, encoded);
+    const problem = requestIdProblem(this.#core, requestId, items, encoded);
     if (problem !== undefined) return Promise.reject(new RefusedError(errorBody("invalid_argument", problem)));
     return this.#core.many(this.#enqueue, encoded, options, { requestId, after });
   }
@@ -253,12 +255,12 @@ export class LeaseClient extends ShardAdmin {
     const take = async (itemIds: string[]) =>
       (await this.#core.call("redrive", { itemIds, ...(everyMs === undefined ? undefined : { everyMs }) }, options))
         .reply;
-    return this.#takeDeadLetters(filter, options, take);
+    return takeDeadLetters((page) => this.list(page, options), filter, take);
   }
   /** Ends dead letters; see `redrive`. */
   purge(filter: DeadLetterFilter = {}, options: CallOptions = {}): Promise<DeadLettersTaken> {
     const take = async (itemIds: string[]) => (await this.#core.call("purge", { itemIds }, options)).reply;
-    return this.#takeDeadLetters(filter, options, take);
+    return takeDeadLetters((page) => this.list(page, options), filter, take);
   }
 
   /** One result per id, in the order given; an item that is not known is refused with `item_not_found`. */
@@ -305,41 +307,4 @@ export class LeaseClient extends ShardAdmin {
       if (!(error instanceof OperatingError)) throw error;
     });
   }
-
-  async #takeDeadLetters(
-    { itemIds, ...filter }: DeadLetterFilter,
-    options: CallOptions,
-    take: (itemIds: string[]) => Promise<{ readonly results: readonly object[] }>,
-  ): Promise<DeadLettersTaken> {
-    const isMixed = itemIds !== undefined && Object.values(filter).some((value) => value !== undefined);
-    if (isMixed) throw new RefusedError(errorBody("invalid_argument", "itemIds: excludes every other filter"));
-    const page = itemIds === undefined ? await this.list({ ...filter, status: "deadLettered" }, options) : undefined;
-    const ids = page === undefined ? [...(itemIds ?? [])] : page.items.map((item) => item.itemId);
-    const { results } = ids.length === 0 && page !== undefined ? { results: [] } : await take(ids);
-    return { results: resultsOf(results), cursor: page?.cursor };
-  }
-
-  #idProblem(
-    requestId: string,
-    items: readonly EnqueueInput[],
-    encoded: Parameters<ClientCore["requestCount"]>[0],
-  ): string | undefined {
-    if (requestId.length < 1 || requestId.length > 128) return "requestId: must have 1 to 128 characters";
-    if (items.some((item) => item.requestId !== undefined))
-      return "requestId: a request-level requestId and a requestId of an item exclude each other";
-    // The index in the request is part of what is remembered, so leaving one out would shift the others.
-    if (encoded.some((one) => one.kind === "refused"))
-      return "items: one of them is not valid, and a requestId names all of them";
-    if (this.#core.requestCount(encoded) > 1)
-      return "requestId: names one request, but the items need several; give each item its own requestId";
-    return undefined;
-  }
-}
-
-function afterOnly({ after, attemptTimeoutMs }: IdempotentOptions): Envelope | undefined {
-  return after === undefined ? undefined : { after, attemptTimeoutMs };
-}
-
-function extension({ extendMs, attemptTimeoutMs }: HeartbeatOptions): Envelope | undefined {
-  return extendMs === undefined ? undefined : { extendMs, attemptTimeoutMs };
 }

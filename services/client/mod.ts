@@ -3,6 +3,7 @@ export { OperatingError } from "../../contracts/errors.ts";
 export { bytes, decodeBody, type EncodedBody, json } from "./body.ts";
 export type { CallOptions } from "./client-core.ts";
 export type { LeaseClientOptions } from "./client-options.ts";
+export type { DiscardOptions, DrainOptions, DrainSource, RestoredItem } from "./drains.ts";
 export type { Cancelled, CancelOptions, DeadLetterFilter, DeadLettersTaken, RedriveFilter } from "./ends.ts";
 export type { Beat, Completion, EnqueueInput, Failure, LeaseRef } from "./entries.ts";
 export {

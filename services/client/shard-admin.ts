@@ -1,9 +1,21 @@
 /** What operators ask of one shard, and what can be asked of an item: the part of the client that has no leases. */
+import type { DrainItem } from "../../contracts/commands.ts";
 import type { ShardOptionsPatch } from "../../contracts/options.ts";
 import type { QuotasPatch } from "../../contracts/quotas.ts";
 import type { ReplyOf } from "../../contracts/replies.ts";
+import { readParts } from "./call-parts.ts";
 import type { CallOptions, ClientCore } from "./client-core.ts";
-import type { Refusal } from "./refusal.ts";
+import {
+  type DiscardOptions,
+  type DrainOptions,
+  type DrainSource,
+  discardAll,
+  drainedItems,
+  evictAll,
+  type RestoredItem,
+  restoreItems,
+} from "./drains.ts";
+import type { EntryResult, Refusal } from "./refusal.ts";
 
 export interface ReadOptions extends CallOptions {
   /** Answer only from a state that has at least this sequence. */
@@ -47,6 +59,34 @@ export class ShardAdmin {
   async resume(options: CallOptions = {}): Promise<ReplyOf<"resume">> {
     return (await this.#core.call("resume", {}, options)).reply;
   }
+  /** Marks what is unfinished and grants nothing until the drain is restored or discarded; a repeat is a duplicate. */
+  async drain(drainId: string, { leases, ...options }: DrainOptions = {}): Promise<ReplyOf<"drain">> {
+    return (await this.#core.call("drain", { drainId, leases }, options)).reply;
+  }
+  /** Every item that a drain holds, with all that restoring needs. Throws: RefusedError drain_not_found once the drain is over. */
+  drained(drainId: string, options: CallOptions = {}): AsyncGenerator<DrainItem, void, void> {
+    return drainedItems(this.#core, drainId, options);
+  }
+  /** Lets the items of a drain go on where they were. */
+  async restore(drainId: string, options: CallOptions = {}): Promise<{ readonly duplicate: boolean }> {
+    return { duplicate: (await this.#core.call("restore", { drainId }, options)).reply.duplicate === true };
+  }
+  /** Makes exported items anew, each once, in the order given; one result for each. */
+  restoreItems(
+    source: DrainSource,
+    items: readonly DrainItem[],
+    options: CallOptions = {},
+  ): Promise<readonly EntryResult<RestoredItem>[]> {
+    return restoreItems(this.#core, source, items, options);
+  }
+  /** Ends all items of a drain for good, and with them the drain. */
+  discard(drainId: string, options: DiscardOptions = {}): ReturnType<typeof discardAll> {
+    return discardAll(this.#core, drainId, options);
+  }
+  /** Ends the leases that a peer holds; their attempts do not count. It may lease again. */
+  evict(peerId: string, options: CallOptions = {}): ReturnType<typeof evictAll> {
+    return evictAll(this.#core, peerId, options);
+  }
   /** Changes the options that are named; returns all of them. */
   async configure(
     patch: ShardOptionsPatch,
@@ -83,12 +123,4 @@ export class ShardAdmin {
       cursor = page.cursor;
     } while (cursor !== undefined);
   }
-}
-
-export function readParts({
-  minSequence,
-  consistent,
-  ...call
-}: ReadOptions): [Pick<ReadOptions, "minSequence" | "consistent">, CallOptions] {
-  return [{ minSequence, consistent }, call];
 }

@@ -25,7 +25,10 @@ export function applyRedriven(state: ShardState, event: EventOf<"redriven">, met
   state.cut?.keep(item);
   state.deadLetters.remove(item);
   state.deadLettered -= 1;
-  setExtra(item, { redrives: (item.extra?.redrives ?? 0) + 1 });
+  setExtra(item, {
+    redrives: (item.extra?.redrives ?? 0) + 1,
+    redrivenAt: state.drain === undefined ? 0 : state.sequence,
+  });
   item.charged = 0;
   item.delayedTo = event.notBefore ?? item.delayedTo;
   item.status = "pending";

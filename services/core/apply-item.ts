@@ -1,6 +1,7 @@
 /** What the folds of all events do to items: their tables, their records, their hashes. */
 import assert from "node:assert/strict";
-import { hashDeadLetter, hashItem, hashRecord } from "./hash.ts";
+import { isMarked } from "./drain-state.ts";
+import { hashDeadLetter, hashItem, hashNewItem, hashRecord } from "./hash.ts";
 import { type DeadLetter, EndedRecord, type Ending, type Item, type ItemExtra } from "./item.ts";
 import type { ShardState } from "./state.ts";
 
@@ -10,13 +11,25 @@ export function itemOf(state: ShardState, itemId: string): Item {
   return item;
 }
 
-const NO_EXTRA: ItemExtra = { redrives: 0, cancel: undefined, progress: undefined };
+const NO_EXTRA: ItemExtra = { redrives: 0, redrivenAt: 0, cancel: undefined, progress: undefined };
 
 /** What happens to few items: what is named changes. Nothing is kept of an item to which none of it happened. */
 export function setExtra(item: Item, patch: Partial<ItemExtra>): void {
   const extra = { ...(item.extra ?? NO_EXTRA), ...patch };
   const isEmpty = extra.redrives === 0 && extra.cancel === undefined && extra.progress === undefined;
   item.extra = isEmpty ? undefined : extra;
+}
+
+/** Takes in a new item. */
+export function admitItem(state: ShardState, item: Item, at: number): void {
+  hashNewItem(item);
+  state.itemSum.add(item.high, item.low);
+  state.items.set(item.itemId, item);
+  state.enqueueRequests.add(item);
+  enterUnfinished(state, item);
+  state.ready.admit(item, at);
+  state.pending += 1;
+  state.enqueuedTotal += 1;
 }
 
 /** Makes an item that nothing holds any more a dead letter. */
@@ -31,6 +44,7 @@ export function bury(state: ShardState, item: Item, letter: Omit<DeadLetter, "hi
 
 /** Takes an item out of what is pending or leased. */
 export function leaveUnfinished(state: ShardState, item: Item): void {
+  if (state.drain !== undefined && isMarked(state.drain, item)) state.drain.left -= 1;
   state.unfinished.remove(item);
   state.bodyBytes -= item.bodyBytes;
   const uniqueKey = item.terms?.uniqueKey;

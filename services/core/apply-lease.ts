@@ -132,7 +132,8 @@ export function applyExpired(state: ShardState, event: EventOf<"expired">, meta:
 export function applyReleased(state: ShardState, event: EventOf<"released">, meta: EventMeta): void {
   const item = itemOf(state, event.itemId);
   const lease = endLease(state, item, event.token);
-  become(state, item, lease, { kind: "released", digest: "", outcome: event.outcome ?? "requeued" }, { at: meta.at });
+  const end = { kind: event.reason ?? "released", digest: "", outcome: event.outcome ?? "requeued" } as const;
+  become(state, item, lease, end, { at: meta.at });
 }
 
 function leaseOf(item: Item, token: number): LiveLease {
@@ -215,7 +216,7 @@ function become(
     return;
   }
   setLastEnd(item, lease, kind, digest, outcome);
-  if (kind !== "released") setLastError(item, lease, reason, code, at);
+  if (kind === "failed" || kind === "expired") setLastError(item, lease, reason, code, at);
   if (item.extra?.cancel !== undefined) assert.fail(`${outcome} although it was to be cancelled`);
   if (outcome === "requeued") {
     item.status = "pending";

@@ -5,8 +5,9 @@ import type { EventOf, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
+import { applyDrain } from "./apply-drain.ts";
 import { applyCancelled, applyDeadLettered, applyPurged, applyRedriven } from "./apply-ends.ts";
-import { enterUnfinished, evictRecords } from "./apply-item.ts";
+import { admitItem, evictRecords } from "./apply-item.ts";
 import {
   applyCompleted,
   applyExpired,
@@ -16,9 +17,9 @@ import {
   applyRenewed,
   type EventMeta,
 } from "./apply-lease.ts";
-import { hashNewItem, stateHash } from "./hash.ts";
+import { stateHash } from "./hash.ts";
 import { Item } from "./item.ts";
-import { termsOf } from "./item-terms.ts";
+import { payloadFields } from "./item-terms.ts";
 import { itemIdOf, mergeNamed, mergeOptions, type ShardState, setQuotas } from "./state.ts";
 
 /**
@@ -47,12 +48,7 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
       state.leader = "";
       break;
     case "configured":
-      state.options = mergeOptions(state.options, event.options);
-      state.logVersion = event.logVersion ?? state.logVersion;
-      if (event.followers !== undefined) state.followers = mergeNamed(state.followers, event.followers);
-      if (event.quotas !== undefined) setQuotas(state, mergeNamed(state.quotas, event.quotas));
-      if (state.options.fairness === "off") state.ready.lanes.forgetShares();
-      evictRecords(state);
+      applyConfigured(state, event);
       break;
     case "enqueued":
       applyEnqueued(state, event, meta);
@@ -88,10 +84,13 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
       applyPurged(state, event, meta);
       break;
     case "paused":
-      state.paused = true;
-      break;
     case "resumed":
-      state.paused = false;
+      state.paused = event.type === "paused";
+      break;
+    case "drained":
+    case "restored":
+    case "discarded":
+      applyDrain(state, event, meta);
       break;
     case "stateHash":
       break;
@@ -145,6 +144,15 @@ function applyLogCreated(state: ShardState, event: EventOf<"logCreated">): void 
   state.tokenEpoch = event.tokenEpoch;
 }
 
+function applyConfigured(state: ShardState, event: EventOf<"configured">): void {
+  state.options = mergeOptions(state.options, event.options);
+  state.logVersion = event.logVersion ?? state.logVersion;
+  if (event.followers !== undefined) state.followers = mergeNamed(state.followers, event.followers);
+  if (event.quotas !== undefined) setQuotas(state, mergeNamed(state.quotas, event.quotas));
+  if (state.options.fairness === "off") state.ready.lanes.forgetShares();
+  evictRecords(state);
+}
+
 function applyTermStarted(state: ShardState, event: EventOf<"termStarted">): void {
   assert(event.term > state.term, `term ${event.term} after term ${state.term}`);
   assert(event.tokenEpoch >= state.tokenEpoch, `token epoch ${event.tokenEpoch} after ${state.tokenEpoch}`);
@@ -163,25 +171,9 @@ function applyEnqueued(state: ShardState, event: EventOf<"enqueued">, meta: Even
     sequence: state.sequence,
     enqueuedAt: meta.at,
     principal: state.intern(meta.actor.principal),
-    exclusivity: payload.exclusivity ?? state.options.exclusivity,
-    resourceType: state.intern(payload.resourceType),
-    resourceId: payload.resourceId,
-    partitionKey: payload.partitionKey,
-    payloadEncoding: payload.payloadEncoding === undefined ? undefined : state.intern(payload.payloadEncoding),
-    body: payload.body,
-    attributes: payload.attributes,
-    maxAttempts: payload.maxAttempts,
+    ...payloadFields(state, payload),
     requestId: event.requestId,
     digest: event.digest,
-    terms: termsOf(payload, state.options.ageingMs),
-    delayedTo: payload.notBefore ?? 0,
   });
-  hashNewItem(item);
-  state.itemSum.add(item.high, item.low);
-  state.items.set(itemId, item);
-  state.enqueueRequests.add(item);
-  enterUnfinished(state, item);
-  state.ready.admit(item, meta.at);
-  state.pending += 1;
-  state.enqueuedTotal += 1;
+  admitItem(state, item, meta.at);
 }

@@ -18,6 +18,7 @@ import {
 } from "./outcome.ts";
 import { eventLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
+import { endedStatus } from "./views.ts";
 
 interface CancelResult {
   readonly outcome: EventOf<"cancelled">["outcome"];
@@ -50,7 +51,7 @@ export function executeCancel(
  * Decides the cancellation of one item.
  *
  * Shapes: one `cancelled`: `ended` for a pending item or a dead letter, `requested` for a leased one; or `duplicate: true` for a repeat.
- * Refuses with: item_not_found, conflict (it is completed, or was purged).
+ * Refuses with: item_not_found, conflict (it is completed, or was purged or discarded).
  */
 function decideCancel(
   state: ShardState,
@@ -62,8 +63,8 @@ function decideCancel(
     const record = state.records.get(itemId);
     if (record === undefined)
       return refused(errorBody("item_not_found", "the shard knows no such item, or has forgotten it"));
-    if (record.ending === "completed" || record.ending === "purged")
-      return refused(errorBody("conflict", `the item has ended already: ${record.ending}`));
+    const status = endedStatus(record);
+    if (status !== "cancelled") return refused(errorBody("conflict", `the item has ended already: ${status}`));
     return { kind: "unchanged", result: { outcome: "ended", duplicate: true } };
   }
   if (item.extra?.cancel !== undefined) return { kind: "unchanged", result: { outcome: "requested", duplicate: true } };

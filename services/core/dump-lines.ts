@@ -142,6 +142,8 @@ function* headerLines(header: SnapshotHeader): Generator<string> {
     bodyBytes,
     records,
   });
+  if (header.drain !== undefined) yield canonicalLine("drain", header.drain);
+  for (const ended of header.endedDrains ?? []) yield canonicalLine("endedDrain", ended);
   yield canonicalLine("options", sorted({ ...header.options }));
   const followers = Object.entries<object>(header.followers ?? {});
   for (const [name, follower] of followers) yield canonicalLine("follower", { name, ...sorted({ ...follower }) });
@@ -191,10 +193,10 @@ function termsFieldsOf(row: Row | undefined): Fields {
   };
 }
 
-function extraFieldsOf([redrives, principal, reason, cancelAt, text, progressAt]: Row): object {
+function extraFieldsOf([redrives, principal, reason, cancelAt, text, progressAt, redrivenAt = 0]: Row): object {
   const cancel = principal === 0 ? undefined : { principal, reason: optional(reason), at: cancelAt };
   const progress = text === 0 ? undefined : { text, at: progressAt };
-  return extraFields({ redrives, cancel, progress } as ItemExtra);
+  return extraFields({ redrives, redrivenAt, cancel, progress } as ItemExtra);
 }
 
 const itemIdIn = (row: Row): string => Number(row[1]).toString(ID_BASE);

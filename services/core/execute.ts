@@ -5,6 +5,7 @@ import { principalOfPeer } from "../../contracts/ids.ts";
 import { executeConfigure, executePause, executeResume } from "./admin.ts";
 import { executeCancel } from "./cancel.ts";
 import { executePurge, executeRedrive } from "./dead-letters.ts";
+import { executeDiscard, executeDrain, executeEvict, executeRestore } from "./drain.ts";
 import { executeEnqueue } from "./enqueue.ts";
 import { executeExplain } from "./explain.ts";
 import { executeHeartbeat } from "./heartbeat.ts";
@@ -47,6 +48,14 @@ export function execute(state: ShardState, command: ShardCommand, context: Conte
       return executePause(state, context, sink);
     case "resume":
       return executeResume(state, context, sink);
+    case "drain":
+      return executeDrain(state, command.request, context, sink);
+    case "restore":
+      return executeRestore(state, command.request, context, sink);
+    case "discard":
+      return executeDiscard(state, command.request, context, sink);
+    case "evict":
+      return executeEvict(state, command.request, context, sink);
     case "configure":
       return executeConfigure(state, command.request, context, sink);
     case "get":

@@ -44,6 +44,11 @@ function holdsOf(state: ShardState, item: Item, now: number): readonly Hold[] {
   if (item.lease !== undefined) return leasedHolds(item);
   const holds: Hold[] = [];
   if (state.paused) holds.push({ hold: "paused", message: "granting is paused; resume lets it go on" });
+  if (state.drain !== undefined)
+    holds.push({
+      hold: "draining",
+      message: `the drain ${state.drain.drainId} is on; its restore lets granting go on`,
+    });
   const key = keyHold(item);
   if (key !== undefined) holds.push(key);
   if (item.delayedTo > now)

@@ -8,16 +8,18 @@
  * - item, changing part: the fixed part's hash, status, attempt, charged, lease (token, principal, peerId, grantedAt, grantMs, requestId;
  *   renewedAt, durationMs, expiresAt), last end (token, kind, principal, digest, outcome), last error (reason, code, attempt, peerId, at),
  *   dead letter (reason, code, at, halts); version 2: delayedTo, extra (redrives, cancel: reason,
- *   principal, at; progress: text, at)
+ *   principal, at; progress: text, at; redrivenAt where it is not 0)
  * - record: itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence; version 2: ending, where it is no completion
  * - lease request: principal, requestId, digest
  * - meta: logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, recordCount, pending, active, deadLettered,
  *   enqueuedTotal, completedTotal, bodyBytes, removedTotal and resultCount (version 2), options (name and value sorted by name; those of version 2 only where they are not the default), followers (count, then name, kind,
  *   logVersionMax, keepBytes, keepMs sorted by name); version 2, where they are there: quotas (count, then name, leasesMax, weight, rate: count, perMs,
- *   burst), the sum of the buckets that are not full (kind, name, fullAtUs), the sum of turns (resource type, time; resource type, group, ahead)
+ *   burst), the sum of the buckets that are not full (kind, name, fullAtUs), the sum of turns (resource type, time; resource type, group, ahead),
+ *   drains as text
  */
 import type { EnqueueItem } from "../../contracts/commands.ts";
 import { EXCLUSIVITIES, OPTIONS_OF_TERMS, SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
+import { drainText } from "./drain-state.ts";
 import { type Hash64, Hasher, hexOf } from "./hasher.ts";
 import type {
   DeadLetter,
@@ -114,9 +116,10 @@ export function hashItem(item: Item): void {
   item.low = hasher.low;
 }
 
-function hashExtra({ redrives, cancel, progress }: ItemExtra): void {
+function hashExtra({ redrives, redrivenAt, cancel, progress }: ItemExtra): void {
   hasher.int(redrives).optional(cancel?.principal).optional(cancel?.reason).optionalNumber(cancel?.at);
   hasher.optional(progress?.text).optionalNumber(progress?.at);
+  if (redrivenAt !== 0) hasher.number(redrivenAt);
 }
 
 function hashOptional(value: Hash64 | undefined): void {
@@ -212,5 +215,7 @@ export function stateHash(state: ShardState): string {
       .number(follower.keepMs);
   hashQuotas(state);
   hasher.hash(state.itemSum).hash(state.recordSum).hash(state.leaseRequestSum);
+  const drains = drainText(state);
+  if (drains !== undefined) hasher.text(drains);
   return hexOf(hasher.end());
 }

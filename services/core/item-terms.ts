@@ -9,8 +9,25 @@ import type { ShardState } from "./state.ts";
 /** Longer than any log time: so far ahead of one priority is the next. ms. */
 const PRIORITY_STEP_MS = 2 ** 42;
 
+/** What a payload says of its item, with the shard's exclusivity where it names none. */
+export function payloadFields(state: ShardState, payload: ItemPayload) {
+  const { payloadEncoding } = payload;
+  return {
+    exclusivity: payload.exclusivity ?? state.options.exclusivity,
+    resourceType: state.intern(payload.resourceType),
+    resourceId: payload.resourceId,
+    partitionKey: payload.partitionKey,
+    payloadEncoding: payloadEncoding === undefined ? undefined : state.intern(payloadEncoding),
+    body: payload.body,
+    attributes: payload.attributes,
+    maxAttempts: payload.maxAttempts,
+    terms: termsOf(payload, state.options.ageingMs),
+    delayedTo: payload.notBefore ?? 0,
+  };
+}
+
 /** undefined when the payload names none of them, as nearly all do. `ageingMs`: of the shard, at the enqueue. */
-export function termsOf(payload: ItemPayload, ageingMs: number): ItemTerms | undefined {
+function termsOf(payload: ItemPayload, ageingMs: number): ItemTerms | undefined {
   const { priority = 0, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = payload;
   const hasNone =
     priority === 0 &&

@@ -11,14 +11,14 @@ import type { HeapEntry, IndexedHeap } from "./indexed-heap.ts";
 export type ItemStatus = "pending" | "leased" | "deadLettered";
 
 /** How a lease ended, as `stale_token` tells it. */
-export type EndKind = "completed" | "failed" | "expired" | "released";
+export type EndKind = "completed" | "failed" | "expired" | "released" | "drained" | "evicted";
 
 /** The last end of a lease of an unfinished item: answers repeats of its settlement. */
 export interface LeaseEnd {
   readonly token: number;
   readonly kind: EndKind;
   readonly principal: string;
-  /** Of the settlement's contents, 16 hex digits; empty for an expiry or a release. */
+  /** Of the settlement's contents, 16 hex digits; empty for all but completions and failures. */
   readonly digest: string;
   readonly outcome: "requeued" | "deadLettered";
   readonly high: number;
@@ -116,14 +116,26 @@ export interface ItemTerms {
 export interface ItemExtra {
   /** How often it was redriven; from then on its `notAfter` is without meaning. */
   readonly redrives: number;
+  /** Event sequence of its last redrive if a drain was on then, which has not marked it; 0 else. */
+  readonly redrivenAt: number;
   /** Who wants it no more, while it is leased. */
   readonly cancel: { readonly reason: string | undefined; readonly principal: string; readonly at: number } | undefined;
   /** What its last heartbeat told. */
   readonly progress: { readonly text: string; readonly at: number } | undefined;
 }
 
-/** How an item ended: `completed`; `cancelled` while nobody had it; `purged`; or cancelled by the end of the lease that it had. */
-export const ENDINGS = ["completed", "cancelled", "purged", "failed", "expired", "released"] as const;
+/** How an item ended: `completed`; `cancelled` while nobody had it; `purged`; `discarded`; or cancelled by the end of the lease that it had. */
+export const ENDINGS = [
+  "completed",
+  "cancelled",
+  "purged",
+  "failed",
+  "expired",
+  "released",
+  "discarded",
+  "drained",
+  "evicted",
+] as const;
 export type Ending = (typeof ENDINGS)[number];
 
 /** The end of the time in which a pending item may be granted, in the heap of those. */

@@ -9,7 +9,7 @@ export interface LeaseRef {
 }
 
 /** How the lease of a `stale_token` ended. `superseded`: an older lease of the item; `unknown`: none that is remembered. */
-type StaleReason = EndKind | "deadLettered" | "cancelled" | "purged" | "superseded" | "unknown";
+type StaleReason = EndKind | "deadLettered" | "cancelled" | "purged" | "discarded" | "superseded" | "unknown";
 
 /** `repeat`: this very settlement was done before; its digest and outcome are still known. */
 export type LeaseCheck =
@@ -64,7 +64,7 @@ function checkRecord(state: ShardState, ref: LeaseRef, principal: string, settli
 
 /** Whoever holds an older lease of an item that was cancelled with the last one is told that. */
 function staleReasonOf({ ending }: EndedRecord): StaleReason {
-  return ending === "completed" || ending === "purged" ? ending : "cancelled";
+  return ending === "completed" || ending === "purged" || ending === "discarded" ? ending : "cancelled";
 }
 
 function denied(): LeaseCheck {

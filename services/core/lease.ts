@@ -38,7 +38,7 @@ export interface GrantTerms {
  *
  * Shapes: one `leased` per grant. A repeat of the request id answers those of its leases that still live and writes nothing.
  * Units: `leaseDurationMs` in ms; absent means the item's own, or the shard's default; above `leaseDurationMsMax` is refused, not clamped.
- * Refuses with: invalid_argument, resource_exhausted, conflict, backpressure (first that applies). Paused or nothing leasable is an empty reply.
+ * Refuses with: invalid_argument, resource_exhausted, conflict, backpressure (first that applies). Paused, draining or nothing leasable is an empty reply.
  */
 export function executeLease(
   state: ShardState,
@@ -71,6 +71,7 @@ export function executeLease(
     return refuse(errorBody("conflict", "the request id was used before with other contents"), true);
   if (context.logPressure === "full") return refuse(logPressureRefusal(), false);
   if (state.paused) return replyEmpty(state, "paused");
+  if (state.drain !== undefined) return replyEmpty(state, "draining");
 
   const frameBytesLeft = context.frameBytesLeft ?? FRAME_BYTES_MAX - FRAME_BYTES_RESERVE;
   const buriedBytes = buryLapsed(state, context, frameBytesLeft, sink);
@@ -151,7 +152,7 @@ function fenceKeyLength(item: Item): number {
   return 16 + 3 * ((item.partitionKey ?? item.resourceType).length + item.resourceId.length) * 2;
 }
 
-function replyEmpty(state: ShardState, reason: "none" | "paused"): Outcome {
+function replyEmpty(state: ShardState, reason: "none" | "paused" | "draining"): Outcome {
   return { reply: { ...cite(state), leases: [], reason }, confirm: false, validity: [], empty: true };
 }
 

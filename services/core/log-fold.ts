@@ -1,7 +1,7 @@
 /** Folds stored messages into a state, from the log's beginning or from a snapshot: for whoever reads a log to learn its state. */
 import { AssertionError } from "node:assert/strict";
 import { OperatingError } from "../../contracts/errors.ts";
-import type { Frame } from "../../contracts/frame.ts";
+import { actorOf, type Frame } from "../../contracts/frame.ts";
 import type { LogMessage } from "../../contracts/ports.ts";
 import { apply, applyFrame } from "./apply.ts";
 import { type ChainTip, LogReader, type LogReaderOptions } from "./log-reader.ts";
@@ -86,7 +86,7 @@ export class LogFold {
   #applyPart(frame: Frame): void {
     for (const event of frame.events) {
       if (this.isComplete) return;
-      const actor = "actor" in event ? frame.actors[event.actor] : undefined;
+      const actor = actorOf(event, frame);
       apply(this.state, event, { at: frame.at, actor });
     }
   }

@@ -93,6 +93,7 @@ const ENTRIES_FIELD: Partial<Record<Verb, string>> = {
   fail: "leases",
   release: "leases",
   get: "itemIds",
+  restore: "items",
 };
 
 /**

@@ -2,6 +2,8 @@
 import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import { FRAME_BYTES_MAX, PAGE_SCAN_MAX, PAGE_SIZE_DEFAULT } from "../../contracts/limits.ts";
+import { executeDrainList } from "./drain-page.ts";
+import { drainFields } from "./drain-state.ts";
 import { stateHash } from "./hash.ts";
 import type { Item } from "./item.ts";
 import { FRAME_BYTES_RESERVE, ITEM_RECORD_BYTES } from "./limits.ts";
@@ -51,6 +53,7 @@ export function executeGet(state: ShardState, request: RequestOf<"get">): Outcom
  * of the last item looked at, in base 36. So it may be short, or empty, with a cursor. Completed items are not listed.
  */
 export function executeList(state: ShardState, request: RequestOf<"list">): Outcome {
+  if (request.drainId !== undefined) return executeDrainList(state, request);
   const limit = request.limit ?? PAGE_SIZE_DEFAULT;
   const items: object[] = [];
   let bytesLeft = FRAME_BYTES_MAX - FRAME_BYTES_RESERVE;
@@ -140,6 +143,7 @@ export function renderStats(state: ShardState, place: { readonly region: string;
     logVersion: state.logVersion,
     at: state.at,
     paused: state.paused,
+    ...(state.drain === undefined ? undefined : { drain: { ...drainFields(state.drain), marked: state.drain.left } }),
     enqueued: state.enqueuedTotal,
     completed: state.completedTotal,
     removed: state.removedTotal,

@@ -83,6 +83,11 @@ export class RequestIndex<Entry extends Requested<Entry>> {
     return entry;
   }
 
+  /** The entry of an id that no two principals have. */
+  first(requestId: string): Entry | undefined {
+    return this.seek(requestId);
+  }
+
   add(entry: Entry): void {
     assert(this.addNew(entry), "a request id has one effect");
   }

@@ -141,7 +141,7 @@ export function decideRelease(
   state: ShardState,
   entry: LeaseRef,
   { principal }: SettleTerms,
-): Decision<EventOf<"released">, { duplicate: boolean }> {
+): Decision<EventOf<"released"> & { actor: number }, { duplicate: boolean }> {
   const check = checkLease(state, entry, principal, "released");
   if (check.kind === "refused") return check;
   if (check.kind === "repeat") return { kind: "unchanged", result: { duplicate: true } };

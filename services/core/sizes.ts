@@ -1,6 +1,6 @@
 /** Encoded sizes without encoding: what texts weigh as JSON in a frame or a reply. */
 import type { ItemPayload } from "../../contracts/commands.ts";
-import type { LogEvent } from "../../contracts/events.ts";
+import type { EventOf, LogEvent } from "../../contracts/events.ts";
 import { EVENT_BYTES, PAYLOAD_BYTES, RETRY_BYTES } from "./limits.ts";
 
 /** Bytes of a text as a JSON string in UTF-8, quotes included. */
@@ -60,6 +60,12 @@ export function eventLength(event: LogEvent): number {
       return event.leases.reduce((sum, { progress }) => sum + EVENT_BYTES + optionalLength(progress), EVENT_BYTES);
     case "cancelled":
       return EVENT_BYTES + jsonLength(event.resourceType) + jsonLength(event.resourceId) + optionalLength(event.reason);
+    case "restored":
+      return EVENT_BYTES + jsonLength(event.drainId) + restoredLength(event);
+    case "discarded":
+      return event.itemIds.reduce((sum, id) => sum + jsonLength(id) + 1, EVENT_BYTES + jsonLength(event.drainId));
+    case "drained":
+      return EVENT_BYTES + jsonLength(event.drainId);
     case "configured":
       return (4 + Object.keys(event.quotas ?? {}).length) * EVENT_BYTES;
     case "logCreated":
@@ -70,4 +76,11 @@ export function eventLength(event: LogEvent): number {
     case "stateHash":
       return 4 * EVENT_BYTES;
   }
+}
+
+function restoredLength({ entry }: EventOf<"restored">): number {
+  if (entry === undefined) return 0;
+  const { origin, lastError, item } = entry;
+  const error = lastError === undefined ? 0 : 2 * EVENT_BYTES + jsonLength(lastError.reason);
+  return 2 * EVENT_BYTES + jsonLength(origin.itemId) + error + payloadLength(item, optionalLength(item.body));
 }

@@ -5,10 +5,13 @@
  * for an absent field (in format 1 items had no terms), and an item id as the number that it is in base 36: a million short texts are looked up one by one when they are
  * parsed. Lease requests have no rows: each is told by its leases, for it is remembered while one of them lives.
  */
+
+import type { DrainFields, EndedDrain } from "../../contracts/drain.ts";
 import { OperatingError } from "../../contracts/errors.ts";
 import type { Follower } from "../../contracts/followers.ts";
 import { EXCLUSIVITIES, type ShardOptions } from "../../contracts/options.ts";
 import { QUOTA_KINDS, type Quota } from "../../contracts/quotas.ts";
+import { drainFields } from "./drain-state.ts";
 import { digest64, stateHash } from "./hash.ts";
 import { ENDINGS, type EndedRecord, type Item, type ItemExtra, type LiveLease } from "./item.ts";
 import type { ShardState } from "./state.ts";
@@ -37,6 +40,8 @@ export const TERMS_FIELDS = 8;
 export const TERMS_FIELDS_GROUP = 10;
 /** Redrives, cancel (principal, reason, time), progress (text, time). */
 export const EXTRA_FIELDS = 6;
+/** The same with the sequence of a redrive during a drain. */
+export const EXTRA_FIELDS_MARKED = 7;
 export const LEASE_FIELDS = 10;
 export const END_FIELDS = 5;
 export const ERROR_FIELDS = 5;
@@ -48,7 +53,7 @@ export const RECORD_FIELDS_REMOVED = 10;
 export const RECORD_FIELDS_RESULT = 11;
 /** Written as numbers: where they stand here must never change. */
 export const STATUSES = ["pending", "leased", "deadLettered"] as const;
-export const END_KINDS = ["completed", "failed", "expired", "released"] as const;
+export const END_KINDS = ["completed", "failed", "expired", "released", "drained", "evicted"] as const;
 export const END_OUTCOMES = ["requeued", "deadLettered"] as const;
 
 /** Everything of a state that is not an item or a record. The counts say what must follow. */
@@ -79,6 +84,9 @@ export interface SnapshotHeader {
   readonly followers: Readonly<Record<string, Follower>>;
   /** Absent where there are none. */
   readonly quotas?: Readonly<Record<string, Quota>>;
+  /** Absent in a shard that is not being drained, or never was. */
+  readonly drain?: DrainFields | undefined;
+  readonly endedDrains?: readonly EndedDrain[] | undefined;
 }
 
 /** What of an item changes while it lives. */
@@ -114,6 +122,8 @@ export function headerOf(state: ShardState): SnapshotHeader {
     options: state.options,
     followers: Object.fromEntries(state.followers),
     ...(state.quotas.size === 0 ? undefined : { quotas: Object.fromEntries(state.quotas) }),
+    ...(state.drain === undefined ? undefined : { drain: drainFields(state.drain) }),
+    ...(state.endedDrains.length === 0 ? undefined : { endedDrains: state.endedDrains }),
   };
 }
 
@@ -181,9 +191,10 @@ function termsRow({ terms }: Item, { delayedTo, extra }: ItemChanges): unknown[]
   return row;
 }
 
-function extraRow({ redrives, cancel, progress }: ItemExtra): unknown[] {
+function extraRow({ redrives, redrivenAt, cancel, progress }: ItemExtra): unknown[] {
   const asked = cancel === undefined ? [0, 0, 0] : [cancel.principal, cancel.reason ?? 0, cancel.at];
-  return [redrives, ...asked, ...(progress === undefined ? [0, 0] : [progress.text, progress.at])];
+  const told = progress === undefined ? [0, 0] : [progress.text, progress.at];
+  return [redrives, ...asked, ...told, ...(redrivenAt === 0 ? [] : [redrivenAt])];
 }
 
 function leaseRow(lease: LiveLease): unknown[] {

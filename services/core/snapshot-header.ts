@@ -1,4 +1,6 @@
 /** Reads and checks the first and the last line of a snapshot. */
+import { z } from "zod";
+import { DrainFields, ENDED_DRAINS_MAX, EndedDrain } from "../../contracts/drain.ts";
 import { OperatingError } from "../../contracts/errors.ts";
 import { FollowersPatch } from "../../contracts/followers.ts";
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
@@ -26,6 +28,11 @@ const COUNTS = [
 ] as const satisfies readonly (keyof SnapshotHeader)[];
 const TEXTS = ["logId", "hash", "leader"] as const satisfies readonly (keyof SnapshotHeader)[];
 
+const Drains = z.object({
+  drain: DrainFields.optional(),
+  endedDrains: z.array(EndedDrain).max(ENDED_DRAINS_MAX).optional(),
+});
+
 /** Throws: OperatingError snapshot_version (a newer release wrote it) or snapshot_damaged, both definite. */
 export function readHeader(value: unknown): SnapshotHeader {
   if (!isObject(value) || value["kind"] !== "state") throw damaged(1, "it does not begin with a header");
@@ -47,7 +54,9 @@ export function readHeader(value: unknown): SnapshotHeader {
   if (!quotas.success) throw damaged(1, "quotas of the header: they do not fit their schema");
   const removedTotal = value["removedTotal"] ?? 0;
   if (!isCount(removedTotal)) throw damaged(1, "removedTotal of the header is not a non-negative integer");
-  const read = { options: options.data, followers: followers.data, quotas: quotas.data, removedTotal };
+  const drains = Drains.safeParse({ drain: value["drain"], endedDrains: value["endedDrains"] });
+  if (!drains.success) throw damaged(1, "drains of the header: they do not fit their schema");
+  const read = { options: options.data, followers: followers.data, quotas: quotas.data, removedTotal, ...drains.data };
   const header = { ...value, ...read } as unknown as SnapshotHeader;
   const { pending, active, deadLettered, completedTotal, enqueuedTotal, records } = header;
   const accounted = pending + active + deadLettered + completedTotal + removedTotal;

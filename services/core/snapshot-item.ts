@@ -16,6 +16,7 @@ import {
   END_OUTCOMES,
   ERROR_FIELDS,
   EXTRA_FIELDS,
+  EXTRA_FIELDS_MARKED,
   ID_BASE,
   ITEM_FIELDS,
   ITEM_FIELDS_TERMS,
@@ -83,12 +84,13 @@ function readTerms(item: Row): Pick<Item, "terms" | "delayedTo"> {
 
 /** After its terms were read: they hold it. */
 function readExtra(): ItemExtra | undefined {
-  const row = termsRow.inner(7, extraRow, EXTRA_FIELDS);
+  const row = termsRow.inner(7, extraRow, EXTRA_FIELDS, EXTRA_FIELDS_MARKED);
   if (row === undefined) return undefined;
   const principal = row.optionalText(1);
   const progress = row.optionalText(4);
   return {
     redrives: row.count(0),
+    redrivenAt: row.length === EXTRA_FIELDS_MARKED ? row.count(6) : 0,
     cancel: principal === undefined ? undefined : { principal, reason: row.optionalText(2), at: row.count(3) },
     progress: progress === undefined ? undefined : { text: progress, at: row.count(5) },
   };

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { QUOTA_KINDS } from "../../contracts/quotas.ts";
 import { enterUnfinished } from "./apply-item.ts";
+import { countMarked } from "./drain-state.ts";
 import { digestFields, hashRecord, stateHash } from "./hash.ts";
 import { ENDINGS, EndedRecord, type Item } from "./item.ts";
 import {
@@ -125,13 +126,14 @@ export class SnapshotLoader {
       recordRow.begin(value, this.lines, RECORD_FIELDS, RECORD_FIELDS_REMOVED, RECORD_FIELDS_RESULT),
     );
     if (state.recordCount === 0) this.lastSequence = this.header?.horizon ?? 0;
-    this.rise(record.endedSequence);
+    // Many are discarded by one event.
+    this.rise(record.endedSequence, record.ending === "discarded");
     insertRecord(state, record, recordRow);
   }
 
   /** Rows are in order, so that none is missing twice or there twice. */
-  private rise(sequence: number): void {
-    if (sequence <= this.lastSequence)
+  private rise(sequence: number, mayRepeat = false): void {
+    if (sequence < this.lastSequence || (sequence === this.lastSequence && !mayRepeat))
       throw damaged(this.lines, `sequence ${sequence} after sequence ${this.lastSequence}`);
     if (sequence > (this.header?.sequence ?? 0))
       throw damaged(this.lines, `sequence ${sequence}, the snapshot ends at ${this.header?.sequence}`);
@@ -239,6 +241,8 @@ function takeHeader(state: ShardState, header: SnapshotHeader): void {
   state.completedTotal = header.completedTotal;
   state.removedTotal = header.removedTotal;
   state.horizon = header.horizon;
+  state.endedDrains = header.endedDrains ?? [];
+  if (header.drain !== undefined) state.drain = { ...header.drain, left: countMarked(state, header.drain) };
 }
 
 /** A repeat of a lease request is answered in the order of its grants, which is that of their tokens. */

@@ -1,10 +1,12 @@
 /** The state of one shard: compact structures that `apply` alone changes. No command costs more because a million items are there. */
 
+import type { EndedDrain } from "../../contracts/drain.ts";
 import type { Follower } from "../../contracts/followers.ts";
 import { tokenOf } from "../../contracts/ids.ts";
 import { TOKEN_EPOCH_STEP } from "../../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
 import type { Quota } from "../../contracts/quotas.ts";
+import type { Drain } from "./drain-state.ts";
 import { HashSum } from "./hasher.ts";
 import type { EndedRecord, Item, LeaseRequestRecord, Remembered } from "./item.ts";
 import { ItemTable } from "./item-table.ts";
@@ -36,13 +38,16 @@ export class ShardState {
   /** By name, sorted. */
   quotas: ReadonlyMap<string, Quota> = new Map();
   paused = false;
+  drain: Drain | undefined = undefined;
+  /** Newest drains that are over, oldest first. */
+  endedDrains: readonly EndedDrain[] = [];
 
   pending = 0;
   active = 0;
   deadLettered = 0;
   enqueuedTotal = 0;
   completedTotal = 0;
-  /** Items that were cancelled or purged. */
+  /** Items that were cancelled, purged or discarded. */
   removedTotal = 0;
   bodyBytes = 0;
 

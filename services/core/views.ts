@@ -1,6 +1,7 @@
 /** Items as replies show them. */
 
 import type { EndedRecord, Item, LastErrorRecord } from "./item.ts";
+import { originOf } from "./item-origin.ts";
 import { EVENT_BYTES, ITEM_RECORD_BYTES, RETRY_BYTES } from "./limits.ts";
 import { jsonLength, payloadLength } from "./sizes.ts";
 import { maxAttemptsOf, type ShardState, sequenceOfItemId } from "./state.ts";
@@ -20,11 +21,12 @@ export function itemView(item: Item, withBody: boolean): object {
     payloadEncoding: item.payloadEncoding ?? PAYLOAD_ENCODING_DEFAULT,
     body: withBody ? (item.body ?? "") : "",
     attributes: item.attributes ?? NO_ATTRIBUTES,
-    ...(item.requestId === undefined ? undefined : { requestId: item.requestId }),
+    // That of a restored item is no request's.
+    ...(item.requestId === undefined || originOf(item) !== undefined ? undefined : { requestId: item.requestId }),
   };
 }
 
-export function lastErrorView(error: LastErrorRecord): object {
+export function lastErrorView(error: LastErrorRecord) {
   const { reason, code, attempt, peerId, at } = error;
   return { reason, ...(code === undefined ? undefined : { code }), attempt, peerId, at };
 }
@@ -43,6 +45,7 @@ export function itemRecord(state: ShardState, item: Item, depth: ViewDepth): obj
     maxAttempts: maxAttemptsOf(state, item),
     ...termsView(item),
     enqueuedBy: item.principal,
+    ...originView(item),
     ...(lease === undefined
       ? undefined
       : {
@@ -84,9 +87,14 @@ function termsView({ terms, delayedTo, extra }: Item): object | undefined {
   };
 }
 
+function originView(item: Pick<Item, "requestId">): object | undefined {
+  const origin = originOf(item);
+  return origin === undefined ? undefined : { origin };
+}
+
 /** However its lease ended, an item that was cancelled with it is `cancelled`. */
-export const endedStatus = ({ ending }: EndedRecord): "completed" | "purged" | "cancelled" =>
-  ending === "completed" || ending === "purged" ? ending : "cancelled";
+export const endedStatus = ({ ending }: EndedRecord): "completed" | "purged" | "discarded" | "cancelled" =>
+  ending === "completed" || ending === "purged" || ending === "discarded" ? ending : "cancelled";
 
 /** Of an ended item only what its record keeps. */
 export function endedRecord(record: EndedRecord, withResult: boolean): object {
@@ -95,6 +103,7 @@ export function endedRecord(record: EndedRecord, withResult: boolean): object {
     status: endedStatus(record),
     sequence: sequenceOfItemId(record.itemId),
     enqueuedBy: record.principal,
+    ...originView(record),
     ...(record.ending === "completed" ? { completedBy: record.settledBy } : { endedBy: record.settledBy }),
     endedSequence: record.endedSequence,
     ...(record.result === undefined ? undefined : withResult ? { result: record.result } : { truncated: true }),

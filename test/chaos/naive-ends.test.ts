@@ -1,35 +1,10 @@
 /** The naive model knows every end of an item, dead letters that come back, unique keys, progress and results: it agrees with the core, and with nothing else. */
 import { describe, expect, test } from "vitest";
-import { NaiveModel } from "../../chaos/checker/naive-model.ts";
 import type { LogEvent } from "../../contracts/events.ts";
-import type { Frame } from "../../contracts/frame.ts";
 import { ShardWorld } from "../core/shard-world.ts";
+import { change, judge } from "./naive-judge.ts";
 
 const partition = { exclusivity: "partition", partitionKey: "p" } as const;
-type Edit = (event: LogEvent) => LogEvent;
-
-/** Everything the model finds wrong in the frames of a world, each event changed by `edit`. */
-function judge({ frames }: ShardWorld, edit: Edit = (event) => event) {
-  const found: string[] = [];
-  const model = new NaiveModel({
-    fail: (invariant, message) => found.push(`${invariant} ${message}`),
-    wishOf: () => undefined,
-    failuresOf: () => [
-      { requeue: true, delayMs: undefined, penalty: true },
-      { requeue: false, delayMs: undefined, penalty: true },
-    ],
-    isDated: () => false,
-  });
-  for (const frame of frames) model.take({ ...frame, events: frame.events.map(edit) } as Frame);
-  return { model, invariants: [...new Set(found.map((text) => text.split(" ")[0]))], found };
-}
-
-/** An edit of the events of one type. */
-const change =
-  (type: LogEvent["type"], fields: object): Edit =>
-  (event) =>
-    event.type === type ? ({ ...event, ...fields } as LogEvent) : event;
-
 function bury(world: ShardWorld): string {
   const lease = world.take();
   world.send("fail", { leases: [{ ...lease, reason: "no", requeue: false }] });

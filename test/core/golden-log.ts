@@ -86,6 +86,7 @@ function goldenWorld(): ShardWorld {
   wait(4_000_000);
   const last = settled.at(-1);
   if (last !== undefined) world.expire(last.itemId, "age");
+  drains(world);
   world.frame((sink) => writeStateHash(world.state, { at: world.at }, sink));
   return world;
 }
@@ -153,4 +154,25 @@ function ends(world: ShardWorld): void {
   const letters = [take(), take()];
   for (const lease of letters) world.send("fail", { leases: [{ ...lease, reason: "bad", requeue: false }] });
   world.send("purge", { itemIds: letters.slice(1).map(({ itemId }) => itemId) }, { principal: "operator" });
+}
+
+/** State version 2: drains that are restored and discarded, items that are made anew, leases that are evicted. */
+function drains(world: ShardWorld): void {
+  const operator = { principal: "operator" };
+  world.seed(3, { resourceType: "draining", body: "b", priority: 1 });
+  const take = (): { itemId: string; token: number } => world.take({ resourceTypes: ["draining"] });
+  take();
+  world.send("evict", { peerId: "worker" }, operator);
+  const letter = take();
+  world.send("fail", { leases: [{ ...letter, reason: "bad", requeue: false }] });
+  world.send("drain", { drainId: "first", leases: "wait" }, operator);
+  world.send("redrive", { itemIds: [letter.itemId] }, operator);
+  world.send("restore", { drainId: "first" }, operator);
+  take();
+  world.send("drain", { drainId: "second", leases: "expire" }, operator);
+  const items = world.send("list", { drainId: "second" })["drained"];
+  world.send("discard", { drainId: "second" }, operator);
+  const origin = { logId: world.state.logId, region: "local", shard: "default" };
+  world.send("restore", { drainId: "second", origin, items: items.slice(-2) }, operator);
+  world.send("drain", { drainId: "third" }, operator);
 }

@@ -2,6 +2,7 @@
 
 import { isEnded, statusAt } from "../../chaos/checker/naive-item.ts";
 import type { EnqueueItem, RequestOf } from "../../contracts/commands.ts";
+import { DrainAnswers } from "./drain-answers.ts";
 import { EndsAnswers } from "./ends-answers.ts";
 import { ExplainOracle } from "./explain-oracle.ts";
 import type { LogOracle } from "./log-oracle.ts";
@@ -34,6 +35,7 @@ export class AnswerOracle {
   readonly #nowMs: () => number;
   readonly #ends: EndsAnswers;
   readonly #explain: ExplainOracle;
+  readonly #drains: DrainAnswers;
   #shown = 0;
 
   constructor(
@@ -46,6 +48,7 @@ export class AnswerOracle {
     this.#cover = cover;
     this.#ends = new EndsAnswers(log, cover);
     this.#explain = new ExplainOracle(log, cover);
+    this.#drains = new DrainAnswers(log, cover);
     this.#fail = fail;
     this.#nowMs = nowMs;
   }
@@ -98,6 +101,7 @@ export class AnswerOracle {
           else this.#unknownItem((operation.body as RequestOf<"get">).itemIds[index], must);
         return;
       case "list":
+        if ("drainId" in operation.body) this.#drains.listed(operation, answer, must);
         for (const entry of (answer["items"] ?? []) as Entry[]) this.#shownItem(entry, answer, must);
         return;
       case "cancel":
@@ -108,6 +112,18 @@ export class AnswerOracle {
         return;
       case "purge":
         this.#ends.purged(operation, attempt, answer, must);
+        return;
+      case "drain":
+        this.#drains.drained(operation, attempt, answer, must);
+        return;
+      case "restore":
+        this.#drains.restored(operation, attempt, answer, must);
+        return;
+      case "discard":
+        this.#drains.discarded(operation, answer, must);
+        return;
+      case "evict":
+        this.#drains.evicted(operation, answer, must);
         return;
       case "explain":
         this.#explain.explained(operation, answer, must);
@@ -144,10 +160,12 @@ export class AnswerOracle {
       for (const { lease, itemId } of this.#log.model.items)
         if (lease?.requestId === id && lease.principal === principal && lease.token <= answer.sequence)
           must(told.has(lease.token), "R2", `lease ${lease.token} of ${itemId} was granted to it and is not told`);
+    if (answer["reason"] === "draining") this.#drains.held(attempt, answer, must);
     // What a later frame brought, the leader did not know.
     if (answer["reason"] === "none" && answer.sequence === this.#log.sequence) {
       const next = this.#log.model.next((body as Partial<RequestOf<"lease">>).resourceTypes);
       must(next === undefined, "Q5", `got nothing, though ${next?.itemId} may be granted`);
+      must(this.#log.model.drains.on === undefined, "F7", "got nothing, and is not told of the drain");
     }
     for (const entry of answer.leases ?? []) {
       const token = entry["token"] as number;
@@ -287,6 +305,11 @@ export class AnswerOracle {
         must(operation.verb === "explain", "F7", "it is about no item");
         this.#unknownItem((operation.body as RequestOf<"explain">).itemId, must);
         return;
+      case "conflict":
+      case "drain_not_found":
+        must(OF_A_DRAIN.has(operation.verb), "F7", "it is about no drain");
+        this.#drains.refused(operation, error.code, attempt, must);
+        return;
       case "invalid_argument":
         must(operation.mayBeInvalid, "F7", "a good request is called invalid");
         return;
@@ -307,7 +330,11 @@ export class AnswerOracle {
 
 const finite = (value: number): number | undefined => (Number.isFinite(value) ? value : undefined);
 
+const OF_A_DRAIN: ReadonlySet<string> = new Set(["drain", "restore", "discard", "list"]);
 /** What an old log refuses as a whole. */
-const OF_A_VERSION: ReadonlySet<string> = new Set(["configure", "cancel", "redrive", "purge", "heartbeat"]);
+const OF_A_VERSION: ReadonlySet<string> = new Set([
+  ...["configure", "cancel", "redrive", "purge", "heartbeat"],
+  ...["drain", "restore", "discard", "evict"],
+]);
 
 export type Must = (isRight: boolean, invariant: string, message: string) => void;

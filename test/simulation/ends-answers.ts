@@ -22,7 +22,7 @@ export class EndsAnswers {
       const item = this.#log.model.byId.get(itemId);
       if (error !== undefined) {
         if (error.code === "conflict")
-          must(item?.status === "completed" || item?.status === "purged", "F7", `${itemId} is ${item?.status}`);
+          must(isEnded(item?.status) && item?.status !== "cancelled", "F7", `${itemId} is ${item?.status}`);
         else this.#unknown(error, itemId, must);
         continue;
       }

@@ -40,7 +40,9 @@ export class ExplainOracle {
     const names = new Set(holds.map(({ hold }) => hold));
     if (status === "pending") {
       must(names.has("paused") === model.isPaused, "F7", `paused: ${model.isPaused}`);
-      const isHeld = !model.isPaused && !isDelayed(item) && model.isHeldBack(item);
+      const isDraining = model.drains.on !== undefined;
+      must(names.has("draining") === isDraining, "F7", `draining: ${isDraining}`);
+      const isHeld = !model.isPaused && !isDraining && !isDelayed(item) && model.isHeldBack(item);
       must(!isHeld || KEY_HOLDS.some((name) => names.has(name)) || names.has("lapsed"), "F7", "its key holds it back");
     }
     const isAsked = status === "leased" && item.cancel !== undefined;
@@ -62,6 +64,8 @@ export class ExplainOracle {
         return lease?.peerId === peerId && lease?.expiresAt === until;
       case "paused":
         return model.isPaused;
+      case "draining":
+        return model.drains.on !== undefined;
       case "keyHalted":
         return model.items.some((each) => each.halts && each.key === item.key);
       case "keyBusy":

@@ -8,6 +8,7 @@ import { applyProblem } from "../../services/core/log-fold.ts";
 import { LogReader } from "../../services/core/log-reader.ts";
 import { createState } from "../../services/core/state.ts";
 import { chainOf } from "../../services/runtime/frame-codec.ts";
+import { DrainOracle } from "./drain-oracle.ts";
 import { EndsOracle } from "./ends-oracle.ts";
 import { ShareOracle } from "./share-oracle.ts";
 import type { StoredMessage } from "./sim-stream.ts";
@@ -71,6 +72,7 @@ export class LogOracle {
   readonly #times: TimeOracle;
   readonly #shares: ShareOracle;
   readonly #ends: EndsOracle;
+  readonly #drains: DrainOracle;
   /** The frame that is being taken. */
   #frame: Frame | undefined;
   readonly #sentMs = new Map<string, number>();
@@ -86,6 +88,7 @@ export class LogOracle {
     this.#times = new TimeOracle(this.model, options.fail, options.cover);
     this.#shares = new ShareOracle(this.model, options.cover);
     this.#ends = new EndsOracle(this.model, options.fail, options.cover);
+    this.#drains = new DrainOracle(this.model, options.cover);
     const { region, shard, logId, isStrict: strict } = options;
     this.reader = new LogReader({ region, shard, logId, hashOf: chainOf, strict });
   }
@@ -149,10 +152,11 @@ export class LogOracle {
     this.pending[model.sequence] = model.count("pending");
     this.active[model.sequence] = model.count("leased");
     this.deadLettered[model.sequence] = model.count("deadLettered");
-    this.removed[model.sequence] = model.count("cancelled") + model.count("purged");
+    this.removed[model.sequence] = model.count("cancelled") + model.count("purged") + model.count("discarded");
     this.#times.happened(event);
     this.#shares.happened(event);
     this.#ends.happened(event);
+    this.#drains.happened(event);
   }
 
   /** L3: the stream ends where it was seen to end. */

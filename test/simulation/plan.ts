@@ -55,11 +55,12 @@ const LOSING: ReadonlySet<FaultClass> = new Set(["replica_lag", "server_killed",
 
 /**
  * What items, failures and shards may name of order and time, and what is done to items beside that. `redrives`: dead letters are also
- * purged; `reports`: progress and results; `quotas`: of groups and keys, and fairness; `old_log`: the log begins with state version 1 and is raised during the run.
+ * purged; `reports`: progress and results; `quotas`: of groups and keys, and fairness; `drains`: also exports and evictions; `old_log`: the log
+ * begins with state version 1 and is raised during the run.
  */
 const FEATURES = [
   ...(["delays", "ends", "priorities", "lease_lengths", "retries", "failure_terms", "old_log"] as const),
-  ...(["cancels", "redrives", "unique_keys", "reports", "quotas"] as const),
+  ...(["cancels", "redrives", "unique_keys", "reports", "quotas", "drains"] as const),
 ] as const;
 export type Feature = (typeof FEATURES)[number];
 

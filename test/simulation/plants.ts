@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { registerHooks } from "node:module";
 import { fileURLToPath } from "node:url";
 import { CORE, NODE, PERSISTENCE, type Plant, plant } from "./plant.ts";
+import { PLANTS_OF_DRAINS } from "./plants-of-drains.ts";
 import { PLANTS_OF_ENDS } from "./plants-of-ends.ts";
 import { PLANTS_OF_SHARES } from "./plants-of-shares.ts";
 import { PLANTS_OF_TERMS } from "./plants-of-terms.ts";
@@ -308,6 +309,7 @@ export const PLANTS: readonly Plant[] = [
   ...PLANTS_OF_TERMS,
   ...PLANTS_OF_ENDS,
   ...PLANTS_OF_SHARES,
+  ...PLANTS_OF_DRAINS,
 ];
 
 const ROOT = new URL("../../", import.meta.url);

@@ -86,6 +86,8 @@ function heal(world: World): void {
       isResumed = true;
       for (const shard of world.shards) world.callers[0]?.resume(shard);
     }
+    // One may have been asked for long ago and begin only now.
+    if (isResumed) for (const shard of world.shards) world.callers[0]?.drainer.end(shard);
     scheduler.runUntil(scheduler.nowMs + STEP_MS, () => world.violations.length > 0);
     if (world.violations.length > 0 || (isResumed && isSettled(world))) return;
     // A single slow worker may have much to do: what counts is that it becomes less.
@@ -145,7 +147,8 @@ function isSettled(world: World): boolean {
   for (const client of world.clients) for (const { verb } of client.open) if (verb !== "lease") return false;
   return world.shards.every((shard) => {
     const { model } = shard.log;
-    if (model.isPaused || !isLed(world, shard) || model.count("leased") > 0) return false;
+    if (model.isPaused || model.drains.on !== undefined || !isLed(world, shard) || model.count("leased") > 0)
+      return false;
     // Every delay ends within seconds.
     if (model.items.some((item) => model.isEligible(item, Number.POSITIVE_INFINITY))) return false;
     return world.dispatchers.every(({ life, peerId }) => {

@@ -5,7 +5,7 @@ import { EXIT_CODES } from "../../runtime/lifecycle.ts";
 import { askCommand } from "../arguments.ts";
 import type { Done } from "../program.ts";
 import { type AskOptions, withClient } from "../shard-client.ts";
-import { aligned, type Terminal, timeText } from "../terminal.ts";
+import { aligned, safeText, type Terminal, timeText } from "../terminal.ts";
 
 export function statsCommand(terminal: Terminal, done: Done): Command {
   return askCommand("stats", "the reply")
@@ -41,7 +41,7 @@ function rowsOf(stats: ReplyOf<"stats">): readonly (readonly (string | number)[]
     ["shard", `${region}/${shard}`],
     ["leader", `${leader} (term ${term})`],
     ["sequence", `${sequence} of log ${logId}, ${timeText(stats.at)}`],
-    ["granting", stats.paused ? "paused" : "yes"],
+    ["granting", grantingOf(stats)],
     [
       "pending",
       `${pending}${stats.oldestPendingAt === undefined ? "" : `, oldest from ${timeText(stats.oldestPendingAt)}`}`,
@@ -54,4 +54,12 @@ function rowsOf(stats: ReplyOf<"stats">): readonly (readonly (string | number)[]
     ["state hash", stats.stateHash],
     ["options", changed.join(", ")],
   ];
+}
+
+function grantingOf({ paused, drain }: ReplyOf<"stats">): string {
+  const why = [
+    ...(paused ? ["paused"] : []),
+    ...(drain === undefined ? [] : [`draining for ${safeText(drain.drainId)}, which holds ${drain.marked} items`]),
+  ];
+  return why.length === 0 ? "yes" : why.join(", ");
 }

@@ -27,6 +27,8 @@ const POLL_ROOM_BYTES = 64 * 1_024;
 const CONFIRM_EVERY_MS = 10;
 /** Requests that wait undecided at most, however small they are. */
 const UNDECIDED_MAX = 100_000;
+/** Verbs after which what was held still may be granted. */
+const LETS_GO: ReadonlySet<string> = new Set(["resume", "restore", "discard"]);
 
 /**
  * Invariant: the state is the log's last frame, plus the frame in flight, plus the open frame; no answer leaves before every frame
@@ -190,7 +192,7 @@ export class LeaderTerm {
       return;
     }
     const { consistent, minSequence } = command.request;
-    if (command.verb === "resume") for (const type of this.polls.types()) state.ready.lanes.shown?.add(type);
+    if (LETS_GO.has(command.verb)) for (const type of this.polls.types()) state.ready.lanes.shown?.add(type);
     const isDoubtful = this.#leases.isDoubtful(outcome.validity);
     if (outcome.confirm || consistent === true || (minSequence ?? 0) > state.sequence || isDoubtful)
       this.#isOpenForced = true;

@@ -33,7 +33,7 @@ export function answer(
 
 /** How many entries a request has at most: what its events and its reply grow with. */
 export function entriesOf({ command: { request } }: PendingRequest): number {
-  if ("items" in request) return request.items.length;
+  if ("items" in request) return request.items?.length ?? 1;
   if ("leases" in request) return request.leases.length;
   return "maxItems" in request ? request.maxItems : 1;
 }

@@ -108,7 +108,7 @@ export class RpcEndpoint {
     return {
       command,
       principal,
-      peerId: "peerId" in request ? (request.peerId ?? principal) : principal,
+      peerId: verb === "lease" ? (request.peerId ?? principal) : principal,
       trace: message.trace.length <= 64 ? message.trace : "",
       bytes: message.payload.byteLength,
       arrivedMs,

@@ -53,13 +53,13 @@ export class WaitingPolls {
    * `hasRoom` says whether one more may be decided now.
    */
   serve(
-    { ready: { lanes, releasedAt }, paused }: ShardState,
+    { ready: { lanes, releasedAt }, paused, drain }: ShardState,
     hasRoom: () => boolean,
     decide: (request: PendingRequest) => void,
   ): void {
     const shown = lanes.shown ?? new Set<string>();
     if (this.size === 0) shown.clear();
-    if (paused) return;
+    if (paused || drain !== undefined) return;
     if (this.size > 0) lanes.refill(releasedAt);
     const offer = (request: PendingRequest | undefined): boolean => {
       if (request !== undefined) decide(request);

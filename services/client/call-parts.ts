@@ -1,0 +1,39 @@
+/** What of the options of a call goes into its request, and what is wrong with a request id that names many items. */
+import type { CallOptions, ClientCore } from "./client-core.ts";
+import type { EnqueueInput } from "./entries.ts";
+import type { Envelope } from "./lane.ts";
+import type { HeartbeatOptions, IdempotentOptions } from "./lease-client.ts";
+import type { ReadOptions } from "./shard-admin.ts";
+
+export function afterOnly({ after, attemptTimeoutMs }: IdempotentOptions): Envelope | undefined {
+  return after === undefined ? undefined : { after, attemptTimeoutMs };
+}
+
+export function extension({ extendMs, attemptTimeoutMs }: HeartbeatOptions): Envelope | undefined {
+  return extendMs === undefined ? undefined : { extendMs, attemptTimeoutMs };
+}
+
+export function readParts({
+  minSequence,
+  consistent,
+  ...call
+}: ReadOptions): [Pick<ReadOptions, "minSequence" | "consistent">, CallOptions] {
+  return [{ minSequence, consistent }, call];
+}
+
+export function requestIdProblem(
+  core: ClientCore,
+  requestId: string,
+  items: readonly EnqueueInput[],
+  encoded: Parameters<ClientCore["requestCount"]>[0],
+): string | undefined {
+  if (requestId.length < 1 || requestId.length > 128) return "requestId: must have 1 to 128 characters";
+  if (items.some((item) => item.requestId !== undefined))
+    return "requestId: a request-level requestId and a requestId of an item exclude each other";
+  // The index in the request is part of what is remembered, so leaving one out would shift the others.
+  if (encoded.some((one) => one.kind === "refused"))
+    return "items: one of them is not valid, and a requestId names all of them";
+  if (core.requestCount(encoded) > 1)
+    return "requestId: names one request, but the items need several; give each item its own requestId";
+  return undefined;
+}

@@ -1,0 +1,69 @@
+/** The pages of a drain: its marked items with everything that restoring needs. */
+import type { DrainItem, ItemPayload, RequestOf } from "../../contracts/commands.ts";
+import { errorBody } from "../../contracts/errors.ts";
+import { FRAME_BYTES_MAX, PAGE_SCAN_MAX, PAGE_SIZE_DEFAULT } from "../../contracts/limits.ts";
+import { isMarked } from "./drain-state.ts";
+import type { Item } from "./item.ts";
+import { FRAME_BYTES_RESERVE } from "./limits.ts";
+import { cite, type Outcome, refuse } from "./outcome.ts";
+import type { ShardState } from "./state.ts";
+import { itemRecordLength, lastErrorView } from "./views.ts";
+
+/** One page, in order of enqueue; it ends as that of `executeList` does. The first item always fits. Refuses with: drain_not_found. */
+export function executeDrainList(
+  state: ShardState,
+  { drainId, limit = PAGE_SIZE_DEFAULT, cursor }: RequestOf<"list">,
+): Outcome {
+  const { drain } = state;
+  if (drain === undefined || drain.drainId !== drainId)
+    return refuse(errorBody("drain_not_found", "no such drain is on"), true);
+  const drained: DrainItem[] = [];
+  let bytesLeft = FRAME_BYTES_MAX - FRAME_BYTES_RESERVE;
+  let scanned = 0;
+  let last = cursor === undefined ? 0 : Number.parseInt(cursor, 36);
+  let more = false;
+  for (const item of state.unfinished.after(last)) {
+    if (item.sequence > drain.sequence) break;
+    const bytes = isMarked(drain, item) ? itemRecordLength(item, "full") : 0;
+    if (scanned >= PAGE_SCAN_MAX || drained.length >= limit || (bytes > bytesLeft && drained.length > 0)) {
+      more = true;
+      break;
+    }
+    scanned += 1;
+    last = item.sequence;
+    if (bytes === 0) continue;
+    bytesLeft -= bytes;
+    drained.push(drainItem(item));
+  }
+  const reply = { ...cite(state), items: [], drained, ...(more ? { cursor: last.toString(36) } : undefined) };
+  return { reply, confirm: false, validity: [] };
+}
+
+function drainItem(item: Item): DrainItem {
+  const { itemId, sequence, enqueuedAt, principal: enqueuedBy, attempt, charged, extra, lastError } = item;
+  return {
+    ...{ itemId, sequence, enqueuedAt, enqueuedBy, attempt, charged },
+    ...((extra?.redrives ?? 0) === 0 ? undefined : { redrives: extra?.redrives }),
+    ...(lastError === undefined ? undefined : { lastError: lastErrorView(lastError) }),
+    item: payloadOf(item),
+  };
+}
+
+/** As it was asked for, with a delay as the time until which it still holds, and the exclusivity that it got. */
+function payloadOf(item: Item): ItemPayload {
+  const { priority = 0, notAfter, leaseDurationMs, retry, uniqueKey } = item.terms ?? {};
+  const fields: ItemPayload = {
+    resourceType: item.resourceType,
+    resourceId: item.resourceId,
+    partitionKey: item.partitionKey,
+    payloadEncoding: item.payloadEncoding,
+    body: item.body,
+    attributes: item.attributes,
+    exclusivity: item.exclusivity,
+    maxAttempts: item.maxAttempts,
+    priority: priority === 0 ? undefined : priority,
+    notBefore: item.delayedTo === 0 ? undefined : item.delayedTo,
+    ...{ notAfter, leaseDurationMs, retry, uniqueKey },
+  };
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as ItemPayload;
+}

@@ -1,0 +1,76 @@
+/** What a leader does about drains beside deciding them: it ends leases, frame by frame and leader by leader, and serves who waited. */
+import { expect, test } from "vitest";
+import { LOG_VERSION_TERMS } from "../../contracts/limits.ts";
+import { NodeWorld } from "./node-world.ts";
+
+/** More than one frame can end. */
+const LEASES = 4_000;
+
+function world(): NodeWorld {
+  return new NodeWorld({ leaseDurationMsDefault: 600_000 });
+}
+
+function raise(nodes: NodeWorld): void {
+  nodes.ask("configure", { logVersion: LOG_VERSION_TERMS });
+}
+
+test("ends more leases than one frame holds, across a change of the leader, each once and none as expired", () => {
+  const nodes = world();
+  const first = nodes.leading(nodes.addNode("a"));
+  const second = nodes.addNode("b");
+  raise(nodes);
+  for (let count = 0; count < LEASES; count += 1_000) nodes.enqueue(1_000);
+  for (let count = 0; count < LEASES; count += 1_000) nodes.ask("lease", { maxItems: 1_000 });
+  const reply = nodes.ask("drain", { drainId: "d", leases: "expire" });
+  expect(reply).toMatchObject({ marked: LEASES, active: expect.any(Number) });
+  expect(reply["active"]).toBeGreaterThan(0);
+  nodes.kill(first);
+  nodes.leading(second);
+  while ((nodes.ask("stats", {})["active"] as number) > 0) nodes.clock.advance(20);
+  expect(nodes.ask("drain", { drainId: "d", leases: "expire" })).toMatchObject({
+    ...{ marked: LEASES, active: 0, duplicate: true },
+  });
+  const ended = nodes.frames().flatMap(({ events }) => events.filter((event) => "token" in event));
+  expect(ended).toHaveLength(LEASES);
+  expect(new Set(ended.map((event) => [event.type, "reason" in event ? event.reason : ""].join(" ")))).toEqual(
+    new Set(["released drained"]),
+  );
+  // What a deadline is left of would be an expiry by now.
+  nodes.clock.advance(700_000);
+  expect(nodes.fold().drain).toMatchObject({ left: LEASES });
+});
+
+test.each([
+  ["restore", "table"],
+  ["discard", "later"],
+])("polls of a drained shard wait, and are served behind its %s", (verb, type) => {
+  const nodes = world();
+  nodes.leading(nodes.addNode("a"));
+  raise(nodes);
+  nodes.enqueue(1);
+  nodes.ask("drain", { drainId: "d" });
+  const named = nodes.send("lease", { waitMs: 20_000, resourceTypes: [type] });
+  nodes.enqueue(1, { resourceType: "later" });
+  nodes.clock.advance(100);
+  expect(named).toEqual([]);
+  nodes.ask(verb, { drainId: "d" });
+  nodes.clock.advance(10);
+  expect(named[0]?.body).toMatchObject({ leases: [{ item: { resourceType: type } }] });
+});
+
+test("a poll whose wait is over is told of the drain", () => {
+  const nodes = world();
+  nodes.leading(nodes.addNode("a"));
+  raise(nodes);
+  nodes.ask("drain", { drainId: "d" });
+  expect(nodes.ask("lease", { waitMs: 500 })).toMatchObject({ leases: [], reason: "draining" });
+});
+
+test("evict names whose leases end, not who asks", () => {
+  const nodes = world();
+  nodes.leading(nodes.addNode("a"));
+  raise(nodes);
+  nodes.enqueue(1);
+  nodes.ask("lease", {}, "worker");
+  expect(nodes.ask("evict", { peerId: "worker" }, "operator")).toMatchObject({ evicted: 1, left: 0 });
+});
