@@ -63,7 +63,6 @@ export class NaiveModel extends NaiveItems {
   #event(event: LogEvent, frame: Frame, actor: Actor | undefined): void {
     switch (event.type) {
       case "logCreated":
-        // A log from before an option existed has its default.
         this.options = { ...SHARD_OPTIONS_DEFAULT, ...event.options };
         this.shares.setFair(this.options.fairness === "groups");
         this.logId = event.logId;

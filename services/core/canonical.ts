@@ -55,7 +55,9 @@ export function* canonicalState(state: ShardState): Generator<string> {
     return canonicalLine("leaseRequest", { principal, requestId, digest, live, liveCount });
   });
   yield* requests.sort();
-  for (const [table, fields] of shareRecords(state)) yield canonicalLine(table, fields);
+  yield* shareRecords(state)
+    .map(([table, fields]) => canonicalLine(table, fields))
+    .sort();
 }
 
 /** Ended records, oldest first. */

@@ -51,7 +51,7 @@ function drainItem(item: Item): DrainItem {
 
 /** As it was asked for, with a delay as the time until which it still holds, and the exclusivity that it got. */
 function payloadOf(item: Item): ItemPayload {
-  const { priority = 0, notAfter, leaseDurationMs, retry, uniqueKey } = item.terms ?? {};
+  const { priority = 0, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = item.terms ?? {};
   const fields: ItemPayload = {
     resourceType: item.resourceType,
     resourceId: item.resourceId,
@@ -63,7 +63,7 @@ function payloadOf(item: Item): ItemPayload {
     maxAttempts: item.maxAttempts,
     priority: priority === 0 ? undefined : priority,
     notBefore: item.delayedTo === 0 ? undefined : item.delayedTo,
-    ...{ notAfter, leaseDurationMs, retry, uniqueKey },
+    ...{ notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey },
   };
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as ItemPayload;
 }

@@ -4,6 +4,7 @@
  */
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { EXCLUSIVITIES } from "../../contracts/options.ts";
+import { QUOTA_KINDS } from "../../contracts/quotas.ts";
 import { canonicalLine, extraFields, sorted, termsFields } from "./canonical.ts";
 import { ENDINGS, type ItemExtra, type ItemTerms } from "./item.ts";
 import {
@@ -11,8 +12,11 @@ import {
   END_KINDS,
   END_OUTCOMES,
   ID_BASE,
+  ROW_BUCKET,
   ROW_ITEM,
+  ROW_PASS,
   ROW_RECORD,
+  ROW_TURN,
   SNAPSHOT_FORMAT,
   SNAPSHOT_LINE_LENGTH_MAX,
   type SnapshotHeader,
@@ -36,6 +40,8 @@ interface LeaseRequestLine {
  */
 export class DumpLines {
   header: SnapshotHeader | undefined;
+  /** What is taken of rates, and whose turn it is. */
+  readonly #shares: string[] = [];
   readonly #leaseRequests = new Map<string, LeaseRequestLine>();
   #headerLine = "";
   #rest = "";
@@ -67,11 +73,12 @@ export class DumpLines {
       this.#headerLine = line;
       this.header = this.#readHeader(value);
       yield* headerLines(this.header);
-    } else if (Array.isArray(value)) yield this.#rowLine(value);
+    } else if (Array.isArray(value)) yield* this.#rowLines(value);
     else {
       checkFooter(value, this.#lines, this.#headerLine);
       this.#isOver = true;
       yield* this.#requestLines();
+      yield* this.#shares.sort();
     }
   }
 
@@ -91,6 +98,12 @@ export class DumpLines {
     if (typeof header.sequence !== "number" || typeof header.logId !== "string")
       throw damaged(1, "the header has no sequence or no log id");
     return header;
+  }
+
+  *#rowLines(row: Row): Generator<string> {
+    const share = shareLine(row);
+    if (share !== undefined) this.#shares.push(share);
+    else yield this.#rowLine(row);
   }
 
   #rowLine(row: Row): string {
@@ -147,6 +160,8 @@ function* headerLines(header: SnapshotHeader): Generator<string> {
   yield canonicalLine("options", sorted({ ...header.options }));
   const followers = Object.entries<object>(header.followers ?? {});
   for (const [name, follower] of followers) yield canonicalLine("follower", { name, ...sorted({ ...follower }) });
+  for (const [name, { leasesMax, rate, weight }] of Object.entries(header.quotas ?? {}))
+    yield canonicalLine("quota", { name, leasesMax, rate: rate && sorted({ ...rate }), weight });
 }
 
 /** In the order of the canonical line. A row of an item that is as it was enqueued ends early. */
@@ -179,11 +194,12 @@ function itemFields(row: Row, lease: Row | undefined): Fields {
 
 function termsFieldsOf(row: Row | undefined): Fields {
   if (row === undefined) return { terms: undefined, delayedTo: undefined };
-  const [delayedTo, priority, boost, notAfter, leaseDurationMs, retry, uniqueKey] = row;
-  const isEmpty = [priority, boost, notAfter, leaseDurationMs, retry, uniqueKey].every((value) => value === 0);
+  const [delayedTo, priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, , group = 0, quotaKey = 0] = row;
+  const values = [priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey];
+  const isEmpty = values.every((value) => value === 0);
   const terms = {
     ...{ priority, boost, notAfter: optional(notAfter), leaseDurationMs: optional(leaseDurationMs) },
-    ...{ retry: optional(retry), uniqueKey: optional(uniqueKey) },
+    ...{ retry: optional(retry), uniqueKey: optional(uniqueKey), group: optional(group), quotaKey: optional(quotaKey) },
   } as ItemTerms;
   const extra = rowIn(row, 7);
   return {
@@ -232,6 +248,16 @@ function letterFields(row: Row | undefined): Fields | undefined {
   if (row === undefined) return undefined;
   const [reason, code, at, halts] = row;
   return { reason, code: optional(code), at, halts: halts === 1 };
+}
+
+/** undefined for a row of another kind. */
+function shareLine(row: Row): string | undefined {
+  const [kind, first, second, third] = row;
+  if (kind === ROW_BUCKET)
+    return canonicalLine("bucket", { kind: nameAt(QUOTA_KINDS, first), name: second, fullAtUs: third });
+  if (kind === ROW_TURN) return canonicalLine("turn", { resourceType: first, time: third });
+  if (kind === ROW_PASS) return canonicalLine("pass", { resourceType: first, group: second, ahead: third });
+  return undefined;
 }
 
 function recordFields(row: Row): Fields {

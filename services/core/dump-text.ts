@@ -3,7 +3,7 @@
  * writes down every record that is there. Of a state that is right the two texts are the same.
  */
 import type { Item } from "./item.ts";
-import { footerLine, headerOf, itemLine, recordLine } from "./snapshot-format.ts";
+import { footerLine, headerOf, itemLine, recordLine, shareLines } from "./snapshot-format.ts";
 import type { ShardState } from "./state.ts";
 
 /** A piece has this many characters or somewhat more. */
@@ -36,7 +36,9 @@ function* dumpLines(state: ShardState): Generator<string> {
     yield recordLine(record, record.result);
     count += 1;
   }
-  yield footerLine(count, headerLine);
+  const shares = shareLines(state);
+  yield* shares;
+  yield footerLine(count + shares.length, headerLine);
 }
 
 function itemsOf(state: ShardState): Item[] {

@@ -10,10 +10,8 @@ import type { ShardState } from "./state.ts";
 
 const idOf = (item: Item): string => item.itemId;
 
-/** What is taken of rates, and whose turn it is, each with its table, in the order of their names. */
+/** What is taken of rates, and whose turn it is, each with its table. */
 export function shareRecords({ ready: { lanes } }: ShardState): readonly (readonly [string, object])[] {
-  const byText = (left: readonly [string, object], right: readonly [string, object]) =>
-    JSON.stringify(left) < JSON.stringify(right) ? -1 : 1;
   const records: [string, object][] = [];
   for (const { kind, name, fullAtUs } of lanes.meters.buckets.entries)
     records.push(["bucket", { kind, name, fullAtUs }]);
@@ -21,7 +19,7 @@ export function shareRecords({ ready: { lanes } }: ShardState): readonly (readon
     records.push(["turn", { resourceType, time }]);
     for (const { group, rank: ahead } of passes.values()) records.push(["pass", { resourceType, group, ahead }]);
   }
-  return records.sort(byText);
+  return records;
 }
 
 /** `leasable`: in order of enqueue. */

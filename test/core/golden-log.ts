@@ -86,9 +86,35 @@ function goldenWorld(): ShardWorld {
   wait(4_000_000);
   const last = settled.at(-1);
   if (last !== undefined) world.expire(last.itemId, "age");
+  shares(world, wait);
   drains(world);
   world.frame((sink) => writeStateHash(world.state, { at: world.at }, sink));
   return world;
+}
+
+/** State version 2: quotas of groups and keys, rates, and turns between groups. */
+function shares(world: ShardWorld, wait: (ms: number) => void): void {
+  world.send(
+    "configure",
+    {
+      options: { fairness: "groups" },
+      quotas: {
+        "group/acme": { weight: 3, rate: { count: 2, perMs: 1_000, burst: 3 } },
+        "group/*": { leasesMax: 2 },
+        "key/db/1": { leasesMax: 1 },
+      },
+    },
+    { principal: "operator" },
+  );
+  const type = { resourceType: "shared", exclusivity: "none" as const };
+  world.seed(5, { ...type, group: "acme" });
+  world.seed(4, { ...type, group: "öther", quotaKey: "db/1" });
+  world.seed(1, type);
+  for (const maxItems of [4, 4]) {
+    world.send("lease", { maxItems, resourceTypes: ["shared"] }, { principal: "other" });
+    wait(600);
+  }
+  world.send("configure", { quotas: { "group/*": null } }, { principal: "operator" });
 }
 
 /** State version 2: priorities with and without ageing, delays, ends of time, lengths of leases, retries. */

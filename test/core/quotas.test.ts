@@ -5,6 +5,8 @@ import type { ShardOptions } from "../../contracts/options.ts";
 import type { QuotasPatch } from "../../contracts/quotas.ts";
 import { applyFrame } from "../../services/core/apply.ts";
 import { assertInvariants, canonicalState } from "../../services/core/canonical.ts";
+import { DumpLines } from "../../services/core/dump-lines.ts";
+import { dumpText } from "../../services/core/dump-text.ts";
 import { SnapshotCut } from "../../services/core/snapshot-cut.ts";
 import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
 import type { ShardState } from "../../services/core/state.ts";
@@ -22,6 +24,7 @@ const granted = (world: ShardWorld, request: RequestInput<"lease"> = {}): string
   assertInvariants(world.state);
   expect([...canonicalState(world.fold())]).toEqual([...canonicalState(world.state)]);
   expect([...canonicalState(reloaded(world.state))]).toEqual([...canonicalState(world.state)]);
+  expect([...new DumpLines().add([...dumpText(world.state)].join(""))]).toEqual([...canonicalState(world.state)]);
   return reply["leases"].map((lease: { itemId: string }) => lease.itemId);
 };
 /** Resource types of what is granted: they name the groups here. */
