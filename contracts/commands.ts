@@ -37,6 +37,7 @@ import {
   WAIT_MS_MAX,
 } from "./limits.ts";
 import { Exclusivity, ShardOptionsPatch } from "./options.ts";
+import { ScheduleName, scheduleFields, schedulePage } from "./schedules.ts";
 import type { Verb } from "./subjects.ts";
 
 /** What every request may carry. */
@@ -255,6 +256,11 @@ const ListRequest = z.strictObject({
     .regex(/^[0-9a-z]{1,16}$/)
     .optional(),
 });
+/** What each tick of a schedule enqueues: its times follow from the tick. */
+export const ScheduleItem = ItemPayload.omit({ notBefore: true, notAfter: true });
+const SchedulePutRequest = z.strictObject({ ...envelope, name: ScheduleName, ...scheduleFields, item: ScheduleItem });
+const ScheduleListRequest = z.strictObject({ ...envelope, ...schedulePage });
+const ScheduleDeleteRequest = z.strictObject({ ...envelope, name: ScheduleName });
 const StatsRequest = z.strictObject({ ...envelope });
 
 /** The one schema of each verb's request. */
@@ -275,6 +281,9 @@ export const REQUESTS = {
   get: GetRequest,
   list: ListRequest,
   explain: ExplainRequest,
+  "schedule-put": SchedulePutRequest,
+  "schedule-list": ScheduleListRequest,
+  "schedule-delete": ScheduleDeleteRequest,
   stats: StatsRequest,
 } as const satisfies Record<Verb, z.ZodType>;
 

@@ -1,6 +1,6 @@
 /** The events of the log: what happened, in the past tense, complete enough that a fold over them is the whole state. */
 import { z } from "zod";
-import { ItemPayload } from "./commands.ts";
+import { ItemPayload, ScheduleItem } from "./commands.ts";
 import { FollowersPatch } from "./followers.ts";
 import {
   EntryRequestId,
@@ -16,6 +16,7 @@ import {
   TokenEpoch,
 } from "./ids.ts";
 import { ShardOptions, ShardOptionsPatch } from "./options.ts";
+import { ScheduleName, scheduleFields } from "./schedules.ts";
 
 /** Who caused events, once per frame; events point at it by index. */
 export const Actor = z.strictObject({
@@ -78,6 +79,10 @@ const Enqueued = z.strictObject({
   item: ItemPayload,
   requestId: EntryRequestId.optional(),
   digest: Hex64.optional(),
+  schedule: z
+    .strictObject({ name: ScheduleName, tick: LogTimeMs, next: LogTimeMs.optional() })
+    .optional()
+    .describe("The tick that made it, in the name of who put the schedule; from here on the schedule waits for `next`."),
 });
 /** Its event sequence, with the token epoch, is the fencing token. */
 const Leased = z.strictObject({
@@ -158,6 +163,26 @@ const Redriven = z.strictObject({ type: z.literal("redriven"), actor, ...item, n
 const Purged = z.strictObject({ type: z.literal("purged"), actor, ...item });
 const Paused = z.strictObject({ type: z.literal("paused"), actor });
 const Resumed = z.strictObject({ type: z.literal("resumed"), actor });
+const { cron, timeZone, catchUp } = scheduleFields;
+/** A schedule is put, or replaced as a whole. It waits for `next`; for nothing while it is paused. */
+const Scheduled = z.strictObject({
+  type: z.literal("scheduled"),
+  actor,
+  name: ScheduleName,
+  ...{ cron, timeZone: timeZone.unwrap(), catchUp: catchUp.unwrap(), item: ScheduleItem },
+  paused: z.literal(true).optional(),
+  next: LogTimeMs.optional(),
+});
+const Unscheduled = z.strictObject({ type: z.literal("unscheduled"), actor, name: ScheduleName });
+export const SKIP_REASONS = ["missed", "unique"] as const;
+/** Ticks up to `tick` made no item: nobody was there for them, or an unfinished item has the unique key. */
+const TickSkipped = z.strictObject({
+  type: z.literal("tickSkipped"),
+  name: ScheduleName,
+  tick: LogTimeMs,
+  next: LogTimeMs.optional(),
+  reason: z.enum(SKIP_REASONS),
+});
 /** The state hash before this event. A follower that differs halts. */
 const StateHashed = z.strictObject({ type: z.literal("stateHash"), hash: Hex64 });
 
@@ -179,6 +204,9 @@ export const EVENTS = {
   purged: Purged,
   paused: Paused,
   resumed: Resumed,
+  scheduled: Scheduled,
+  unscheduled: Unscheduled,
+  tickSkipped: TickSkipped,
   stateHash: StateHashed,
 } as const;
 export const LogEvent = z.discriminatedUnion("type", [
@@ -199,6 +227,9 @@ export const LogEvent = z.discriminatedUnion("type", [
   Purged,
   Paused,
   Resumed,
+  Scheduled,
+  Unscheduled,
+  TickSkipped,
   StateHashed,
 ]);
 export type LogEvent = Readonly<z.infer<typeof LogEvent>>;

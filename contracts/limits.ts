@@ -125,6 +125,13 @@ export const LOG_TRIM_SHARE = 0.6;
 export const LOG_HIGH_SHARE = 0.8;
 export const LOG_FULL_SHARE = 0.9;
 
+/** Schedules that one shard may have, and the longest cron expression and name of a time zone. Characters. */
+export const SCHEDULES_MAX = 1_000;
+export const CRON_LENGTH_MAX = 128;
+export const TIME_ZONE_LENGTH_MAX = 64;
+/** How late a tick may be of a schedule that catches up on none. ms. */
+export const TICK_LATE_MS_MAX = 60_000;
+
 /** Items on one page of `list` unless the request says otherwise. */
 export const PAGE_SIZE_DEFAULT = 100;
 export const PAGE_SIZE_MAX = 1_000;

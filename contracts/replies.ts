@@ -1,11 +1,12 @@
 /** The replies of the RPC surface. Clients ignore fields that they do not know, so these schemas are loose. */
 import { z } from "zod";
-import { Attributes, LIST_STATUSES, RetryPolicy } from "./commands.ts";
+import { Attributes, LIST_STATUSES, RetryPolicy, ScheduleItem } from "./commands.ts";
 import { ErrorBodySchema } from "./errors.ts";
 import { CANCEL_OUTCOMES, OUTCOMES } from "./events.ts";
 import { Follower, FollowerName } from "./followers.ts";
 import { ItemId, LogTimeMs, PeerId, Principal, Sequence, Token } from "./ids.ts";
 import { Exclusivity, ShardOptions } from "./options.ts";
+import { ScheduleName, scheduleFields } from "./schedules.ts";
 import type { Verb } from "./subjects.ts";
 
 const cited = {
@@ -117,6 +118,7 @@ const ItemRecord = z.looseObject({
   leaseDurationMs: z.int().min(1).optional(),
   retry: RetryPolicy.optional(),
   uniqueKey: z.string().optional(),
+  schedule: z.looseObject({ name: ScheduleName, tick: LogTimeMs }).optional().describe("The tick that made it."),
   redrives: z.int().min(1).optional().describe("How often it was redriven."),
   cancelRequested: z.looseObject({ reason: z.string().optional(), principal: Principal, at: LogTimeMs }).optional(),
   progress: z.looseObject({ text: z.string(), at: LogTimeMs }).optional(),
@@ -137,6 +139,30 @@ const ListReply = z.looseObject({
     .string()
     .optional()
     .describe("Present when there may be more; a page may be short, or empty, with a cursor."),
+});
+const next = LogTimeMs.optional().describe("Its next tick; absent while it is paused.");
+const SchedulePutReply = z.looseObject({
+  ...cited,
+  name: ScheduleName,
+  next,
+  duplicate: z.boolean().describe("Whether it was there like this before."),
+});
+const Schedule = z.looseObject({
+  name: ScheduleName,
+  ...scheduleFields,
+  item: ScheduleItem.loose(),
+  next,
+  putBy: Principal.describe("Who put it: its items are enqueued in this name."),
+});
+const ScheduleListReply = z.looseObject({
+  ...cited,
+  schedules: z.array(Schedule).describe("In order of their names."),
+  cursor: z.string().optional().describe("Present when there are more."),
+});
+const ScheduleDeleteReply = z.looseObject({
+  ...cited,
+  name: ScheduleName,
+  deleted: z.boolean().describe("False when there was none."),
 });
 const StatsReply = z.looseObject({
   ...cited,
@@ -177,6 +203,9 @@ export const REPLIES = {
   get: GetReply,
   list: ListReply,
   explain: ExplainReply,
+  "schedule-put": SchedulePutReply,
+  "schedule-list": ScheduleListReply,
+  "schedule-delete": ScheduleDeleteReply,
   stats: StatsReply,
 } as const satisfies Record<Verb, z.ZodType>;
 export type ReplyOf<V extends Verb> = z.infer<(typeof REPLIES)[V]>;

@@ -82,6 +82,9 @@ export const VERBS = [
   "get",
   "list",
   "explain",
+  "schedule-put",
+  "schedule-list",
+  "schedule-delete",
   "stats",
 ] as const;
 export type Verb = (typeof VERBS)[number];
@@ -93,9 +96,6 @@ export const VERBS_PLANNED: ReadonlySet<string> = new Set([
   "drain",
   "restore",
   "discard",
-  "schedule-put",
-  "schedule-list",
-  "schedule-delete",
   "evict",
 ]);
 

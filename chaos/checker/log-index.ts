@@ -64,6 +64,9 @@ export class LogIndex {
       case "configured":
       case "paused":
       case "resumed":
+      case "scheduled":
+      case "unscheduled":
+      case "tickSkipped":
       case "stateHash":
         return;
     }

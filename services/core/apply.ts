@@ -16,6 +16,7 @@ import {
   applyRenewed,
   type EventMeta,
 } from "./apply-lease.ts";
+import { applyScheduled, applyTick, applyUnscheduled } from "./apply-schedule.ts";
 import { hashNewItem, stateHash } from "./hash.ts";
 import { Item } from "./item.ts";
 import { termsOf } from "./item-terms.ts";
@@ -90,6 +91,15 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
       break;
     case "resumed":
       state.paused = false;
+      break;
+    case "scheduled":
+      applyScheduled(state, event, meta);
+      break;
+    case "unscheduled":
+      applyUnscheduled(state, event);
+      break;
+    case "tickSkipped":
+      applyTick(state, event, meta.at);
       break;
     case "stateHash":
       break;
@@ -171,7 +181,7 @@ function applyEnqueued(state: ShardState, event: EventOf<"enqueued">, meta: Even
     maxAttempts: payload.maxAttempts,
     requestId: event.requestId,
     digest: event.digest,
-    terms: termsOf(payload, state.options.ageingMs),
+    terms: termsOf(payload, state.options.ageingMs, event.schedule),
     delayedTo: payload.notBefore ?? 0,
   });
   hashNewItem(item);
@@ -182,4 +192,5 @@ function applyEnqueued(state: ShardState, event: EventOf<"enqueued">, meta: Even
   state.ready.admit(item, meta.at);
   state.pending += 1;
   state.enqueuedTotal += 1;
+  if (event.schedule !== undefined) applyTick(state, event.schedule, meta.at);
 }

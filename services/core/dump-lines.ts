@@ -4,8 +4,10 @@
  */
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { EXCLUSIVITIES } from "../../contracts/options.ts";
-import { canonicalLine, extraFields, sorted, termsFields } from "./canonical.ts";
+import { CATCH_UPS } from "../../contracts/schedules.ts";
+import { canonicalLine, extraFields, scheduleFieldsOf, sorted, termsFields } from "./canonical.ts";
 import { ENDINGS, type ItemExtra, type ItemTerms } from "./item.ts";
+import type { ScheduleFields } from "./schedules.ts";
 import {
   damaged,
   END_KINDS,
@@ -13,6 +15,7 @@ import {
   ID_BASE,
   ROW_ITEM,
   ROW_RECORD,
+  ROW_SCHEDULE,
   SNAPSHOT_FORMAT,
   SNAPSHOT_LINE_LENGTH_MAX,
   type SnapshotHeader,
@@ -96,6 +99,7 @@ export class DumpLines {
   #rowLine(row: Row): string {
     if (row[0] === ROW_ITEM) return this.#itemLine(row);
     if (row[0] === ROW_RECORD) return canonicalLine("record", recordFields(row));
+    if (row[0] === ROW_SCHEDULE) return canonicalLine("schedule", scheduleFieldsIn(row));
     throw damaged(this.#lines, "a row of an unknown kind");
   }
 
@@ -177,11 +181,12 @@ function itemFields(row: Row, lease: Row | undefined): Fields {
 
 function termsFieldsOf(row: Row | undefined): Fields {
   if (row === undefined) return { terms: undefined, delayedTo: undefined };
-  const [delayedTo, priority, boost, notAfter, leaseDurationMs, retry, uniqueKey] = row;
-  const isEmpty = [priority, boost, notAfter, leaseDurationMs, retry, uniqueKey].every((value) => value === 0);
+  const [delayedTo, priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, , name = 0, tick] = row;
+  const isEmpty = [priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, name].every((value) => value === 0);
   const terms = {
     ...{ priority, boost, notAfter: optional(notAfter), leaseDurationMs: optional(leaseDurationMs) },
     ...{ retry: optional(retry), uniqueKey: optional(uniqueKey) },
+    ...(name === 0 ? undefined : { schedule: { name, tick } }),
   } as ItemTerms;
   const extra = rowIn(row, 7);
   return {
@@ -195,6 +200,14 @@ function extraFieldsOf([redrives, principal, reason, cancelAt, text, progressAt]
   const cancel = principal === 0 ? undefined : { principal, reason: optional(reason), at: cancelAt };
   const progress = text === 0 ? undefined : { text, at: progressAt };
   return extraFields({ redrives, cancel, progress } as ItemExtra);
+}
+
+function scheduleFieldsIn(row: Row): object {
+  const [, name, cron, timeZone, catchUp, paused, sequence, next, principal, item] = row;
+  return scheduleFieldsOf({
+    ...{ name, cron, timeZone, catchUp: nameAt(CATCH_UPS, catchUp), paused: paused === 1 },
+    ...{ item, principal, sequence, next: optional(next) },
+  } as ScheduleFields);
 }
 
 const itemIdIn = (row: Row): string => Number(row[1]).toString(ID_BASE);

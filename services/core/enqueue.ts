@@ -1,6 +1,6 @@
 /** The verb `enqueue`: one item per entry, at most once per request id. */
 import type { EnqueueItem, ItemPayload, RequestOf } from "../../contracts/commands.ts";
-import { errorBody } from "../../contracts/errors.ts";
+import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
 import { digestFields, payloadDigest } from "./hash.ts";
 import { termsProblem } from "./item-terms.ts";
@@ -126,12 +126,8 @@ export function decideEnqueue(
   const problem = termsProblem(state, item, terms.at);
   if (problem !== undefined) return refused(problem);
   const bodyBytes = item.body === undefined ? 0 : jsonLength(item.body);
-  if (bodyBytes > options.itemBytesMax)
-    return refused(
-      errorBody("payload_too_large", `the body has ${bodyBytes} bytes, the limit is ${options.itemBytesMax}`, {
-        details: { bytes: bodyBytes, limit: options.itemBytesMax },
-      }),
-    );
+  const tooLarge = bodyProblem(state, bodyBytes);
+  if (tooLarge !== undefined) return refused(tooLarge);
   const eventBytes = EVENT_BYTES + payloadLength(item, bodyBytes) + 6 * (terms.requestId?.length ?? 0);
   if (eventBytes > terms.frameBytesLeft) return refused(frameFull());
   if (state.pending >= options.pendingHigh || state.bodyBytes >= options.bodyBytesHigh)
@@ -162,6 +158,14 @@ export function decideEnqueue(
     },
     result: { itemId, sequence, duplicate: false },
   };
+}
+
+/** Why a body of so many bytes as JSON is not taken; undefined when it is. */
+export function bodyProblem({ options: { itemBytesMax } }: ShardState, bytes: number): ErrorBody | undefined {
+  if (bytes <= itemBytesMax) return undefined;
+  return errorBody("payload_too_large", `the body has ${bytes} bytes, the limit is ${itemBytesMax}`, {
+    details: { bytes, limit: itemBytesMax },
+  });
 }
 
 /** The entry was not decided because the open frame cannot take its event. */

@@ -4,16 +4,17 @@
  * Fields, in the order in which they are hashed; those of state version 2 only where they are there, so that older logs keep their hashes:
  * - item, fixed part: itemId, sequence, enqueuedAt, principal, exclusivity, resourceType, resourceId, partitionKey, payloadEncoding,
  *   body, maxAttempts, requestId, digest, attributes (count, then name and value sorted by name); version 2: terms (priority, boost,
- *   notAfter, leaseDurationMs, retry as text, uniqueKey)
+ *   notAfter, leaseDurationMs, retry as text, uniqueKey; schedule: name, tick)
  * - item, changing part: the fixed part's hash, status, attempt, charged, lease (token, principal, peerId, grantedAt, grantMs, requestId;
  *   renewedAt, durationMs, expiresAt), last end (token, kind, principal, digest, outcome), last error (reason, code, attempt, peerId, at),
  *   dead letter (reason, code, at, halts); version 2: delayedTo, extra (redrives, cancel: reason,
  *   principal, at; progress: text, at)
  * - record: itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence; version 2: ending, where it is no completion
  * - lease request: principal, requestId, digest
+ * - schedule (version 2): name, cron, timeZone, catchUp, paused, digest of its item, principal, sequence, next
  * - meta: logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, recordCount, pending, active, deadLettered,
  *   enqueuedTotal, completedTotal, bodyBytes, removedTotal and resultCount (version 2), options (name and value sorted by name; those of version 2 only where they are not the default), followers (count, then name, kind,
- *   logVersionMax, keepBytes, keepMs sorted by name)
+ *   logVersionMax, keepBytes, keepMs sorted by name), count and sum of the schedules where there are some
  */
 import type { EnqueueItem } from "../../contracts/commands.ts";
 import { EXCLUSIVITIES, OPTIONS_OF_TERMS, SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
@@ -30,6 +31,7 @@ import type {
   LiveLease,
 } from "./item.ts";
 import { retryText } from "./item-terms.ts";
+import type { Schedule, ScheduleFields } from "./schedules.ts";
 import type { ShardState } from "./state.ts";
 
 /** Scratch space: between `begin` and reading `high` and `low` nothing else runs. */
@@ -88,9 +90,10 @@ export function hashNewItem(item: Item): void {
   hashItem(item);
 }
 
-function hashTerms({ priority, boost, notAfter, leaseDurationMs, retry, uniqueKey }: ItemTerms): void {
+function hashTerms({ priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, schedule }: ItemTerms): void {
   hasher.int(priority).number(boost).optionalNumber(notAfter).optionalNumber(leaseDurationMs);
   hasher.optional(retry === undefined ? undefined : retryText(retry)).optional(uniqueKey);
+  if (schedule !== undefined) hasher.text(schedule.name).number(schedule.tick);
 }
 
 /** Computes an item's hash from its fixed part and what has changed. */
@@ -156,6 +159,16 @@ export function hashLeaseRequest(request: LeaseRequestRecord): Hash64 {
   return hasher.begin().text(request.principal).text(request.requestId).text(request.digest).end();
 }
 
+/** Of what a schedule says; its place and its next tick are no part of it. */
+export function specDigest(spec: Omit<ScheduleFields, "sequence" | "next">): string {
+  const { name, cron, timeZone, catchUp, paused, item, principal } = spec;
+  return digestFields([name, cron, timeZone, catchUp, paused ? 1 : 0, payloadDigest(item), principal]);
+}
+
+export function hashSchedule({ digest, sequence, next }: Schedule): Hash64 {
+  return hasher.begin().text(digest).number(sequence).optionalNumber(next).end();
+}
+
 /** The hash of the whole state, 16 hex digits. */
 export function stateHash(state: ShardState): string {
   hasher.begin().int(state.logVersion).text(state.logId).number(state.term).text(state.leader);
@@ -182,5 +195,6 @@ export function stateHash(state: ShardState): string {
       .number(follower.keepBytes)
       .number(follower.keepMs);
   hasher.hash(state.itemSum).hash(state.recordSum).hash(state.leaseRequestSum);
+  if (state.schedules.size > 0) hasher.int(state.schedules.size).hash(state.schedules.sum);
   return hexOf(hasher.end());
 }

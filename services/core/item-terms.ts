@@ -10,17 +10,23 @@ import type { ShardState } from "./state.ts";
 const PRIORITY_STEP_MS = 2 ** 42;
 
 /** undefined when the payload names none of them, as nearly all do. `ageingMs`: of the shard, at the enqueue. */
-export function termsOf(payload: ItemPayload, ageingMs: number): ItemTerms | undefined {
+export function termsOf(
+  payload: ItemPayload,
+  ageingMs: number,
+  ticked?: { readonly name: string; readonly tick: number },
+): ItemTerms | undefined {
   const { priority = 0, notAfter, leaseDurationMs, retry, uniqueKey } = payload;
   const hasNone =
     priority === 0 &&
     notAfter === undefined &&
     leaseDurationMs === undefined &&
     retry === undefined &&
-    uniqueKey === undefined;
+    uniqueKey === undefined &&
+    ticked === undefined;
   if (hasNone) return undefined;
   const boost = priority * (ageingMs === 0 ? PRIORITY_STEP_MS : ageingMs);
-  return { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey };
+  const terms = { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey };
+  return ticked === undefined ? terms : { ...terms, schedule: { name: ticked.name, tick: ticked.tick } };
 }
 
 /**

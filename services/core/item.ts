@@ -108,6 +108,8 @@ export interface ItemTerms {
   readonly leaseDurationMs: number | undefined;
   readonly retry: RetryPolicy | undefined;
   readonly uniqueKey: string | undefined;
+  /** The tick that made it; only where one did. */
+  readonly schedule?: { readonly name: string; readonly tick: number };
 }
 
 /** What happens to few items; replaced as a whole. */

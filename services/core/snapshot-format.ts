@@ -1,15 +1,17 @@
 /**
  * The text of a snapshot: JSON lines, one record each. Rows are arrays, for a million of them are read before a shard serves.
  *
- * Format 2, in this order: a header, items by sequence (`itemLine`), ended records by end (`recordLine`), a footer. In a row 0 stands
+ * Format 2, in this order: a header, schedules by name (`scheduleLine`), items by sequence (`itemLine`), ended records by end (`recordLine`), a footer. In a row 0 stands
  * for an absent field (in format 1 items had no terms), and an item id as the number that it is in base 36: a million short texts are looked up one by one when they are
  * parsed. Lease requests have no rows: each is told by its leases, for it is remembered while one of them lives.
  */
 import { OperatingError } from "../../contracts/errors.ts";
 import type { Follower } from "../../contracts/followers.ts";
 import { EXCLUSIVITIES, type ShardOptions } from "../../contracts/options.ts";
+import { CATCH_UPS } from "../../contracts/schedules.ts";
 import { digest64, stateHash } from "./hash.ts";
 import { ENDINGS, type EndedRecord, type Item, type ItemExtra, type LiveLease } from "./item.ts";
+import type { ScheduleFields } from "./schedules.ts";
 import type { ShardState } from "./state.ts";
 
 export const SNAPSHOT_FORMAT = 2;
@@ -21,12 +23,16 @@ export const ID_BASE = 36;
 /** First field of a row. */
 export const ROW_ITEM = 1;
 export const ROW_RECORD = 2;
+export const ROW_SCHEDULE = 3;
 /** Fields of an item that is as it was enqueued, and of one to which something happened. */
 export const ITEM_FIELDS = 15;
 export const ITEM_FIELDS_CHANGED = 22;
 /** The same with terms, or a delay. */
 export const ITEM_FIELDS_TERMS = 23;
 export const TERMS_FIELDS = 8;
+/** Of one that a tick made: its schedule and its tick. */
+export const TERMS_FIELDS_TICK = 10;
+export const SCHEDULE_FIELDS = 10;
 /** Redrives, cancel (principal, reason, time), progress (text, time). */
 export const EXTRA_FIELDS = 6;
 export const LEASE_FIELDS = 10;
@@ -67,6 +73,8 @@ export interface SnapshotHeader {
   readonly bodyBytes: number;
   readonly records: number;
   readonly leaseRequests: number;
+  /** Absent where there are none. */
+  readonly schedules?: number;
   readonly options: ShardOptions;
   readonly followers: Readonly<Record<string, Follower>>;
 }
@@ -101,6 +109,7 @@ export function headerOf(state: ShardState): SnapshotHeader {
     bodyBytes: state.bodyBytes,
     records: state.recordCount,
     leaseRequests: state.leaseRequests.size,
+    ...(state.schedules.size === 0 ? undefined : { schedules: state.schedules.size }),
     options: state.options,
     followers: Object.fromEntries(state.followers),
   };
@@ -164,8 +173,9 @@ function changedRow(item: Item, now: ItemChanges): unknown[] {
 function termsRow({ terms }: Item, { delayedTo, extra }: ItemChanges): unknown[] {
   const more = extra === undefined ? 0 : extraRow(extra);
   if (terms === undefined) return [delayedTo, 0, 0, 0, 0, 0, 0, more];
-  const { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey } = terms;
-  return [delayedTo, priority, boost, notAfter ?? 0, leaseDurationMs ?? 0, retry ?? 0, uniqueKey ?? 0, more];
+  const { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, schedule } = terms;
+  const ticked = schedule === undefined ? [] : [schedule.name, schedule.tick];
+  return [delayedTo, priority, boost, notAfter ?? 0, leaseDurationMs ?? 0, retry ?? 0, uniqueKey ?? 0, more, ...ticked];
 }
 
 function extraRow({ redrives, cancel, progress }: ItemExtra): unknown[] {
@@ -194,6 +204,12 @@ export function recordLine(record: EndedRecord, result: string | undefined): str
     record.endedSequence,
     ...end,
   ]);
+}
+
+export function scheduleLine(schedule: ScheduleFields): string {
+  const { name, cron, timeZone, catchUp, paused, item, principal, sequence, next } = schedule;
+  const when = [CATCH_UPS.indexOf(catchUp), paused ? 1 : 0, sequence, next ?? 0];
+  return JSON.stringify([ROW_SCHEDULE, name, cron, timeZone, ...when, principal, item]);
 }
 
 /** `lines` stand before it. The digest covers what no hash of the state does: log time, and that the header is whole. */

@@ -23,6 +23,7 @@ import {
   LETTER_FIELDS,
   STATUSES,
   TERMS_FIELDS,
+  TERMS_FIELDS_TICK,
 } from "./snapshot-format.ts";
 import { Row } from "./snapshot-row.ts";
 import type { ShardState } from "./state.ts";
@@ -64,7 +65,7 @@ export function readItem(state: ShardState, row: Row): Item {
 const NO_TERMS = { terms: undefined, delayedTo: 0 };
 
 function readTerms(item: Row): Pick<Item, "terms" | "delayedTo"> {
-  const row = item.inner(22, termsRow, TERMS_FIELDS);
+  const row = item.inner(22, termsRow, TERMS_FIELDS, TERMS_FIELDS_TICK);
   if (row === undefined) throw item.damaged("terms that are none");
   const terms = {
     priority: row.count(1),
@@ -73,6 +74,7 @@ function readTerms(item: Row): Pick<Item, "terms" | "delayedTo"> {
     leaseDurationMs: row.optionalCount(4),
     retry: row.optionalOf(5, RetryPolicy),
     uniqueKey: row.optionalText(6),
+    ...(row.length === TERMS_FIELDS ? undefined : { schedule: { name: row.text(8), tick: row.count(9) } }),
   };
   const isEmpty = Object.values(terms).every((value) => value === undefined || value === 0);
   return { terms: isEmpty ? undefined : terms, delayedTo: row.count(0) };

@@ -14,17 +14,21 @@ import {
   RECORD_FIELDS_RESULT,
   ROW_ITEM,
   ROW_RECORD,
+  ROW_SCHEDULE,
+  SCHEDULE_FIELDS,
   SNAPSHOT_LINE_LENGTH_MAX,
   type SnapshotHeader,
 } from "./snapshot-format.ts";
 import { checkFooter, readHeader } from "./snapshot-header.ts";
 import { readItem } from "./snapshot-item.ts";
 import { Row } from "./snapshot-row.ts";
+import { readSchedule } from "./snapshot-schedule.ts";
 import { createState, mergeFollowers, type ShardState } from "./state.ts";
 
 /** Scratch space: each is read to its end before the next row of its kind begins. */
 const itemRow = new Row("item");
 const recordRow = new Row("record");
+const scheduleRow = new Row("schedule");
 
 /**
  * `header`, `rows`, `complete`: as far as the text was read. `over`: it threw, or the state was handed out.
@@ -104,6 +108,10 @@ export class SnapshotLoader {
       if (state.recordCount > 0) throw damaged(this.lines, "an item after records");
       this.rise(item.sequence);
       insertItem(state, item, itemRow);
+      return;
+    }
+    if (value[0] === ROW_SCHEDULE) {
+      insertSchedule(state, scheduleRow.begin(value, this.lines, SCHEDULE_FIELDS));
       return;
     }
     if (value[0] !== ROW_RECORD) throw damaged(this.lines, "a row of an unknown kind");
@@ -196,6 +204,12 @@ function insertRecord(state: ShardState, record: EndedRecord, row: Row): void {
   state.resultCount += 1;
 }
 
+function insertSchedule(state: ShardState, row: Row): void {
+  const schedule = readSchedule(row);
+  if (state.schedules.byName.has(schedule.name)) throw row.damaged(`there are two schedules ${schedule.name}`);
+  state.schedules.put(schedule);
+}
+
 function takeHeader(state: ShardState, header: SnapshotHeader): void {
   state.logId = state.intern(header.logId);
   state.logVersion = header.logVersion;
@@ -228,6 +242,7 @@ function compare(state: ShardState, header: SnapshotHeader): void {
     ["deadLettered", state.deadLettered, header.deadLettered],
     ["records", state.recordCount, header.records],
     ["leaseRequests", state.leaseRequests.size, header.leaseRequests],
+    ["schedules", state.schedules.size, header.schedules ?? 0],
     ["bodyBytes", state.bodyBytes, header.bodyBytes],
     ["item ids", state.items.size, unfinished + header.deadLettered],
     ["record ids", state.records.size, header.records],

@@ -77,9 +77,9 @@ export class Row {
   }
 
   /** A row within the row; undefined when there is none. */
-  inner(index: number, row: Row, length: number): Row | undefined {
+  inner(index: number, row: Row, length: number, ...otherLengths: readonly number[]): Row | undefined {
     const value = this.values[index];
-    return value === 0 ? undefined : row.begin(value, this.line, length);
+    return value === 0 ? undefined : row.begin(value, this.line, length, ...otherLengths);
   }
 
   /** What is thrown about this row as a whole. */

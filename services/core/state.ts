@@ -10,6 +10,7 @@ import { ItemTable } from "./item-table.ts";
 import { INTERNED_MAX } from "./limits.ts";
 import { Ready } from "./ready.ts";
 import { RequestIndex } from "./request-index.ts";
+import { Schedules } from "./schedules.ts";
 import { SequenceIndex } from "./sequence-index.ts";
 import type { SnapshotCut } from "./snapshot-cut.ts";
 
@@ -55,6 +56,7 @@ export class ShardState {
   oldestResult: EndedRecord | undefined = undefined;
   /** What ended at or below this sequence may have been forgotten. 0 while nothing was. */
   horizon = 0;
+  readonly schedules = new Schedules();
 
   /** Derived from here on, but for the lease requests and the sums of hashes. */
   readonly enqueueRequests = new RequestIndex<Remembered>();

@@ -67,7 +67,7 @@ export function itemRecord(state: ShardState, item: Item, depth: ViewDepth): obj
 /** What it names of its order and its time; a delay also when it is over. */
 function termsView({ terms, delayedTo, extra }: Item): object | undefined {
   if (terms === undefined && delayedTo === 0 && extra === undefined) return undefined;
-  const { priority, notAfter, leaseDurationMs, retry, uniqueKey } = terms ?? { priority: 0 };
+  const { priority, notAfter, leaseDurationMs, retry, uniqueKey, schedule } = terms ?? { priority: 0 };
   const { redrives, cancel, progress } = extra ?? { redrives: 0 };
   return {
     ...(priority === 0 ? undefined : { priority }),
@@ -76,6 +76,7 @@ function termsView({ terms, delayedTo, extra }: Item): object | undefined {
     ...(leaseDurationMs === undefined ? undefined : { leaseDurationMs }),
     ...(retry === undefined ? undefined : { retry }),
     ...(uniqueKey === undefined ? undefined : { uniqueKey }),
+    ...(schedule === undefined ? undefined : { schedule }),
     ...(redrives === 0 ? undefined : { redrives }),
     ...(cancel === undefined ? undefined : { cancelRequested: cancel }),
     ...(progress === undefined ? undefined : { progress }),
@@ -109,7 +110,7 @@ export function itemRecordLength(item: Item, depth: ViewDepth): number {
 
 /** Bytes of what few items have, rounded up. */
 function extraLength({ terms, extra }: Item): number {
-  const told = (extra?.progress?.text ?? "") + (extra?.cancel?.reason ?? "") + (terms?.uniqueKey ?? "");
+  const told = (extra?.progress?.text ?? "") + (extra?.cancel?.reason ?? "") + (terms?.uniqueKey ?? "") + (terms?.schedule?.name ?? "");
   return (terms?.retry === undefined ? 0 : RETRY_BYTES) + (told === "" ? 0 : EVENT_BYTES + jsonLength(told));
 }
 

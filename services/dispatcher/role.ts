@@ -1,4 +1,5 @@
 /** The dispatcher as a role: connections, server check, logs and one shard node per hosted shard. */
+import { nextTick } from "../runtime/cron.ts";
 import { join } from "node:path";
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { Database } from "better-sqlite3";
@@ -183,7 +184,7 @@ class Dispatcher implements DispatcherRole {
     const snapshots = new ShardSnapshots({ region, shard, logId, clock, reporter, local, remote, isLeading });
     const node: ShardNode = new ShardNode(
       { ...NODE_TIMES, snapshotEvents, snapshotMs, region, shard, peerId, logId },
-      { ...shared, clock, ids: this.#ids, log, logNet, snapshots, dump, reporter },
+      { ...shared, nextTick, clock, ids: this.#ids, log, logNet, snapshots, dump, reporter },
     );
     this.#nodes.push(node);
     node.start();

@@ -1,4 +1,5 @@
 /** Shard nodes on a virtual clock: the production node over the ports in memory, with one caller that sends real bytes. */
+import { nextTick } from "../../services/runtime/cron.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptionsPatch } from "../../contracts/options.ts";
 import type { Ids, Reporter } from "../../contracts/ports.ts";
@@ -129,6 +130,7 @@ export class NodeWorld {
       snapshots,
       checkpoints: this.kv,
       dump: (halt, state) => void dumps.push({ code: halt.code, sequence: state.sequence }),
+      nextTick,
       precedence: this.precedenceOf(peerId, gossip, () => node.status()),
       reporter,
     });

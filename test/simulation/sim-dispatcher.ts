@@ -1,4 +1,5 @@
 /** A dispatcher process of the simulation: the production nodes of its shards, wired as the role wires them, with what survives its death. */
+import { nextTick } from "../../services/runtime/cron.ts";
 import type { Ids, Reporter, Store } from "../../contracts/ports.ts";
 import { beatSubject, isReplySubjectPermitted, pingSubject } from "../../contracts/subjects.ts";
 import { Neighbours, wordOf } from "../../services/dispatcher/node/neighbours.ts";
@@ -259,6 +260,7 @@ export class SimDispatcher {
     const config: NodeConfig = { ...NODE_TIMES, ...hall.times, region: REGION, shard, peerId: this.peerId, logId };
     const node: ShardNode = new ShardNode(config, {
       clock: process,
+      nextTick,
       ids: this.#ids(`${name}-${shard}`),
       log,
       kv: new SimKv(control, world.registry),

@@ -1,6 +1,7 @@
 /** What one term of leadership is given, what it keeps until its answers may leave, and how it ends. */
 import type { Command } from "../../../contracts/commands.ts";
 import type { Clock, Ids, Reporter } from "../../../contracts/ports.ts";
+import type { NextTick } from "../../../contracts/schedules.ts";
 import type { LogReader } from "../../core/log-reader.ts";
 import type { Outcome } from "../../core/outcome.ts";
 import type { ShardState } from "../../core/state.ts";
@@ -30,6 +31,7 @@ export interface LeaderTermOptions {
   readonly logTime: LogTime;
   readonly proof: Proof;
   readonly upkeep: Upkeep;
+  readonly nextTick: NextTick;
   readonly onEnd: (end: TermEnd) => void;
 }
 

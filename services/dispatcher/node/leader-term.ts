@@ -114,7 +114,7 @@ export class LeaderTerm {
         () => [...(this.#flight?.sealed.frame.events ?? []), ...(this.#open?.events ?? [])],
       );
     if (!this.#isStopping && this.unackedMs() <= STALL_MS)
-      turnTimes(this.#options.state, this.#frameAt(), () => this.#openFrame());
+      turnTimes(this.#options, this.#frameAt(), () => this.#openFrame());
     this.#answerOverdue(nowMs);
     this.#drain();
   }
@@ -204,6 +204,7 @@ export class LeaderTerm {
       at,
       now: this.#options.logTime.now(),
       random: this.#random,
+      nextTick: this.#options.nextTick,
       frameBytesLeft: open.bytesLeft,
       principal,
       peerId,
