@@ -35,6 +35,7 @@ export class LogIndex {
     switch (event.type) {
       case "enqueued":
         this.enqueued.set(event.itemId, logged as Enqueued);
+        if (event.schedule !== undefined) return;
         if (event.requestId === undefined) this.enqueuedUnnamed.push(logged as Enqueued);
         else push(this.enqueuedBy, requestKey(actor?.principal ?? "", event.requestId), logged as Enqueued);
         return;

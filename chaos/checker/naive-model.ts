@@ -2,6 +2,7 @@
 import type { Actor, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions } from "../../contracts/options.ts";
+import { isOfQueue, OF_VERSION_2, type OtherEvent, type QueueEvent } from "./event-kinds.ts";
 import {
   isEnded,
   isUnfinished,
@@ -12,10 +13,9 @@ import {
   newItem,
 } from "./naive-item.ts";
 import { NaiveRecords } from "./naive-records.ts";
+import { NaiveSchedules } from "./naive-schedules.ts";
 import { comesBefore, EXPIRY, hasTerms, mayEnd } from "./naive-terms.ts";
 
-type OtherEvent = "logCreated" | "termStarted" | "termReleased" | "stateHash";
-type QueueEvent = Exclude<LogEvent, { type: OtherEvent }>;
 const TOKEN_STEP = 2 ** 40;
 
 /** Invariant: `items` holds every item that was ever enqueued, in order; `#open` those that are pending or leased, and dead letters that stop a partition. */
@@ -33,6 +33,7 @@ export class NaiveModel {
   leader = "";
   tokenEpoch = 0;
   sequence = 0;
+  readonly schedules = new NaiveSchedules((...claim) => this.#must(...claim));
   readonly #world: NaiveWorld;
   #open: NaiveItem[] = [];
   readonly #counts = { pending: 0, leased: 0, deadLettered: 0, completed: 0, cancelled: 0, purged: 0 };
@@ -87,7 +88,8 @@ export class NaiveModel {
     for (const event of frame.events) {
       this.sequence += 1;
       this.at = frame.at;
-      this.#event(event, frame, "actor" in event ? frame.actors[event.actor] : undefined);
+      if (isOfQueue(event)) this.#queueEvent(event, "actor" in event ? frame.actors[event.actor] : undefined);
+      else this.#event(event, frame);
       this.#world.moved?.();
     }
     this.#must(frame.pending === this.count("pending"), "Q1", `pending ${frame.pending}, not ${this.count("pending")}`);
@@ -100,7 +102,7 @@ export class NaiveModel {
     if (!isRight) this.#world.fail(invariant, `sequence ${this.sequence}: ${message}`);
   }
 
-  #event(event: LogEvent, frame: Frame, actor: Actor | undefined): void {
+  #event(event: OtherEvent, frame: Frame): void {
     switch (event.type) {
       case "logCreated":
         // A log from before an option existed has its default.
@@ -122,26 +124,11 @@ export class NaiveModel {
         return;
       case "stateHash":
         return;
-      case "cancelled":
-      case "completed":
-      case "configured":
-      case "deadLettered":
-      case "enqueued":
-      case "expired":
-      case "failed":
-      case "leased":
-      case "paused":
-      case "purged":
-      case "redriven":
-      case "released":
-      case "renewed":
-      case "resumed":
-        this.#queueEvent(event, actor);
     }
   }
 
   #queueEvent(event: QueueEvent, actor: Actor | undefined): void {
-    if (event.type === "cancelled" || event.type === "redriven" || event.type === "purged")
+    if (OF_VERSION_2.has(event.type))
       this.#must(this.logVersion >= 2, "L4", `${event.type} in a log of version ${this.logVersion}`);
     switch (event.type) {
       case "configured":
@@ -182,14 +169,22 @@ export class NaiveModel {
         return;
       case "purged":
         this.#remove(event.itemId, "purged", actor as Actor);
+        return;
+      case "scheduled":
+      case "unscheduled":
+      case "tickSkipped":
+        this.schedules.take(event, actor, this, (key) => this.#holderOf(key) !== undefined);
     }
   }
 
-  #enqueued({ itemId, item, requestId }: Extract<LogEvent, { type: "enqueued" }>, { principal }: Actor): void {
+  #enqueued(event: Extract<LogEvent, { type: "enqueued" }>, { principal }: Actor): void {
+    const { itemId, item, requestId } = event;
     const options = this.options as ShardOptions;
     this.#must(!this.byId.has(itemId), "Q2", `item ${itemId} twice`);
     this.#must(itemId === (this.tokenEpoch * TOKEN_STEP + this.sequence).toString(36), "Q2", `item id ${itemId}`);
-    this.#must(this.count("pending") < options.pendingHigh, "Q7", "enqueued above the high watermark");
+    const isTaken = event.schedule !== undefined || this.count("pending") < options.pendingHigh;
+    this.#must(isTaken, "Q7", "enqueued above the high watermark");
+    this.schedules.made(event, principal, this.at);
     if (requestId !== undefined) this.#once(principal, requestId);
     this.#mustBeAlone(item.uniqueKey, itemId);
     if (hasTerms(item)) this.#must(this.logVersion >= 2, "L4", `terms in a log of version ${this.logVersion}`);
@@ -212,8 +207,12 @@ export class NaiveModel {
   /** Whoever has a unique key is the only pending or leased item that has it. */
   #mustBeAlone(uniqueKey: string | undefined, itemId: string): void {
     if (uniqueKey === undefined) return;
-    const holder = this.#open.find((item) => item.uniqueKey === uniqueKey && isUnfinished(item.status));
+    const holder = this.#holderOf(uniqueKey);
     this.#must(holder === undefined, "R1", `${itemId} gets the unique key ${uniqueKey}, which ${holder?.itemId} has`);
+  }
+
+  #holderOf(uniqueKey: string): NaiveItem | undefined {
+    return this.#open.find((item) => item.uniqueKey === uniqueKey && isUnfinished(item.status));
   }
 
   #leased(event: Extract<LogEvent, { type: "leased" }>, actor: Actor): void {

@@ -5,6 +5,7 @@ import type { EnqueueItem, RequestOf } from "../../contracts/commands.ts";
 import { EndsAnswers } from "./ends-answers.ts";
 import { ExplainOracle } from "./explain-oracle.ts";
 import type { LogOracle } from "./log-oracle.ts";
+import { judgeSchedules } from "./schedule-oracle.ts";
 import type { Attempt, Operation } from "./sim-client.ts";
 
 export interface Entry {
@@ -111,6 +112,11 @@ export class AnswerOracle {
         return;
       case "explain":
         this.#explain.explained(operation, answer, must);
+        return;
+      case "schedule-put":
+      case "schedule-list":
+      case "schedule-delete":
+        judgeSchedules(this.#log, operation, answer, must);
         return;
       case "configure":
       case "handover":
@@ -307,6 +313,8 @@ export class AnswerOracle {
 const finite = (value: number): number | undefined => (Number.isFinite(value) ? value : undefined);
 
 /** What an old log refuses as a whole. */
-const OF_A_VERSION: ReadonlySet<string> = new Set(["configure", "cancel", "redrive", "purge", "heartbeat"]);
+const OF_A_VERSION: ReadonlySet<string> = new Set([
+  ...["configure", "cancel", "redrive", "purge", "heartbeat", "schedule-put"],
+]);
 
 export type Must = (isRight: boolean, invariant: string, message: string) => void;

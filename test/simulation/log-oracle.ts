@@ -9,6 +9,7 @@ import { LogReader } from "../../services/core/log-reader.ts";
 import { createState } from "../../services/core/state.ts";
 import { chainOf } from "../../services/runtime/frame-codec.ts";
 import { EndsOracle } from "./ends-oracle.ts";
+import { ScheduleOracle } from "./schedule-oracle.ts";
 import type { StoredMessage } from "./sim-stream.ts";
 import { TimeOracle } from "./time-oracle.ts";
 
@@ -39,6 +40,8 @@ export interface LogOracleOptions extends Omit<NaiveWorld, "moved"> {
   readonly shard: string;
   readonly logId: string;
   readonly isStrict: boolean;
+  /** Whether the stream has a limit. */
+  readonly isBounded: boolean;
   readonly nowMs: () => number;
   readonly cover: (point: string) => void;
   readonly onCompleted: (itemId: string) => void;
@@ -69,6 +72,7 @@ export class LogOracle {
   readonly #options: LogOracleOptions;
   readonly #times: TimeOracle;
   readonly #ends: EndsOracle;
+  readonly #schedules: ScheduleOracle;
   /** The frame that is being taken. */
   #frame: Frame | undefined;
   readonly #sentMs = new Map<string, number>();
@@ -83,6 +87,7 @@ export class LogOracle {
     this.model = new NaiveModel({ ...options, moved: () => this.#moved() });
     this.#times = new TimeOracle(this.model, options.fail, options.cover);
     this.#ends = new EndsOracle(this.model, options.fail, options.cover);
+    this.#schedules = new ScheduleOracle(this.model, options.isBounded, options.fail, options.cover);
     const { region, shard, logId, isStrict: strict } = options;
     this.reader = new LogReader({ region, shard, logId, hashOf: chainOf, strict });
   }
@@ -125,6 +130,7 @@ export class LogOracle {
     this.#frame = frame;
     this.model.take(frame);
     this.#times.wrote(frame);
+    this.#schedules.wrote(frame);
     const problem = applyProblem(this.state, frame);
     if (problem !== undefined) {
       fail(problem.code === "state_diverged" ? "S1" : "L4", problem.message);
@@ -149,6 +155,7 @@ export class LogOracle {
     this.removed[model.sequence] = model.count("cancelled") + model.count("purged");
     this.#times.happened(event);
     this.#ends.happened(event);
+    this.#schedules.happened(event);
   }
 
   /** L3: the stream ends where it was seen to end. */

@@ -59,7 +59,7 @@ const LOSING: ReadonlySet<FaultClass> = new Set(["replica_lag", "server_killed",
  */
 const FEATURES = [
   ...(["delays", "ends", "priorities", "lease_lengths", "retries", "failure_terms", "old_log"] as const),
-  ...(["cancels", "redrives", "unique_keys", "reports"] as const),
+  ...(["cancels", "redrives", "unique_keys", "reports", "schedules"] as const),
 ] as const;
 export type Feature = (typeof FEATURES)[number];
 

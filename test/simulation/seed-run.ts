@@ -85,6 +85,7 @@ function heal(world: World): void {
     if (!isResumed && world.shards.every((shard) => isLed(world, shard))) {
       isResumed = true;
       for (const shard of world.shards) world.callers[0]?.resume(shard);
+      for (const shard of world.shards) world.callers[0]?.unschedule(shard);
     }
     scheduler.runUntil(scheduler.nowMs + STEP_MS, () => world.violations.length > 0);
     if (world.violations.length > 0 || (isResumed && isSettled(world))) return;

@@ -4,6 +4,7 @@ import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import type { Answer } from "./answer-oracle.ts";
 import { SimClient } from "./sim-client.ts";
 import { SimOperator } from "./sim-operator.ts";
+import { SimPlanner } from "./sim-planner.ts";
 import type { SimShard } from "./sim-shard.ts";
 import { Wishes } from "./wishes.ts";
 import type { World } from "./world.ts";
@@ -17,6 +18,7 @@ export class SimCaller {
   readonly #world: World;
   readonly #wishes: Wishes;
   readonly #operator: SimOperator;
+  readonly #planner: SimPlanner;
   #slot = 0;
 
   constructor(principal: string, world: World) {
@@ -24,6 +26,7 @@ export class SimCaller {
     this.#world = world;
     this.#wishes = new Wishes(world.choices.draws(`wishes.${principal}`), world.plan);
     this.#operator = new SimOperator(this.client, world);
+    this.#planner = new SimPlanner(this.client, world);
   }
 
   start(): void {
@@ -43,6 +46,7 @@ export class SimCaller {
       const drawn = this.#world.choices.event(`op.${this.client.principal}`, this.#slot, 0.95);
       if (drawn !== undefined && this.client.open.size < 20) this.#call(drawn);
       if (this.client.open.size < 20) this.#operator.turn(this.#slot);
+      if (this.client.open.size < 20) this.#planner.turn(this.#slot);
       this.#later();
     });
   }
@@ -138,6 +142,11 @@ export class SimCaller {
 
   resume(shard: SimShard): void {
     this.client.issue(shard, "resume", { timeoutMs: TIMEOUT_MS });
+  }
+
+  /** Ends what goes on by itself, so that a run does. */
+  unschedule(shard: SimShard): void {
+    this.#planner.deleteAll(shard);
   }
 
   /** Brings an old log to the present version; a follower that does not read it stands in the way. */

@@ -1,5 +1,5 @@
 /** A dispatcher process of the simulation: the production nodes of its shards, wired as the role wires them, with what survives its death. */
-import { nextTick } from "../../services/runtime/cron.ts";
+
 import type { Ids, Reporter, Store } from "../../contracts/ports.ts";
 import { beatSubject, isReplySubjectPermitted, pingSubject } from "../../contracts/subjects.ts";
 import { Neighbours, wordOf } from "../../services/dispatcher/node/neighbours.ts";
@@ -7,6 +7,7 @@ import { NODE_TIMES, type NodeConfig } from "../../services/dispatcher/node/node
 import type { NodePorts, NodeStatus } from "../../services/dispatcher/node/node-ports.ts";
 import { Rebalancer } from "../../services/dispatcher/node/rebalancer.ts";
 import { ShardNode } from "../../services/dispatcher/node/shard-node.ts";
+import { nextTick } from "../../services/runtime/cron.ts";
 import { type ClockFaults, SimProcess } from "./scheduler.ts";
 import { SimConnection } from "./sim-broker.ts";
 import { StoreFile } from "./sim-files.ts";
