@@ -13,6 +13,7 @@ import { helpCommand } from "./commands/help.ts";
 import { ingestCommand } from "./commands/ingest.ts";
 import { listCommand } from "./commands/list.ts";
 import { logCommand } from "./commands/log.ts";
+import { scheduleCommand } from "./commands/schedule.ts";
 import { shardCommand } from "./commands/shard.ts";
 import { snapshotCommand } from "./commands/snapshot.ts";
 import { stateCommand } from "./commands/state.ts";
@@ -79,6 +80,7 @@ function createProgram(terminal: Terminal, done: Done): Command {
     explainCommand,
     cancelCommand,
     deadLettersCommand,
+    scheduleCommand,
     logCommand,
     shardCommand,
     snapshotCommand,

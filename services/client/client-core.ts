@@ -29,7 +29,7 @@ export interface CallOptions {
 
 /** Verbs whose request ids are remembered beyond their request, so that `after` has a meaning for them. */
 const VERBS_WITH_AFTER: ReadonlySet<Verb> = new Set(["enqueue", "lease"]);
-const READS: ReadonlySet<Verb> = new Set(["get", "list", "explain", "stats"]);
+const READS: ReadonlySet<Verb> = new Set(["get", "list", "explain", "schedule-list", "stats"]);
 const OwnEnvelope = z.object({
   requestId: RequestId.optional(),
   after: Sequence.optional(),

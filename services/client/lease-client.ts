@@ -30,7 +30,9 @@ import {
   type LeaseRef,
 } from "./entries.ts";
 import type { Envelope, Lane } from "./lane.ts";
+import { type ReadOptions, readParts } from "./read-options.ts";
 import { type EntryResult, type Refusal, RefusedError } from "./refusal.ts";
+import { ScheduleClient } from "./schedule-client.ts";
 
 /** For requests that may be asked again by another process, or after a crash, under the same id. */
 export interface IdempotentOptions extends CallOptions {
@@ -50,12 +52,6 @@ export interface LeaseOptions extends IdempotentOptions {
   readonly waitMs?: number | undefined;
   readonly leaseDurationMs?: number | undefined;
   readonly resourceTypes?: readonly string[] | undefined;
-}
-export interface ReadOptions extends CallOptions {
-  /** Answer only from a state that has at least this sequence. */
-  readonly minSequence?: number | undefined;
-  /** Confirm through the log that the answer is current. */
-  readonly consistent?: boolean | undefined;
 }
 export interface ConfigureOptions extends CallOptions {
   /** Raises the state version of the log to this; it is never lowered. */
@@ -110,6 +106,7 @@ export type ItemRecord = Extract<ReplyOf<"get">["results"][number], { status: st
  * (`unavailable`), or when the client is closed (`closed`), and the signal's reason when it is aborted.
  */
 export class LeaseClient {
+  readonly schedules: ScheduleClient;
   readonly #core: ClientCore;
   readonly #connection: NatsConnection;
   readonly #ownsConnection: boolean;
@@ -138,6 +135,7 @@ export class LeaseClient {
     this.#core = core;
     this.#connection = connection;
     this.#ownsConnection = ownsConnection;
+    this.schedules = new ScheduleClient(core);
     const settled = (result: object): Settled => ({ duplicate: (result as Settled).duplicate });
     this.#enqueue = core.lane("enqueue", "items", (result) => result as unknown as Enqueued);
     this.#heartbeat = core.lane("heartbeat", "leases", (result, sentAtMs) => {
@@ -389,12 +387,4 @@ function afterOnly({ after, attemptTimeoutMs }: IdempotentOptions): Envelope | u
 
 function extension({ extendMs, attemptTimeoutMs }: HeartbeatOptions): Envelope | undefined {
   return extendMs === undefined ? undefined : { extendMs, attemptTimeoutMs };
-}
-
-function readParts({
-  minSequence,
-  consistent,
-  ...call
-}: ReadOptions): [Pick<ReadOptions, "minSequence" | "consistent">, CallOptions] {
-  return [{ minSequence, consistent }, call];
 }
