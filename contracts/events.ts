@@ -82,7 +82,9 @@ const Enqueued = z.strictObject({
   schedule: z
     .strictObject({ name: ScheduleName, tick: LogTimeMs, next: LogTimeMs.optional() })
     .optional()
-    .describe("The tick that made it, in the name of who put the schedule; from here on the schedule waits for `next`."),
+    .describe(
+      "The tick that made it, in the name of who put the schedule; from here on the schedule waits for `next`.",
+    ),
 });
 /** Its event sequence, with the token epoch, is the fencing token. */
 const Leased = z.strictObject({
@@ -174,14 +176,13 @@ const Scheduled = z.strictObject({
   next: LogTimeMs.optional(),
 });
 const Unscheduled = z.strictObject({ type: z.literal("unscheduled"), actor, name: ScheduleName });
-export const SKIP_REASONS = ["missed", "unique"] as const;
 /** Ticks up to `tick` made no item: nobody was there for them, or an unfinished item has the unique key. */
 const TickSkipped = z.strictObject({
   type: z.literal("tickSkipped"),
   name: ScheduleName,
   tick: LogTimeMs,
   next: LogTimeMs.optional(),
-  reason: z.enum(SKIP_REASONS),
+  reason: z.enum(["missed", "unique"]),
 });
 /** The state hash before this event. A follower that differs halts. */
 const StateHashed = z.strictObject({ type: z.literal("stateHash"), hash: Hex64 });

@@ -92,12 +92,7 @@ const VERB_SET: ReadonlySet<string> = new Set(VERBS);
 export const isVerb = (text: string): text is Verb => VERB_SET.has(text);
 
 /** Verbs of the design that this release does not serve yet: refused by name, so that nobody takes silence for success. */
-export const VERBS_PLANNED: ReadonlySet<string> = new Set([
-  "drain",
-  "restore",
-  "discard",
-  "evict",
-]);
+export const VERBS_PLANNED: ReadonlySet<string> = new Set(["drain", "restore", "discard", "evict"]);
 
 export const rpcSubject = (shard: string, verb: Verb, principal: string): string =>
   `resourcelease.${shard}.${verb}.${principal}`;

@@ -5,17 +5,25 @@ import type { EventMeta } from "./apply-lease.ts";
 import { Schedule } from "./schedules.ts";
 import type { ShardState } from "./state.ts";
 
-export function applyScheduled(state: ShardState, event: EventOf<"scheduled">, { actor }: EventMeta): void {
+export function applySchedule(
+  state: ShardState,
+  event: EventOf<"scheduled" | "unscheduled" | "tickSkipped">,
+  meta: EventMeta,
+): void {
+  if (event.type === "scheduled") applyScheduled(state, event, meta);
+  else if (event.type === "tickSkipped") applyTick(state, event, meta.at);
+  else {
+    assert(state.schedules.byName.has(event.name), `there is no schedule ${event.name}`);
+    state.schedules.remove(event.name);
+  }
+}
+
+function applyScheduled(state: ShardState, event: EventOf<"scheduled">, { actor }: EventMeta): void {
   const { name, cron, timeZone, catchUp, item, paused = false, next } = event;
   assert(actor !== undefined, "a schedule is put by somebody");
   const principal = state.intern(actor.principal);
   const { sequence } = state;
   state.schedules.put(new Schedule({ name, cron, timeZone, catchUp, paused, item, principal, sequence, next }));
-}
-
-export function applyUnscheduled(state: ShardState, { name }: EventOf<"unscheduled">): void {
-  assert(state.schedules.byName.has(name), `there is no schedule ${name}`);
-  state.schedules.remove(name);
 }
 
 /** A tick happened, or was skipped with those before it: the schedule waits for the next one. */

@@ -16,7 +16,7 @@ import {
   applyRenewed,
   type EventMeta,
 } from "./apply-lease.ts";
-import { applyScheduled, applyTick, applyUnscheduled } from "./apply-schedule.ts";
+import { applySchedule, applyTick } from "./apply-schedule.ts";
 import { hashNewItem, stateHash } from "./hash.ts";
 import { Item } from "./item.ts";
 import { termsOf } from "./item-terms.ts";
@@ -37,22 +37,6 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
   state.sequence += 1;
   state.at = meta.at;
   switch (event.type) {
-    case "logCreated":
-      applyLogCreated(state, event);
-      break;
-    case "termStarted":
-      applyTermStarted(state, event);
-      break;
-    case "termReleased":
-      assert(event.term === state.term, `term ${event.term} released in term ${state.term}`);
-      state.leader = "";
-      break;
-    case "configured":
-      state.options = mergeOptions(state.options, event.options);
-      state.logVersion = event.logVersion ?? state.logVersion;
-      if (event.followers !== undefined) state.followers = mergeFollowers(state.followers, event.followers);
-      evictRecords(state);
-      break;
     case "enqueued":
       applyEnqueued(state, event, meta);
       break;
@@ -86,6 +70,34 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
     case "purged":
       applyPurged(state, event, meta);
       break;
+    default:
+      applyOfShard(state, event, meta);
+  }
+}
+
+/** What is about no item. */
+function applyOfShard(
+  state: ShardState,
+  event: Exclude<LogEvent, { readonly itemId: string } | EventOf<"renewed">>,
+  meta: EventMeta,
+): void {
+  switch (event.type) {
+    case "logCreated":
+      applyLogCreated(state, event);
+      break;
+    case "termStarted":
+      applyTermStarted(state, event);
+      break;
+    case "termReleased":
+      assert(event.term === state.term, `term ${event.term} released in term ${state.term}`);
+      state.leader = "";
+      break;
+    case "configured":
+      state.options = mergeOptions(state.options, event.options);
+      state.logVersion = event.logVersion ?? state.logVersion;
+      if (event.followers !== undefined) state.followers = mergeFollowers(state.followers, event.followers);
+      evictRecords(state);
+      break;
     case "paused":
       state.paused = true;
       break;
@@ -93,13 +105,9 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
       state.paused = false;
       break;
     case "scheduled":
-      applyScheduled(state, event, meta);
-      break;
     case "unscheduled":
-      applyUnscheduled(state, event);
-      break;
     case "tickSkipped":
-      applyTick(state, event, meta.at);
+      applySchedule(state, event, meta);
       break;
     case "stateHash":
       break;

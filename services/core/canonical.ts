@@ -1,5 +1,6 @@
 /** The state laid open, in O(n): as lines of text that can be compared, and checked against its own invariants. For tests, auditors and dumps. */
 import assert from "node:assert/strict";
+import { checkSchedules, scheduleFieldsOf } from "./canonical-schedule.ts";
 import {
   hashDeadLetter,
   hashLastError,
@@ -14,7 +15,6 @@ import { type HeapEntry, type IndexedHeap, isBefore } from "./indexed-heap.ts";
 import { type EndedRecord, Item, type ItemExtra, type ItemTerms, type KeyQueue, notAfterOf } from "./item.ts";
 import { retryText } from "./item-terms.ts";
 import { fenceKey } from "./ready.ts";
-import { Schedule, type ScheduleFields } from "./schedules.ts";
 import type { ShardState } from "./state.ts";
 
 /** Lines of the state without what is derived. Equal states give equal lines. */
@@ -41,7 +41,8 @@ export function* canonicalState(state: ShardState): Generator<string> {
   });
   yield canonicalLine("options", sorted(state.options));
   for (const [name, follower] of state.followers) yield canonicalLine("follower", { name, ...sorted(follower) });
-  for (const schedule of state.schedules.inOrder()) yield canonicalLine("schedule", scheduleFieldsOf(schedule));
+  for (const schedule of state.schedules.inOrder())
+    yield canonicalLine("schedule", scheduleFieldsOf(schedule, sorted(schedule.item)));
   const items = [...state.items.values()].sort((left, right) => left.sequence - right.sequence);
   for (const item of items) yield canonicalLine("item", itemFields(item));
   for (const record of recordsOf(state)) yield canonicalLine("record", recordFields(record));
@@ -51,11 +52,6 @@ export function* canonicalState(state: ShardState): Generator<string> {
     return canonicalLine("leaseRequest", { principal, requestId, digest, live, liveCount });
   });
   yield* requests.sort();
-}
-
-export function scheduleFieldsOf(schedule: ScheduleFields): object {
-  const { name, cron, timeZone, catchUp, paused, item, principal, sequence, next } = schedule;
-  return { name, cron, timeZone, catchUp, paused, item: sorted(item), principal, sequence, next };
 }
 
 /** Ended records, oldest first. */
@@ -152,6 +148,7 @@ export function assertInvariants(state: ShardState): void {
   checkLanes(state, items);
   checkLeases(state, items);
   checkRecords(state, items);
+  checkHeap(state.schedules.ticking);
   checkSchedules(state);
   checkHashes(state, items);
 }
@@ -349,22 +346,6 @@ function checkRecords(state: ShardState, items: readonly Item[]): void {
     assert(state.enqueueRequests.find(entry.principal, entry.requestId) === entry, "a request id finds its item");
   }
   assert.equal(state.enqueueRequests.size, requested);
-}
-
-function checkSchedules({ schedules: { byName, ticking, sum } }: ShardState): void {
-  const expected = new HashSum();
-  let count = 0;
-  checkHeap(ticking);
-  for (const [name, schedule] of byName) {
-    assert.equal(name, schedule.name, "name of a schedule");
-    assert.equal(schedule.next !== undefined, ticking.entries[schedule.slot] === schedule, `next tick of ${name}`);
-    assert(!schedule.paused || schedule.next === undefined, `${name} is paused and ticks`);
-    if (schedule.next !== undefined) count += 1;
-    const { high, low } = new Schedule(schedule);
-    expected.add(high, low);
-  }
-  assert.equal(ticking.size, count, "schedules that tick");
-  assert.equal(hexOf(sum), hexOf(expected), "hash of schedules");
 }
 
 function checkHashes(state: ShardState, items: readonly Item[]): void {

@@ -5,7 +5,8 @@
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { EXCLUSIVITIES } from "../../contracts/options.ts";
 import { CATCH_UPS } from "../../contracts/schedules.ts";
-import { canonicalLine, extraFields, scheduleFieldsOf, sorted, termsFields } from "./canonical.ts";
+import { canonicalLine, extraFields, sorted, termsFields } from "./canonical.ts";
+import { scheduleFieldsOf } from "./canonical-schedule.ts";
 import { ENDINGS, type ItemExtra, type ItemTerms } from "./item.ts";
 import type { ScheduleFields } from "./schedules.ts";
 import {
@@ -204,10 +205,11 @@ function extraFieldsOf([redrives, principal, reason, cancelAt, text, progressAt]
 
 function scheduleFieldsIn(row: Row): object {
   const [, name, cron, timeZone, catchUp, paused, sequence, next, principal, item] = row;
-  return scheduleFieldsOf({
+  const schedule = {
     ...{ name, cron, timeZone, catchUp: nameAt(CATCH_UPS, catchUp), paused: paused === 1 },
-    ...{ item, principal, sequence, next: optional(next) },
-  } as ScheduleFields);
+    ...{ principal, sequence, next: optional(next) },
+  } as ScheduleFields;
+  return scheduleFieldsOf(schedule, sorted({ ...(item as object) }));
 }
 
 const itemIdIn = (row: Row): string => Number(row[1]).toString(ID_BASE);

@@ -190,7 +190,11 @@ const oversized = (path: string, bytes: number, limit: number): Issue => ({
 function refusalOf(issues: readonly ZodIssueLike[], start: number): Refusal {
   const isSize = (issue: ZodIssueLike): boolean => {
     const field = issue.path.at(-1);
-    return issue.code === "too_big" && (issue.path.length === 3 || issue.path[0] === "item") && (field === "body" || field === "result");
+    return (
+      issue.code === "too_big" &&
+      (issue.path.length === 3 || issue.path[0] === "item") &&
+      (field === "body" || field === "result")
+    );
   };
   const listed: Issue[] = [];
   for (const issue of issues) {

@@ -43,7 +43,7 @@ export function writeTicks(
  * Decides what a schedule that is due does: one item for its oldest tick (`all`) or for its newest one, or none for ticks that were missed, or
  * while an unfinished item has its unique key. Neither backpressure nor a limit that was lowered since refuses it.
  */
-export function decideTick(
+function decideTick(
   state: ShardState,
   schedule: Schedule,
   at: number,

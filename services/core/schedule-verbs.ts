@@ -48,7 +48,7 @@ export function executeSchedulePut(
  * Refuses with: invalid_argument (no cron expression, one that never ticks, a zone that is not known, a lease that is too long),
  * unsupported_version, payload_too_large, unavailable (frame full), backpressure (the log is near its byte limit), resource_exhausted.
  */
-export function decideSchedulePut(
+function decideSchedulePut(
   state: ShardState,
   request: RequestOf<"schedule-put">,
   context: Context,
@@ -64,7 +64,9 @@ export function decideSchedulePut(
   const first = nextTick(cron, timeZone, context.at);
   if (typeof first !== "number") return refused(cronRefusal(first));
   if (state.logVersion < LOG_VERSION_TERMS) return refused(versionRefusal(state.logVersion, LOG_VERSION_TERMS));
-  const problem = termsProblem(state, item as EnqueueItem, context.at) ?? bodyProblem(state, item.body === undefined ? 0 : jsonLength(item.body));
+  const problem =
+    termsProblem(state, item as EnqueueItem, context.at) ??
+    bodyProblem(state, item.body === undefined ? 0 : jsonLength(item.body));
   if (problem !== undefined) return refused(problem);
   const isSameTime = known?.cron === cron && known.timeZone === timeZone && !known.paused;
   const next = paused ? undefined : isSameTime ? (known.next ?? first) : first;
@@ -73,7 +75,8 @@ export function decideSchedulePut(
     ...(paused ? { paused } : undefined),
     ...(next === undefined ? undefined : { next }),
   };
-  if (eventLength(event) > (context.frameBytesLeft ?? FRAME_BYTES_MAX - FRAME_BYTES_RESERVE)) return refused(frameFull());
+  if (eventLength(event) > (context.frameBytesLeft ?? FRAME_BYTES_MAX - FRAME_BYTES_RESERVE))
+    return refused(frameFull());
   if (context.logPressure !== undefined) return refused(logPressureRefusal());
   if (known === undefined && state.schedules.size >= SCHEDULES_MAX)
     return refused(

@@ -9,8 +9,8 @@ import {
   type ItemChanges,
   itemLine,
   recordLine,
-  scheduleLine,
   type SnapshotHeader,
+  scheduleLine,
 } from "./snapshot-format.ts";
 import type { ShardState } from "./state.ts";
 

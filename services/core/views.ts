@@ -110,7 +110,11 @@ export function itemRecordLength(item: Item, depth: ViewDepth): number {
 
 /** Bytes of what few items have, rounded up. */
 function extraLength({ terms, extra }: Item): number {
-  const told = (extra?.progress?.text ?? "") + (extra?.cancel?.reason ?? "") + (terms?.uniqueKey ?? "") + (terms?.schedule?.name ?? "");
+  const told =
+    (extra?.progress?.text ?? "") +
+    (extra?.cancel?.reason ?? "") +
+    (terms?.uniqueKey ?? "") +
+    (terms?.schedule?.name ?? "");
   return (terms?.retry === undefined ? 0 : RETRY_BYTES) + (told === "" ? 0 : EVENT_BYTES + jsonLength(told));
 }
 

@@ -1,5 +1,5 @@
 /** The dispatcher as a role: connections, server check, logs and one shard node per hosted shard. */
-import { nextTick } from "../runtime/cron.ts";
+
 import { join } from "node:path";
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { Database } from "better-sqlite3";
@@ -18,6 +18,7 @@ import { ReplicaAuditor } from "../jetstream/replica-auditor.ts";
 import { checkServer, type Finding } from "../jetstream/server-check.ts";
 import { SqliteStore } from "../persistence/mod.ts";
 import { createClock } from "../runtime/clock.ts";
+import { nextTick } from "../runtime/cron.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
 import { createIds } from "../runtime/ids.ts";
 import type { Readiness, Role } from "../runtime/role.ts";

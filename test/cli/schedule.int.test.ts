@@ -16,7 +16,9 @@ test("put, list and delete say what they do, and again that it is done", async (
   expect((await ask(...put)).out).toMatch(/^nightly: next 20\d\d-\d\d-\d\dT03:00:00\.000Z$/);
   expect((await ask(...put)).out).toMatch(/, as it was before$/);
   expect(JSON.parse((await ask(...berlin, "--json")).out)).toMatchObject({ name: "nightly", duplicate: false });
-  expect((await ask("list")).out).toMatch(/^nightly {2}0 3 \* \* \* {2}Europe\/Berlin {2}all {2}next 20\S+Z {2}reports daily$/);
+  expect((await ask("list")).out).toMatch(
+    /^nightly {2}0 3 \* \* \* {2}Europe\/Berlin {2}all {2}next 20\S+Z {2}reports daily$/,
+  );
   expect(JSON.parse((await ask("list", "--json")).out)).toMatchObject({ putBy: "cli", item: { priority: 5 } });
   expect((await ask(...put, "--paused")).out).toBe("nightly: paused");
   expect(await ask("delete", "nightly")).toEqual({ code: 0, out: "nightly: deleted", notes: "" });

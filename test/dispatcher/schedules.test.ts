@@ -66,21 +66,24 @@ test("leaders that die between ticks, and at them, leave each tick enqueued once
   expect(new Set(ticks.map(({ term }) => term)).size).toBeGreaterThan(5);
 });
 
-test.each(["lose_ack", "vanish"] as const)("a tick whose append is unclear (%s) is enqueued once, by whoever leads", (kind) => {
-  const { world, leader } = ledWorld();
-  const standby = world.addNode("b");
-  const first = put(world, "five", { catchUp: "all" });
-  world.clock.until(() => ticksOf(world, "five").length === 1);
-  world.clock.advance(4_500);
-  leader.log.failNextAppend({ kind });
-  world.clock.advance(600);
-  world.kill(leader);
-  world.leading(standby);
-  world.clock.advance(6 * SECOND);
-  const ticks = ticksOf(world, "five");
-  expect(ticks.map(({ tick }) => tick)).toEqual(everyFive(first, ticks.length));
-  expect(ticks.length).toBeGreaterThanOrEqual(3);
-});
+test.each(["lose_ack", "vanish"] as const)(
+  "a tick whose append is unclear (%s) is enqueued once, by whoever leads",
+  (kind) => {
+    const { world, leader } = ledWorld();
+    const standby = world.addNode("b");
+    const first = put(world, "five", { catchUp: "all" });
+    world.clock.until(() => ticksOf(world, "five").length === 1);
+    world.clock.advance(4_500);
+    leader.log.failNextAppend({ kind });
+    world.clock.advance(600);
+    world.kill(leader);
+    world.leading(standby);
+    world.clock.advance(6 * SECOND);
+    const ticks = ticksOf(world, "five");
+    expect(ticks.map(({ tick }) => tick)).toEqual(everyFive(first, ticks.length));
+    expect(ticks.length).toBeGreaterThanOrEqual(3);
+  },
+);
 
 test.each([
   ["none", []],

@@ -4,6 +4,7 @@ import { registerHooks } from "node:module";
 import { fileURLToPath } from "node:url";
 import { CORE, NODE, PERSISTENCE, type Plant, plant } from "./plant.ts";
 import { PLANTS_OF_ENDS } from "./plants-of-ends.ts";
+import { PLANTS_OF_SCHEDULES } from "./plants-of-schedules.ts";
 import { PLANTS_OF_TERMS } from "./plants-of-terms.ts";
 
 export const PLANTS: readonly Plant[] = [
@@ -306,6 +307,7 @@ export const PLANTS: readonly Plant[] = [
   ),
   ...PLANTS_OF_TERMS,
   ...PLANTS_OF_ENDS,
+  ...PLANTS_OF_SCHEDULES,
 ];
 
 const ROOT = new URL("../../", import.meta.url);

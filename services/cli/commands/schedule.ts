@@ -54,7 +54,9 @@ export function scheduleCommand(terminal: Terminal, done: Done): Command {
 }
 
 const zoneOption = (): Option =>
-  new Option("--time-zone <name>", "IANA name of the zone; UTC by default").argParser(parsedBy(scheduleFields.timeZone));
+  new Option("--time-zone <name>", "IANA name of the zone; UTC by default").argParser(
+    parsedBy(scheduleFields.timeZone),
+  );
 
 function putCommand(terminal: Terminal, done: Done): Command {
   const command = askCommand("put", "the reply")
@@ -138,9 +140,7 @@ function nextCommand(terminal: Terminal, done: Done): Command {
     .description("Print when a cron expression ticks next.")
     .argument("<expression>", "the cron expression", parsedBy(scheduleFields.cron))
     .addOption(zoneOption().default("UTC"))
-    .addOption(
-      new Option("--count <count>", "how many ticks").default(COUNT_DEFAULT).argParser(integer(1, COUNT_MAX)),
-    )
+    .addOption(new Option("--count <count>", "how many ticks").default(COUNT_DEFAULT).argParser(integer(1, COUNT_MAX)))
     .addOption(new Option("--from <time>", "ticks behind this time; now by default").argParser(logTime))
     .addOption(new Option("--json", "print only one time a line, in ms since 1970").default(false))
     .addHelpText("after", NEXT_EXAMPLES)
