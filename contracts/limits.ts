@@ -98,6 +98,12 @@ export const PENDING_HIGH_MAX = 10_000_000;
 /** Bytes of pending bodies above which `enqueue` is refused. Bytes. */
 export const BODY_BYTES_HIGH_DEFAULT = 512 * MIB;
 export const BODY_BYTES_HIGH_MAX = 8 * 1024 * MIB;
+/** How long a shard that came above a high watermark refuses items at least. ms. */
+export const BACKPRESSURE_COOLDOWN_MS_DEFAULT = 1_000;
+export const BACKPRESSURE_COOLDOWN_MS_MAX = 3_600_000;
+/** Low watermarks, as shares of the high ones, where no others are named. */
+export const PENDING_LOW_SHARE = 0.8;
+export const BODY_BYTES_LOW_SHARE = 0.75;
 /** Ended items whose outcome is remembered, for repeats of requests. */
 export const RECORDS_DEFAULT = 1_000_000;
 export const RECORDS_MAX = 10_000_000;

@@ -17,6 +17,7 @@ import {
   type EventMeta,
 } from "./apply-lease.ts";
 import { applySchedule, applyTick } from "./apply-schedule.ts";
+import { easePressure, weighPressure } from "./backpressure.ts";
 import { hashNewItem, stateHash } from "./hash.ts";
 import { Item } from "./item.ts";
 import { termsOf } from "./item-terms.ts";
@@ -34,6 +35,7 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
   // Both throw, so they come before anything changes.
   const type: string = event.type;
   if (type === "stateHash" || type === "logCreated" || type === "configured") checkEvent(state, event);
+  easePressure(state, meta.at);
   state.sequence += 1;
   state.at = meta.at;
   switch (event.type) {
@@ -73,6 +75,7 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
     default:
       applyOfShard(state, event, meta);
   }
+  weighPressure(state, meta.at);
 }
 
 /** What is about no item. */

@@ -1,5 +1,7 @@
 /** The state laid open, in O(n): as lines of text that can be compared, and checked against its own invariants. For tests, auditors and dumps. */
 import assert from "node:assert/strict";
+import { LOG_VERSION_TERMS } from "../../contracts/limits.ts";
+import { isAbove } from "./backpressure.ts";
 import { checkSchedules, scheduleFieldsOf } from "./canonical-schedule.ts";
 import {
   hashDeadLetter,
@@ -28,6 +30,7 @@ export function* canonicalState(state: ShardState): Generator<string> {
     sequence: state.sequence,
     paused: state.paused,
     horizon: state.horizon,
+    pressedAt: state.pressedAt,
   });
   yield canonicalLine("counts", {
     pending: state.pending,
@@ -167,6 +170,9 @@ function checkCounts(state: ShardState, items: readonly Item[]): void {
   const ended = state.completedTotal + state.removedTotal;
   const accounted = state.pending + state.active + state.deadLettered + ended;
   assert.equal(state.enqueuedTotal, accounted, "every enqueued item is pending, leased, dead-lettered or ended");
+  if (state.logVersion >= LOG_VERSION_TERMS)
+    assert(state.pressedAt !== undefined || !isAbove(state), "above a high watermark it is pressed");
+  else assert(state.pressedAt === undefined, "an old log knows no pressure");
   const unfinished = items.filter((item) => item.status !== "deadLettered");
   const bodyBytes = unfinished.reduce((sum, item) => sum + item.bodyBytes, 0);
   assert.equal(state.bodyBytes, bodyBytes, "bodyBytes");

@@ -134,8 +134,8 @@ export class DumpLines {
 }
 
 function* headerLines(header: SnapshotHeader): Generator<string> {
-  const { logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon } = header;
-  yield canonicalLine("meta", { logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon });
+  const { logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, pressedAt } = header;
+  yield canonicalLine("meta", { logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, pressedAt });
   const { pending, active, deadLettered, enqueuedTotal, completedTotal, removedTotal, bodyBytes, records } = header;
   yield canonicalLine("counts", {
     pending,

@@ -14,7 +14,7 @@
  * - schedule (version 2): name, cron, timeZone, catchUp, paused, digest of its item, principal, sequence, next
  * - meta: logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, recordCount, pending, active, deadLettered,
  *   enqueuedTotal, completedTotal, bodyBytes, removedTotal and resultCount (version 2), options (name and value sorted by name; those of version 2 only where they are not the default), followers (count, then name, kind,
- *   logVersionMax, keepBytes, keepMs sorted by name), count and sum of the schedules where there are some
+ *   logVersionMax, keepBytes, keepMs sorted by name), pressedAt, and count and sum of the schedules, where they are there
  */
 import type { EnqueueItem } from "../../contracts/commands.ts";
 import { EXCLUSIVITIES, OPTIONS_OF_TERMS, SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
@@ -195,6 +195,7 @@ export function stateHash(state: ShardState): string {
       .number(follower.keepBytes)
       .number(follower.keepMs);
   hasher.hash(state.itemSum).hash(state.recordSum).hash(state.leaseRequestSum);
+  if (state.pressedAt !== undefined) hasher.int(-1).number(state.pressedAt);
   if (state.schedules.size > 0) hasher.int(state.schedules.size).hash(state.schedules.sum);
   return hexOf(hasher.end());
 }

@@ -73,6 +73,8 @@ export interface SnapshotHeader {
   readonly bodyBytes: number;
   readonly records: number;
   readonly leaseRequests: number;
+  /** Absent while enqueue is taken. */
+  readonly pressedAt?: number;
   /** Absent where there are none. */
   readonly schedules?: number;
   readonly options: ShardOptions;
@@ -109,6 +111,7 @@ export function headerOf(state: ShardState): SnapshotHeader {
     bodyBytes: state.bodyBytes,
     records: state.recordCount,
     leaseRequests: state.leaseRequests.size,
+    ...(state.pressedAt === undefined ? undefined : { pressedAt: state.pressedAt }),
     ...(state.schedules.size === 0 ? undefined : { schedules: state.schedules.size }),
     options: state.options,
     followers: Object.fromEntries(state.followers),

@@ -44,7 +44,8 @@ export function readHeader(value: unknown): SnapshotHeader {
   if (!followers.success) throw damaged(1, "followers of the header: they do not fit their schema");
   const removedTotal = value["removedTotal"] ?? 0;
   if (!isCount(removedTotal)) throw damaged(1, "removedTotal of the header is not a non-negative integer");
-  if (!isCount(value["schedules"] ?? 0)) throw damaged(1, "schedules of the header is not a non-negative integer");
+  for (const name of ["schedules", "pressedAt"] as const)
+    if (!isCount(value[name] ?? 0)) throw damaged(1, `${name} of the header is not a non-negative integer`);
   const read = { options: options.data, followers: followers.data, removedTotal };
   const header = { ...value, ...read } as unknown as SnapshotHeader;
   const { pending, active, deadLettered, completedTotal, enqueuedTotal, records } = header;

@@ -225,6 +225,7 @@ function takeHeader(state: ShardState, header: SnapshotHeader): void {
   state.completedTotal = header.completedTotal;
   state.removedTotal = header.removedTotal;
   state.horizon = header.horizon;
+  state.pressedAt = header.pressedAt;
 }
 
 /** A repeat of a lease request is answered in the order of its grants, which is that of their tokens. */

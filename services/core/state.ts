@@ -43,6 +43,8 @@ export class ShardState {
   /** Items that were cancelled or purged. */
   removedTotal = 0;
   bodyBytes = 0;
+  /** Log time since which it refuses items for its watermarks; see `isPressed`. Always undefined in a log of state version 1. ms. */
+  pressedAt: number | undefined = undefined;
 
   /** Pending, leased and dead-lettered items by id. */
   readonly items = new ItemTable<Item>();
