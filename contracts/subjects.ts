@@ -24,6 +24,12 @@ export const SUBJECTS: readonly SubjectEntry[] = [
   ),
   row("beat", "omnirelay.ready.<region>.<shard>", "publish", "The leader's beat: term, leader, sequence."),
   row(
+    "backpressure",
+    "omnirelay.backpressure.<region>.<shard>",
+    "publish",
+    "Whether the leader refuses items for its watermarks: when its term starts, and at each change.",
+  ),
+  row(
     "gossip",
     "omnirelay.gossip.<region>.<principal>",
     "publish",
@@ -101,6 +107,8 @@ export const rpcSubscription = (shard: string): string => `resourcelease.${shard
 export const logStream = (region: string, shard: string): string => `LEASE_LOG_${region}_${shard}`;
 export const logSubject = (region: string, shard: string): string => `omnirelay.log.${region}.${shard}`;
 export const beatSubject = (region: string, shard: string): string => `omnirelay.ready.${region}.${shard}`;
+export const backpressureSubject = (region: string, shard: string): string =>
+  `omnirelay.backpressure.${region}.${shard}`;
 export const pingSubject = (region: string, peerId: string): string => `omnirelay.ping.${region}.${peerId}`;
 /** The beats of a shard's leader, whatever its region. */
 export const beatSubscription = (shard: string): string => beatSubject("*", shard);

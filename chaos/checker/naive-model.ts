@@ -12,6 +12,7 @@ import {
   type NaiveWorld,
   newItem,
 } from "./naive-item.ts";
+import { NaivePressure } from "./naive-pressure.ts";
 import { NaiveRecords } from "./naive-records.ts";
 import { NaiveSchedules } from "./naive-schedules.ts";
 import { comesBefore, EXPIRY, hasTerms, mayEnd } from "./naive-terms.ts";
@@ -33,6 +34,7 @@ export class NaiveModel {
   leader = "";
   tokenEpoch = 0;
   sequence = 0;
+  readonly pressure = new NaivePressure();
   readonly schedules = new NaiveSchedules((...claim) => this.#must(...claim));
   readonly #world: NaiveWorld;
   #open: NaiveItem[] = [];
@@ -88,8 +90,10 @@ export class NaiveModel {
     for (const event of frame.events) {
       this.sequence += 1;
       this.at = frame.at;
+      this.pressure.look(this, this.count("pending"));
       if (isOfQueue(event)) this.#queueEvent(event, "actor" in event ? frame.actors[event.actor] : undefined);
       else this.#event(event, frame);
+      this.pressure.look(this, this.count("pending"));
       this.#world.moved?.();
     }
     this.#must(frame.pending === this.count("pending"), "Q1", `pending ${frame.pending}, not ${this.count("pending")}`);
@@ -182,8 +186,8 @@ export class NaiveModel {
     const options = this.options as ShardOptions;
     this.#must(!this.byId.has(itemId), "Q2", `item ${itemId} twice`);
     this.#must(itemId === (this.tokenEpoch * TOKEN_STEP + this.sequence).toString(36), "Q2", `item id ${itemId}`);
-    const isTaken = event.schedule !== undefined || this.count("pending") < options.pendingHigh;
-    this.#must(isTaken, "Q7", "enqueued above the high watermark");
+    const isTaken = event.schedule !== undefined || !this.pressure.isPressed;
+    this.#must(isTaken, "Q7", "enqueued under backpressure");
     this.schedules.made(event, principal, this.at);
     if (requestId !== undefined) this.#once(principal, requestId);
     this.#mustBeAlone(item.uniqueKey, itemId);

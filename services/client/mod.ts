@@ -23,7 +23,7 @@ export {
 } from "./lease-client.ts";
 export { type HandlerContext, type LeaseHandler, LeaseWorker, type LeaseWorkerOptions } from "./lease-worker.ts";
 export type { ReadOptions } from "./read-options.ts";
-export { BatchError, type EntryResult, type Refusal, RefusedError, unwrap } from "./refusal.ts";
+export { BackpressureError, BatchError, type EntryResult, type Refusal, RefusedError, unwrap } from "./refusal.ts";
 export type { ScheduleClient, ScheduleInput, SchedulePage, ScheduleRecord } from "./schedule-client.ts";
 export {
   CancelledError,

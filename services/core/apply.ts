@@ -38,6 +38,14 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
   easePressure(state, meta.at);
   state.sequence += 1;
   state.at = meta.at;
+  if ("itemId" in event || event.type === "renewed") applyOfItem(state, event, meta);
+  else applyOfShard(state, event, meta);
+  weighPressure(state, meta.at);
+}
+
+type ItemEvent = Extract<LogEvent, { readonly itemId: string }> | EventOf<"renewed">;
+
+function applyOfItem(state: ShardState, event: ItemEvent, meta: EventMeta): void {
   switch (event.type) {
     case "enqueued":
       applyEnqueued(state, event, meta);
@@ -72,18 +80,11 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
     case "purged":
       applyPurged(state, event, meta);
       break;
-    default:
-      applyOfShard(state, event, meta);
   }
-  weighPressure(state, meta.at);
 }
 
 /** What is about no item. */
-function applyOfShard(
-  state: ShardState,
-  event: Exclude<LogEvent, { readonly itemId: string } | EventOf<"renewed">>,
-  meta: EventMeta,
-): void {
+function applyOfShard(state: ShardState, event: Exclude<LogEvent, ItemEvent>, meta: EventMeta): void {
   switch (event.type) {
     case "logCreated":
       applyLogCreated(state, event);

@@ -75,7 +75,6 @@ describe("hysteresis and cooldown", () => {
     world.at = since + 4_999;
     const refused = world.send("enqueue", { items: [{ resourceType: "t", resourceId: "r" }] })["results"][0].error;
     expect(refused).toMatchObject({ code: "backpressure", retryAfterMs: 1_000 });
-    world.at = since + 2_000;
     const { sequence } = world.state;
     world.at = since + 5_000;
     expect(world.enqueue()).toBeUndefined();

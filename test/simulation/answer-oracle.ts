@@ -22,6 +22,9 @@ export interface Answer {
   readonly [field: string]: unknown;
 }
 
+/** How far log time may be behind the time of the servers, which is a second ahead of true time. ms. */
+const LOG_TIME_SLACK_MS = 2_000;
+
 interface LeaseRef {
   readonly itemId: string;
   readonly token: number;
@@ -302,10 +305,10 @@ export class AnswerOracle {
 
   #mustHaveBeenFull(error: NonNullable<Entry["error"]>, { sentMs }: Attempt, must: Must): void {
     if (error.details?.["reason"] === "log_bytes") return;
-    const { pending, pendingHigh, sequence: last } = this.#log;
+    const { easesAt, sequence: last } = this.#log;
     let isFull = false;
     for (let sequence = this.#log.sequenceAt(sentMs); sequence <= last; sequence += 1)
-      isFull ||= (pending[sequence] ?? 0) >= (pendingHigh[sequence] ?? 0);
+      isFull ||= (easesAt[sequence] ?? 0) > sentMs - LOG_TIME_SLACK_MS;
     must(isFull, "F7", `the shard was not full until ${this.#nowMs()}`);
   }
 }

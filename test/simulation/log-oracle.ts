@@ -58,7 +58,8 @@ export class LogOracle {
   readonly deadLettered: number[] = [0];
   readonly removed: number[] = [0];
   readonly terms: number[] = [0];
-  readonly pendingHigh: number[] = [0];
+  /** By sequence: log time from which on backpressure lets go unless something happens. ms. */
+  readonly easesAt: number[] = [0];
   /** By sequence: true time of the commit. */
   readonly committedMs: number[] = [0];
   /** Stream sequence and chain of each frame, by its chain. */
@@ -153,9 +154,17 @@ export class LogOracle {
     this.active[model.sequence] = model.count("leased");
     this.deadLettered[model.sequence] = model.count("deadLettered");
     this.removed[model.sequence] = model.count("cancelled") + model.count("purged");
+    this.easesAt[model.sequence] = model.pressure.easesAt;
+    this.#coverPressure(model.sequence);
     this.#times.happened(event);
     this.#ends.happened(event);
     this.#schedules.happened(event);
+  }
+
+  #coverPressure(sequence: number): void {
+    const [before = 0, now = 0] = [this.easesAt[sequence - 1], this.easesAt[sequence]];
+    if (before === 0 && now > 0) this.#options.cover("pressed");
+    if (before > 0 && now === 0) this.#options.cover(Number.isFinite(before) ? "eased_by_time" : "eased_at_once");
   }
 
   /** L3: the stream ends where it was seen to end. */
@@ -200,9 +209,6 @@ export class LogOracle {
     for (const [index, event] of frame.events.entries()) {
       const sequence = frame.first + index;
       this.terms[sequence] = frame.term;
-      this.pendingHigh[sequence] =
-        (event.type === "configured" ? event.options.pendingHigh : undefined) ??
-        (event.type === "logCreated" ? event.options.pendingHigh : (this.pendingHigh[sequence - 1] ?? 0));
       this.committedMs[sequence] = nowMs;
       if (event.type === "leased") {
         const token = this.model.tokenEpoch * 2 ** 40 + sequence;

@@ -1,4 +1,4 @@
-/** Bugs of schedules that the simulator must find. */
+/** Bugs of schedules and of backpressure that the simulator must find. */
 import { CORE, NODE, type Plant, plant } from "./plant.ts";
 
 export const PLANTS_OF_SCHEDULES: readonly Plant[] = [
@@ -65,5 +65,40 @@ export const PLANTS_OF_SCHEDULES: readonly Plant[] = [
     "state.schedules.due(at) !== undefined &&",
     "state.schedules.due(at) !== undefined && !state.paused &&",
     "V1",
+  ),
+  plant(
+    "pressure_forgotten_with_the_term",
+    `${CORE}/apply.ts`,
+    "  state.leader = event.leader;",
+    "  state.leader = event.leader;\n  state.pressedAt = undefined;",
+    "Q7",
+  ),
+  plant(
+    "pressure_since_the_snapshot",
+    `${CORE}/snapshot-load.ts`,
+    "  state.pressedAt = header.pressedAt;",
+    "  state.pressedAt = header.pressedAt === undefined ? undefined : header.at;",
+    "crash",
+  ),
+  plant(
+    "cooldown_ignored",
+    `${CORE}/backpressure.ts`,
+    "  if (at < pressedAt + options.backpressureCooldownMs) return false;\n",
+    "",
+    "Q7",
+  ),
+  plant(
+    "pressure_lasts_until_the_next_event",
+    `${CORE}/backpressure.ts`,
+    "return state.pressedAt !== undefined && !mayEase(state, state.pressedAt, at);",
+    "return state.pressedAt !== undefined;",
+    "F7",
+  ),
+  plant(
+    "low_watermark_ignored",
+    `${CORE}/backpressure.ts`,
+    "options.pendingHigh === 0 || pending <= pendingLow;",
+    "options.pendingHigh === 0 || pending <= pendingLow + 1;",
+    "Q7",
   ),
 ];

@@ -1,7 +1,7 @@
 /** A dispatcher process of the simulation: the production nodes of its shards, wired as the role wires them, with what survives its death. */
 
 import type { Ids, Reporter, Store } from "../../contracts/ports.ts";
-import { beatSubject, isReplySubjectPermitted, pingSubject } from "../../contracts/subjects.ts";
+import { backpressureSubject, beatSubject, isReplySubjectPermitted, pingSubject } from "../../contracts/subjects.ts";
 import { Neighbours, wordOf } from "../../services/dispatcher/node/neighbours.ts";
 import { NODE_TIMES, type NodeConfig } from "../../services/dispatcher/node/node-config.ts";
 import type { NodePorts, NodeStatus } from "../../services/dispatcher/node/node-ports.ts";
@@ -107,7 +107,10 @@ export class SimDispatcher {
     const logs = this.#world.shards.map(({ shard }) => connect(`log-${shard}`));
     const rpcNet = new SimNet(rpc);
     rpcNet.beforePublish = (subject) => {
-      if (!isReplySubjectPermitted(subject) && !subject.startsWith(beatSubject(REGION, "")))
+      if (
+        !isReplySubjectPermitted(subject) &&
+        ![beatSubject, backpressureSubject].some((name) => subject.startsWith(name(REGION, "")))
+      )
         this.#world.fail("R5", `${name} publishes on ${subject}, where somebody else wanted it to`);
       this.#pass(process, "publish");
     };
