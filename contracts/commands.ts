@@ -39,6 +39,7 @@ import {
 } from "./limits.ts";
 import { Exclusivity, ShardOptionsPatch } from "./options.ts";
 import { GroupName, QuotaName, QuotasPatch } from "./quotas.ts";
+import { ScheduleName, scheduleFields, schedulePage } from "./schedules.ts";
 import type { Verb } from "./subjects.ts";
 
 /** What every request may carry. */
@@ -293,6 +294,11 @@ const ListRequest = ListFields.refine(
     drainId === undefined || (status ?? resourceType ?? resourceId ?? partitionKey ?? code) === undefined,
   { error: "excludes every filter", path: ["drainId"] },
 );
+/** What each tick of a schedule enqueues: its times follow from the tick. */
+export const ScheduleItem = ItemPayload.omit({ notBefore: true, notAfter: true });
+const SchedulePutRequest = z.strictObject({ ...envelope, name: ScheduleName, ...scheduleFields, item: ScheduleItem });
+const ScheduleListRequest = z.strictObject({ ...envelope, ...schedulePage });
+const ScheduleDeleteRequest = z.strictObject({ ...envelope, name: ScheduleName });
 const StatsRequest = z.strictObject({ ...envelope });
 const QuotasRequest = z.strictObject({
   ...envelope,
@@ -322,6 +328,9 @@ export const REQUESTS = {
   get: GetRequest,
   list: ListRequest,
   explain: ExplainRequest,
+  "schedule-put": SchedulePutRequest,
+  "schedule-list": ScheduleListRequest,
+  "schedule-delete": ScheduleDeleteRequest,
   stats: StatsRequest,
   quotas: QuotasRequest,
 } as const satisfies Record<Verb, z.ZodType>;

@@ -1,6 +1,6 @@
 /** The events of the log: what happened, in the past tense, complete enough that a fold over them is the whole state. */
 import { z } from "zod";
-import { ItemPayload } from "./commands.ts";
+import { ItemPayload, ScheduleItem } from "./commands.ts";
 import { DRAIN_LEASES, DrainId, ItemOrigin, itemPast } from "./drain.ts";
 import { FollowersPatch } from "./followers.ts";
 import {
@@ -18,6 +18,7 @@ import {
 } from "./ids.ts";
 import { ShardOptions, ShardOptionsPatch } from "./options.ts";
 import { QuotasPatch } from "./quotas.ts";
+import { ScheduleName, scheduleFields } from "./schedules.ts";
 
 /** Who caused events, once per frame; events point at it by index. */
 export const Actor = z.strictObject({
@@ -81,6 +82,12 @@ const Enqueued = z.strictObject({
   item: ItemPayload,
   requestId: EntryRequestId.optional(),
   digest: Hex64.optional(),
+  schedule: z
+    .strictObject({ name: ScheduleName, tick: LogTimeMs, next: LogTimeMs.optional() })
+    .optional()
+    .describe(
+      "The tick that made it, in the name of who put the schedule; from here on the schedule waits for `next`.",
+    ),
 });
 /** Its event sequence, with the token epoch, is the fencing token. */
 const Leased = z.strictObject({
@@ -176,6 +183,25 @@ const Restored = z.strictObject({
 });
 /** Marked items that nobody has end. With the last of them the drain is over. */
 const Discarded = z.strictObject({ type: z.literal("discarded"), actor, drainId: DrainId, itemIds: z.array(ItemId) });
+const { cron, timeZone, catchUp } = scheduleFields;
+/** A schedule is put, or replaced as a whole. It waits for `next`; for nothing while it is paused. */
+const Scheduled = z.strictObject({
+  type: z.literal("scheduled"),
+  actor,
+  name: ScheduleName,
+  ...{ cron, timeZone: timeZone.unwrap(), catchUp: catchUp.unwrap(), item: ScheduleItem },
+  paused: z.literal(true).optional(),
+  next: LogTimeMs.optional(),
+});
+const Unscheduled = z.strictObject({ type: z.literal("unscheduled"), actor, name: ScheduleName });
+/** Ticks up to `tick` made no item: nobody was there for them, or an unfinished item has the unique key. */
+const TickSkipped = z.strictObject({
+  type: z.literal("tickSkipped"),
+  name: ScheduleName,
+  tick: LogTimeMs,
+  next: LogTimeMs.optional(),
+  reason: z.enum(["missed", "unique"]),
+});
 /** The state hash before this event. A follower that differs halts. */
 const StateHashed = z.strictObject({ type: z.literal("stateHash"), hash: Hex64 });
 
@@ -200,6 +226,9 @@ export const EVENTS = {
   drained: Drained,
   restored: Restored,
   discarded: Discarded,
+  scheduled: Scheduled,
+  unscheduled: Unscheduled,
+  tickSkipped: TickSkipped,
   stateHash: StateHashed,
 } as const;
 export const LogEvent = z.discriminatedUnion("type", [
@@ -223,6 +252,9 @@ export const LogEvent = z.discriminatedUnion("type", [
   Drained,
   Restored,
   Discarded,
+  Scheduled,
+  Unscheduled,
+  TickSkipped,
   StateHashed,
 ]);
 export type LogEvent = Readonly<z.infer<typeof LogEvent>>;

@@ -104,6 +104,12 @@ export const PENDING_HIGH_MAX = 10_000_000;
 /** Bytes of pending bodies above which `enqueue` is refused. Bytes. */
 export const BODY_BYTES_HIGH_DEFAULT = 512 * MIB;
 export const BODY_BYTES_HIGH_MAX = 8 * 1024 * MIB;
+/** How long a shard that came above a high watermark refuses items at least. ms. */
+export const BACKPRESSURE_COOLDOWN_MS_DEFAULT = 1_000;
+export const BACKPRESSURE_COOLDOWN_MS_MAX = 3_600_000;
+/** Low watermarks, as shares of the high ones, where no others are named. */
+export const PENDING_LOW_SHARE = 0.8;
+export const BODY_BYTES_LOW_SHARE = 0.75;
 /** Ended items whose outcome is remembered, for repeats of requests. */
 export const RECORDS_DEFAULT = 1_000_000;
 export const RECORDS_MAX = 10_000_000;
@@ -130,6 +136,13 @@ export const LOG_KEEP_MS_MAX = 3_650 * 86_400_000;
 export const LOG_TRIM_SHARE = 0.6;
 export const LOG_HIGH_SHARE = 0.8;
 export const LOG_FULL_SHARE = 0.9;
+
+/** Schedules that one shard may have, and the longest cron expression and name of a time zone. Characters. */
+export const SCHEDULES_MAX = 1_000;
+export const CRON_LENGTH_MAX = 128;
+export const TIME_ZONE_LENGTH_MAX = 64;
+/** How late a tick may be of a schedule that catches up on none. ms. */
+export const TICK_LATE_MS_MAX = 60_000;
 
 /** Items on one page of `list` unless the request says otherwise. */
 export const PAGE_SIZE_DEFAULT = 100;

@@ -1,6 +1,7 @@
 /** The public entry of the contracts: what an integrator in TypeScript imports. */
 import * as limits from "./limits.ts";
 
+export { Backpressure } from "./backpressure.ts";
 export {
   type Command,
   type CommandOf,

@@ -4,6 +4,8 @@ import {
   AGEING_MS_MAX,
   ATTEMPTS_DEFAULT,
   ATTEMPTS_MAX,
+  BACKPRESSURE_COOLDOWN_MS_DEFAULT,
+  BACKPRESSURE_COOLDOWN_MS_MAX,
   BODY_BYTES_HIGH_DEFAULT,
   BODY_BYTES_HIGH_MAX,
   DELAY_MS_MAX,
@@ -113,16 +115,40 @@ const fields = {
     .describe("Largest item body. Encoded JSON bytes."),
   pendingHigh: z
     .int()
-    .min(1)
+    .min(0)
     .max(PENDING_HIGH_MAX)
     .default(PENDING_HIGH_DEFAULT)
-    .describe("Pending items from which on enqueue is refused with backpressure."),
+    .describe("Pending items from which on enqueue is refused with backpressure. 0: never for their number."),
+  pendingLow: z
+    .int()
+    .min(0)
+    .max(PENDING_HIGH_MAX)
+    .default(0)
+    .describe(
+      "Pending items at or below which enqueue is taken again. Below pendingHigh. 0: four fifths of pendingHigh, so 800,000 by default.",
+    ),
   bodyBytesHigh: z
     .int()
-    .min(1)
+    .min(0)
     .max(BODY_BYTES_HIGH_MAX)
     .default(BODY_BYTES_HIGH_DEFAULT)
-    .describe("Bytes of unfinished bodies from which on enqueue is refused with backpressure."),
+    .describe(
+      "Bytes of unfinished bodies from which on enqueue is refused with backpressure. 0: never for their bytes.",
+    ),
+  bodyBytesLow: z
+    .int()
+    .min(0)
+    .max(BODY_BYTES_HIGH_MAX)
+    .default(0)
+    .describe(
+      "Bytes of unfinished bodies at or below which enqueue is taken again. Below bodyBytesHigh. 0: three quarters of bodyBytesHigh, so 384 MiB by default.",
+    ),
+  backpressureCooldownMs: z
+    .int()
+    .min(0)
+    .max(BACKPRESSURE_COOLDOWN_MS_MAX)
+    .default(BACKPRESSURE_COOLDOWN_MS_DEFAULT)
+    .describe("How long enqueue is refused at least, once it is. ms of log time."),
   recordsMax: z
     .int()
     .min(0)
@@ -179,6 +205,9 @@ export const OPTIONS_OF_TERMS: ReadonlySet<string> = new Set([
   "retryMaxMs",
   "resultsMax",
   "fairness",
+  "pendingLow",
+  "bodyBytesLow",
+  "backpressureCooldownMs",
 ] satisfies readonly (keyof ShardOptions)[]);
 
 /** What is wrong between options, with both values; empty when nothing is. */
@@ -192,6 +221,12 @@ export function optionProblems(options: ShardOptions): readonly string[] {
     problems.push(
       `leaseAgeMsMax (${options.leaseAgeMsMax}) must be at least leaseDurationMsMax (${options.leaseDurationMsMax})`,
     );
+  for (const [low, high] of [
+    ["pendingLow", "pendingHigh"],
+    ["bodyBytesLow", "bodyBytesHigh"],
+  ] as const)
+    if (options[high] !== 0 && options[low] >= options[high])
+      problems.push(`${high} (${options[high]}) must be above ${low} (${options[low]})`);
   if (options.retryFirstMs > options.retryMaxMs)
     problems.push(`retryFirstMs (${options.retryFirstMs}) must be at most retryMaxMs (${options.retryMaxMs})`);
   return problems;

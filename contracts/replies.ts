@@ -1,6 +1,6 @@
 /** The replies of the RPC surface. Clients ignore fields that they do not know, so these schemas are loose. */
 import { z } from "zod";
-import { Attributes, DrainItem, LIST_STATUSES, RetryPolicy } from "./commands.ts";
+import { Attributes, DrainItem, LIST_STATUSES, RetryPolicy, ScheduleItem } from "./commands.ts";
 import { DRAIN_LEASES, DrainId, ItemOrigin } from "./drain.ts";
 import { ErrorBodySchema } from "./errors.ts";
 import { CANCEL_OUTCOMES, OUTCOMES } from "./events.ts";
@@ -8,6 +8,7 @@ import { Follower, FollowerName } from "./followers.ts";
 import { ItemId, LogTimeMs, PeerId, Principal, Sequence, Token } from "./ids.ts";
 import { Exclusivity, ShardOptions } from "./options.ts";
 import { Quota } from "./quotas.ts";
+import { ScheduleName, scheduleFields } from "./schedules.ts";
 import type { Verb } from "./subjects.ts";
 
 const cited = {
@@ -154,6 +155,7 @@ const ItemRecord = z.looseObject({
   uniqueKey: z.string().optional(),
   group: z.string().optional(),
   quotaKey: z.string().optional(),
+  schedule: z.looseObject({ name: ScheduleName, tick: LogTimeMs }).optional().describe("The tick that made it."),
   redrives: z.int().min(1).optional().describe("How often it was redriven."),
   cancelRequested: z.looseObject({ reason: z.string().optional(), principal: Principal, at: LogTimeMs }).optional(),
   progress: z.looseObject({ text: z.string(), at: LogTimeMs }).optional(),
@@ -176,6 +178,30 @@ const ListReply = z.looseObject({
     .optional()
     .describe("Present when there may be more; a page may be short, or empty, with a cursor."),
   drained: z.array(DrainItem).optional().describe("With `drainId`: the marked items with all that restoring needs."),
+});
+const next = LogTimeMs.optional().describe("Its next tick; absent while it is paused.");
+const SchedulePutReply = z.looseObject({
+  ...cited,
+  name: ScheduleName,
+  next,
+  duplicate: z.boolean().describe("Whether it was there like this before."),
+});
+const Schedule = z.looseObject({
+  name: ScheduleName,
+  ...scheduleFields,
+  item: ScheduleItem.loose(),
+  next,
+  putBy: Principal.describe("Who put it: its items are enqueued in this name."),
+});
+const ScheduleListReply = z.looseObject({
+  ...cited,
+  schedules: z.array(Schedule).describe("In order of their names."),
+  cursor: z.string().optional().describe("Present when there are more."),
+});
+const ScheduleDeleteReply = z.looseObject({
+  ...cited,
+  name: ScheduleName,
+  deleted: z.boolean().describe("False when there was none."),
 });
 const StatsReply = z.looseObject({
   ...cited,
@@ -247,6 +273,9 @@ export const REPLIES = {
   get: GetReply,
   list: ListReply,
   explain: ExplainReply,
+  "schedule-put": SchedulePutReply,
+  "schedule-list": ScheduleListReply,
+  "schedule-delete": ScheduleDeleteReply,
   stats: StatsReply,
   quotas: QuotasReply,
 } as const satisfies Record<Verb, z.ZodType>;

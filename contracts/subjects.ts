@@ -24,6 +24,12 @@ export const SUBJECTS: readonly SubjectEntry[] = [
   ),
   row("beat", "omnirelay.ready.<region>.<shard>", "publish", "The leader's beat: term, leader, sequence."),
   row(
+    "backpressure",
+    "omnirelay.backpressure.<region>.<shard>",
+    "publish",
+    "Whether the leader refuses items for its watermarks: when its term starts, and at each change.",
+  ),
+  row(
     "gossip",
     "omnirelay.gossip.<region>.<principal>",
     "publish",
@@ -86,6 +92,9 @@ export const VERBS = [
   "get",
   "list",
   "explain",
+  "schedule-put",
+  "schedule-list",
+  "schedule-delete",
   "stats",
   "quotas",
 ] as const;
@@ -94,7 +103,7 @@ const VERB_SET: ReadonlySet<string> = new Set(VERBS);
 export const isVerb = (text: string): text is Verb => VERB_SET.has(text);
 
 /** Verbs of the design that this release does not serve yet: refused by name, so that nobody takes silence for success. */
-export const VERBS_PLANNED: ReadonlySet<string> = new Set(["schedule-put", "schedule-list", "schedule-delete"]);
+export const VERBS_PLANNED: ReadonlySet<string> = new Set();
 
 export const rpcSubject = (shard: string, verb: Verb, principal: string): string =>
   `resourcelease.${shard}.${verb}.${principal}`;
@@ -103,6 +112,8 @@ export const rpcSubscription = (shard: string): string => `resourcelease.${shard
 export const logStream = (region: string, shard: string): string => `LEASE_LOG_${region}_${shard}`;
 export const logSubject = (region: string, shard: string): string => `omnirelay.log.${region}.${shard}`;
 export const beatSubject = (region: string, shard: string): string => `omnirelay.ready.${region}.${shard}`;
+export const backpressureSubject = (region: string, shard: string): string =>
+  `omnirelay.backpressure.${region}.${shard}`;
 export const pingSubject = (region: string, peerId: string): string => `omnirelay.ping.${region}.${peerId}`;
 /** The beats of a shard's leader, whatever its region. */
 export const beatSubscription = (shard: string): string => beatSubject("*", shard);

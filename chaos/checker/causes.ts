@@ -117,7 +117,9 @@ const VERBS = { completed: "complete", failed: "fail", released: "release" } as 
 /** Everything that a client must have asked for, with the key of its cause. */
 function* clientEvents(index: LogIndex): Generator<readonly [string, LoggedEvent]> {
   for (const event of index.enqueued.values()) {
-    const { requestId, item } = event.event;
+    const { requestId, item, schedule } = event.event;
+    // The leader makes it by itself.
+    if (schedule !== undefined) continue;
     const principal = event.actor?.principal ?? "";
     yield [requestId === undefined ? unnamedKey(principal, item) : namedKey(principal, requestId), event];
   }

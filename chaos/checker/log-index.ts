@@ -37,6 +37,7 @@ export class LogIndex {
     switch (event.type) {
       case "enqueued":
         this.enqueued.set(event.itemId, logged as Enqueued);
+        if (event.schedule !== undefined) return;
         if (event.requestId === undefined) this.enqueuedUnnamed.push(logged as Enqueued);
         else push(this.enqueuedBy, requestKey(actor?.principal ?? "", event.requestId), logged as Enqueued);
         return;
@@ -70,6 +71,9 @@ export class LogIndex {
       case "configured":
       case "paused":
       case "resumed":
+      case "scheduled":
+      case "unscheduled":
+      case "tickSkipped":
       case "stateHash":
         return;
     }

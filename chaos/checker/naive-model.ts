@@ -2,6 +2,7 @@
 import type { Actor, EventOf, LogEvent } from "../../contracts/events.ts";
 import { actorOf, type Frame } from "../../contracts/frame.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions } from "../../contracts/options.ts";
+import { isOfQueue, OF_VERSION_2, type OtherEvent, type QueueEvent } from "./event-kinds.ts";
 import { NaiveDrains } from "./naive-drains.ts";
 import {
   isEnded,
@@ -13,13 +14,12 @@ import {
   newItem,
 } from "./naive-item.ts";
 import { NaiveItems } from "./naive-items.ts";
+import { NaivePressure } from "./naive-pressure.ts";
 import { NaiveRecords } from "./naive-records.ts";
+import { NaiveSchedules } from "./naive-schedules.ts";
 import { EXPIRY, hasTerms, mayEnd } from "./naive-terms.ts";
 
-type OtherEvent = "logCreated" | "termStarted" | "termReleased" | "stateHash";
-type QueueEvent = Exclude<LogEvent, { type: OtherEvent }>;
 const TOKEN_STEP = 2 ** 40;
-const EVENTS_OF_TERMS: ReadonlySet<string> = new Set("cancelled redriven purged drained restored discarded".split(" "));
 
 export class NaiveModel extends NaiveItems {
   readonly ends = new Map<number, NaiveEnd>();
@@ -31,6 +31,8 @@ export class NaiveModel extends NaiveItems {
   term = 0;
   leader = "";
   tokenEpoch = 0;
+  readonly pressure = new NaivePressure();
+  readonly schedules = new NaiveSchedules((...claim) => this.#must(...claim));
   readonly #world: NaiveWorld;
   readonly #records = new NaiveRecords();
   #lastToken = 0;
@@ -47,7 +49,10 @@ export class NaiveModel extends NaiveItems {
     for (const event of frame.events) {
       this.sequence += 1;
       this.at = frame.at;
-      this.#event(event, frame, actorOf(event, frame));
+      this.pressure.look(this, this.count("pending"));
+      if (isOfQueue(event)) this.#queueEvent(event, actorOf(event, frame));
+      else this.#event(event, frame);
+      this.pressure.look(this, this.count("pending"));
       this.#world.moved?.();
     }
     this.#must(frame.pending === this.count("pending"), "Q1", `pending ${frame.pending}, not ${this.count("pending")}`);
@@ -60,7 +65,7 @@ export class NaiveModel extends NaiveItems {
     if (!isRight) this.#world.fail(invariant, `sequence ${this.sequence}: ${message}`);
   }
 
-  #event(event: LogEvent, frame: Frame, actor: Actor | undefined): void {
+  #event(event: OtherEvent, frame: Frame): void {
     switch (event.type) {
       case "logCreated":
         this.options = { ...SHARD_OPTIONS_DEFAULT, ...event.options };
@@ -83,29 +88,11 @@ export class NaiveModel extends NaiveItems {
         return;
       case "stateHash":
         return;
-      case "cancelled":
-      case "completed":
-      case "configured":
-      case "deadLettered":
-      case "discarded":
-      case "drained":
-      case "enqueued":
-      case "expired":
-      case "failed":
-      case "leased":
-      case "paused":
-      case "purged":
-      case "redriven":
-      case "released":
-      case "renewed":
-      case "restored":
-      case "resumed":
-        this.#queueEvent(event, actor);
     }
   }
 
   #queueEvent(event: QueueEvent, actor: Actor | undefined): void {
-    if (EVENTS_OF_TERMS.has(event.type))
+    if (OF_VERSION_2.has(event.type))
       this.#must(this.logVersion >= 2, "L4", `${event.type} in a log of version ${this.logVersion}`);
     switch (event.type) {
       case "configured":
@@ -159,14 +146,22 @@ export class NaiveModel extends NaiveItems {
       case "discarded":
         for (const itemId of event.itemIds) this.#remove(itemId, "discarded", actor as Actor);
         this.drains.discarded(event, this);
+        return;
+      case "scheduled":
+      case "unscheduled":
+      case "tickSkipped":
+        this.schedules.take(event, actor, this, (key) => this.#holderOf(key) !== undefined);
     }
   }
 
-  #enqueued({ itemId, item, requestId }: Extract<LogEvent, { type: "enqueued" }>, { principal }: Actor): void {
+  #enqueued(event: Extract<LogEvent, { type: "enqueued" }>, { principal }: Actor): void {
+    const { itemId, item, requestId } = event;
     const options = this.options as ShardOptions;
     this.#must(!this.byId.has(itemId), "Q2", `item ${itemId} twice`);
     this.#must(itemId === (this.tokenEpoch * TOKEN_STEP + this.sequence).toString(36), "Q2", `item id ${itemId}`);
-    this.#must(this.count("pending") < options.pendingHigh, "Q7", "enqueued above the high watermark");
+    const isTaken = event.schedule !== undefined || !this.pressure.isPressed;
+    this.#must(isTaken, "Q7", "enqueued under backpressure");
+    this.schedules.made(event, principal, this.at);
     if (requestId !== undefined) this.#once(principal, requestId);
     this.#mustBeAlone(item.uniqueKey, itemId);
     if (hasTerms(item)) this.#must(this.logVersion >= 2, "L4", `terms in a log of version ${this.logVersion}`);
@@ -209,8 +204,12 @@ export class NaiveModel extends NaiveItems {
   /** Whoever has a unique key is the only pending or leased item that has it. */
   #mustBeAlone(uniqueKey: string | undefined, itemId: string): void {
     if (uniqueKey === undefined) return;
-    const holder = this.open.find((item) => item.uniqueKey === uniqueKey && isUnfinished(item.status));
+    const holder = this.#holderOf(uniqueKey);
     this.#must(holder === undefined, "R1", `${itemId} gets the unique key ${uniqueKey}, which ${holder?.itemId} has`);
+  }
+
+  #holderOf(uniqueKey: string): NaiveItem | undefined {
+    return this.open.find((item) => item.uniqueKey === uniqueKey && isUnfinished(item.status));
   }
 
   #leased(event: Extract<LogEvent, { type: "leased" }>, actor: Actor): void {

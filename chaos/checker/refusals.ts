@@ -115,8 +115,9 @@ export class Refusals {
       const contents = this.#contents.get(requestKey(principal, requestId));
       tally.check("R2", (contents?.size ?? 0) > 1, () => `${id}: ${requestId} never had other contents`);
     }
-    const details = error["details"] as { pending?: number; pendingHigh?: number } | undefined;
-    if (error.code !== "backpressure" || (details?.pending ?? 0) < (details?.pendingHigh ?? 1)) return;
+    const details = error["details"] as { pending?: number } | undefined;
+    // A log that is nearly full refuses them too.
+    if (error.code !== "backpressure" || details?.pending === undefined) return;
     const until = Math.min(realTime.askedAfter(returned), fullAt.length);
     const from = realTime.shownBefore(invoked);
     const isTrue = (fullAt[until - 1] ?? -1) >= Math.min(from, until - 1);

@@ -87,9 +87,8 @@ function foldWithModel(operations: readonly ShardOperation[], parts: FoldParts) 
     fail: (name, message) => tally.violated(name as Invariant, message),
     checked: (name) => tally.checked(name as Invariant),
     moved: () => {
-      const { sequence, options } = model;
-      const isFull = model.count("pending") >= (options?.pendingHigh ?? Number.POSITIVE_INFINITY);
-      fullAt.push(isFull ? sequence : (fullAt[sequence - 1] ?? -1));
+      const { sequence } = model;
+      fullAt.push(model.pressure.isPressed ? sequence : (fullAt[sequence - 1] ?? -1));
       for (const operation of cited.get(sequence) ?? []) answers.check(operation);
     },
   });

@@ -37,7 +37,7 @@ function eventText(event: LogEvent, frame: Frame): string {
 function detailOf(event: LogEvent): string {
   switch (event.type) {
     case "enqueued":
-      return ` ${event.itemId} ${event.item.resourceType} ${event.item.resourceId}`;
+      return ` ${event.itemId} ${event.item.resourceType} ${event.item.resourceId}${event.schedule === undefined ? "" : `, tick of ${event.schedule.name}`}`;
     case "leased":
       return ` ${event.itemId} ${event.resourceType} ${event.resourceId}, attempt ${event.attempt}, until ${timeText(event.expiresAt)}`;
     case "renewed":
@@ -57,6 +57,12 @@ function detailOf(event: LogEvent): string {
     case "redriven":
     case "purged":
       return ` ${event.itemId} ${event.resourceType} ${event.resourceId}`;
+    case "scheduled":
+      return ` ${event.name}: ${event.cron} ${event.timeZone}, ${nextText(event)}`;
+    case "unscheduled":
+      return ` ${event.name}`;
+    case "tickSkipped":
+      return ` ${event.name} ${timeText(event.tick)}: ${event.reason}, ${nextText(event)}`;
     case "logCreated":
       return ` ${event.logId}`;
     case "termStarted":
@@ -81,3 +87,5 @@ function detailOf(event: LogEvent): string {
 function restoredText({ itemId, item, origin }: NonNullable<EventOf<"restored">["entry"]>): string {
   return `${itemId} ${item.resourceType} ${item.resourceId}, from ${origin.itemId} of ${origin.logId}`;
 }
+const nextText = ({ next }: { readonly next?: number | undefined }): string =>
+  next === undefined ? "no next tick" : `next ${timeText(next)}`;

@@ -15,6 +15,7 @@ import { ingestCommand } from "./commands/ingest.ts";
 import { listCommand } from "./commands/list.ts";
 import { logCommand } from "./commands/log.ts";
 import { quotaCommand } from "./commands/quota.ts";
+import { scheduleCommand } from "./commands/schedule.ts";
 import { shardCommand } from "./commands/shard.ts";
 import { snapshotCommand } from "./commands/snapshot.ts";
 import { stateCommand } from "./commands/state.ts";
@@ -85,6 +86,7 @@ function createProgram(terminal: Terminal, done: Done): Command {
     restoreCommand,
     discardCommand,
     evictCommand,
+    scheduleCommand,
     logCommand,
     quotaCommand,
     shardCommand,

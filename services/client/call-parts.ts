@@ -1,9 +1,8 @@
 /** What of the options of a call goes into its request, and what is wrong with a request id that names many items. */
-import type { CallOptions, ClientCore } from "./client-core.ts";
+import type { ClientCore } from "./client-core.ts";
 import type { EnqueueInput } from "./entries.ts";
 import type { Envelope } from "./lane.ts";
 import type { HeartbeatOptions, IdempotentOptions } from "./lease-client.ts";
-import type { ReadOptions } from "./shard-admin.ts";
 
 export function afterOnly({ after, attemptTimeoutMs }: IdempotentOptions): Envelope | undefined {
   return after === undefined ? undefined : { after, attemptTimeoutMs };
@@ -11,14 +10,6 @@ export function afterOnly({ after, attemptTimeoutMs }: IdempotentOptions): Envel
 
 export function extension({ extendMs, attemptTimeoutMs }: HeartbeatOptions): Envelope | undefined {
   return extendMs === undefined ? undefined : { extendMs, attemptTimeoutMs };
-}
-
-export function readParts({
-  minSequence,
-  consistent,
-  ...call
-}: ReadOptions): [Pick<ReadOptions, "minSequence" | "consistent">, CallOptions] {
-  return [{ minSequence, consistent }, call];
 }
 
 export function requestIdProblem(

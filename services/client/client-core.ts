@@ -15,7 +15,16 @@ import { CollectedEntry, Collector, type EncodedEntry, SingleEntry } from "./ent
 import { type AnsweredAttempt, type Exchange, type ExchangeOwner, Exchanges } from "./exchange.ts";
 import { ENVELOPE_BYTES, type Envelope, Lane, type LaneOptions, serverTimeoutMs } from "./lane.ts";
 import { LeaderWatch } from "./leader-watch.ts";
-import { check, type EntryResult, type Fate, fateError, type Refusal, RefusedError, tooLarge } from "./refusal.ts";
+import {
+  check,
+  type EntryResult,
+  type Fate,
+  fateError,
+  type Refusal,
+  RefusedError,
+  refusedError,
+  tooLarge,
+} from "./refusal.ts";
 
 /** What any call may carry. */
 export interface CallOptions {
@@ -29,7 +38,7 @@ export interface CallOptions {
 
 /** Verbs whose request ids are remembered beyond their request, so that `after` has a meaning for them. */
 const VERBS_WITH_AFTER: ReadonlySet<Verb> = new Set(["enqueue", "lease"]);
-const READS: ReadonlySet<Verb> = new Set(["get", "list", "explain", "stats", "quotas"]);
+const READS: ReadonlySet<Verb> = new Set(["get", "list", "explain", "schedule-list", "stats", "quotas"]);
 const OwnEnvelope = z.object({
   requestId: RequestId.optional(),
   after: Sequence.optional(),
@@ -279,7 +288,7 @@ class Call<V extends Verb> implements ExchangeOwner {
   }
   refused(error: Refusal): void {
     this.#end();
-    this.#caller.reject(new RefusedError(error));
+    this.#caller.reject(refusedError(error));
   }
   outOfTime(_nowMs: number, fate: Fate): undefined {
     this.#end();

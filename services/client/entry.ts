@@ -1,6 +1,6 @@
 /** One entry of a batched request on its way, from the caller's value to the caller's promise. */
 import type { OperatingError } from "../../contracts/errors.ts";
-import { BatchError, type EntryResult, type Refusal, RefusedError } from "./refusal.ts";
+import { BatchError, type EntryResult, type Refusal, RefusedError, refusedError } from "./refusal.ts";
 
 /** Encoded at the call, so that what the caller does to the value afterwards changes nothing. */
 export interface EncodedEntry {
@@ -62,7 +62,7 @@ export class SingleEntry<T> implements Entry<T> {
     if (this.#settle()) this.#resolve(value);
   }
   refuse(error: Refusal): void {
-    if (this.#settle()) this.#reject(new RefusedError(error));
+    if (this.#settle()) this.#reject(refusedError(error));
   }
   fail(error: Error): void {
     if (this.#settle()) this.#reject(error);

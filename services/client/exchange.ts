@@ -267,6 +267,14 @@ export class Exchanges implements InboxHandler {
     else this.#schedule(exchange);
   }
 
+  /**
+   * How long to rest after a refusal for now: between the time that was asked for and half as much again, so that those who were refused together
+   * do not return together. ms.
+   */
+  jittered(retryAfterMs: number = RETRY_AFTER_DEFAULT_MS): number {
+    return retryAfterMs * (1 + 0.5 * this.#random());
+  }
+
   #find(token: string): [Exchange | undefined, number] {
     const [id = "", attempt = ""] = token.split("-");
     return [this.#open.get(id), Number(attempt)];
@@ -309,7 +317,7 @@ export class Exchanges implements InboxHandler {
       exchange.isUnknown = false;
       exchange.refusal = error;
       exchange.last = error.code;
-      this.#rest(exchange, jitteredUp(error.retryAfterMs ?? RETRY_AFTER_DEFAULT_MS, this.#random()));
+      this.#rest(exchange, this.jittered(error.retryAfterMs));
     }
   }
 
@@ -375,9 +383,6 @@ function silenceMs(attemptTimeoutMs: number, attempt: number): number {
   const wholeMs = attemptTimeoutMs + Math.min(MARGIN_MS_MAX, attemptTimeoutMs * MARGIN_PART);
   return Math.min(wholeMs, SILENCE_FIRST_MS * 2 ** Math.min(attempt - 1, 10));
 }
-
-/** Between the time that was asked for and half as much again, so that those who were refused together do not return together. */
-const jitteredUp = (ms: number, random: number): number => ms * (1 + 0.5 * random);
 
 const decoder = new TextDecoder();
 

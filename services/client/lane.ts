@@ -235,13 +235,15 @@ class Batch<T> implements ExchangeOwner {
   }
 
   replied(reply: Readonly<Record<string, unknown>>, { sentAtMs, isOnly }: AnsweredAttempt): "done" | "again" {
-    const { verb, sawSequence, onBackpressure, read } = this.#lane.options;
+    const { verb, sawSequence, onBackpressure, read, exchanges } = this.#lane.options;
     const parsed = REPLIES[verb].safeParse(reply);
     if (!parsed.success || !("results" in parsed.data)) return "again";
     const results = parsed.data.results as readonly EntryOutcome[];
     if (results.length !== this.#entries.length) return "again";
     sawSequence(parsed.data.sequence);
     let isAgain = false;
+    // One for all: what was refused together can travel together again.
+    let restMs: number | undefined;
     results.forEach((result, index) => {
       const entry = this.#entries[index];
       if (entry === undefined || this.#isDone[index] === true) return;
@@ -252,8 +254,10 @@ class Batch<T> implements ExchangeOwner {
       }
       this.#isDone[index] = true;
       if (error === undefined) entry.accept(read(result, sentAtMs));
-      else if (error.retryable && onBackpressure === "wait") this.#lane.later(entry, error, error.retryAfterMs ?? 250);
-      else if (error.code === "request_expired" && isOnly && this.#envelope.after === undefined && entry.renew())
+      else if (error.retryable && onBackpressure === "wait") {
+        restMs ??= exchanges.jittered(error.retryAfterMs);
+        this.#lane.later(entry, error, restMs);
+      } else if (error.code === "request_expired" && isOnly && this.#envelope.after === undefined && entry.renew())
         this.#lane.push(entry); // with the sequence of this reply as its `after`
       else entry.refuse(error);
     });

@@ -6,7 +6,7 @@ import type { Clock } from "../../contracts/ports.ts";
 import type { ReplyOf } from "../../contracts/replies.ts";
 import { connectNats, leaveServer } from "../jetstream/connect.ts";
 import { createClock } from "../runtime/clock.ts";
-import { afterOnly, extension, readParts, requestIdProblem } from "./call-parts.ts";
+import { afterOnly, extension, requestIdProblem } from "./call-parts.ts";
 import { type CallOptions, ClientCore } from "./client-core.ts";
 import { clientSettings, type LeaseClientOptions } from "./client-options.ts";
 import {
@@ -31,8 +31,10 @@ import {
   type LeaseRef,
 } from "./entries.ts";
 import type { Lane } from "./lane.ts";
+import { type ReadOptions, readParts } from "./read-options.ts";
 import { type EntryResult, RefusedError } from "./refusal.ts";
-import { type ReadOptions, ShardAdmin } from "./shard-admin.ts";
+import { ScheduleClient } from "./schedule-client.ts";
+import { ShardAdmin } from "./shard-admin.ts";
 
 /** For requests that may be asked again by another process, or after a crash, under the same id. */
 export interface IdempotentOptions extends CallOptions {
@@ -98,6 +100,7 @@ export type ItemRecord = Extract<ReplyOf<"get">["results"][number], { status: st
  * (`unavailable`), or when the client is closed (`closed`), and the signal's reason when it is aborted.
  */
 export class LeaseClient extends ShardAdmin {
+  readonly schedules: ScheduleClient;
   readonly #core: ClientCore;
   readonly #connection: NatsConnection;
   readonly #ownsConnection: boolean;
@@ -127,6 +130,7 @@ export class LeaseClient extends ShardAdmin {
     this.#core = core;
     this.#connection = connection;
     this.#ownsConnection = ownsConnection;
+    this.schedules = new ScheduleClient(core);
     const settled = (result: object): Settled => ({ duplicate: (result as Settled).duplicate });
     this.#enqueue = core.lane("enqueue", "items", (result) => result as unknown as Enqueued);
     this.#heartbeat = core.lane("heartbeat", "leases", (result, sentAtMs) => {

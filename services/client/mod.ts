@@ -21,15 +21,10 @@ export {
   type Settled,
 } from "./lease-client.ts";
 export { type HandlerContext, type LeaseHandler, LeaseWorker, type LeaseWorkerOptions } from "./lease-worker.ts";
-export { BatchError, type EntryResult, type Refusal, RefusedError, unwrap } from "./refusal.ts";
-export type {
-  ConfigureOptions,
-  HandoverOptions,
-  QuotaRecord,
-  QuotasPage,
-  ReadOptions,
-  ShardAdmin,
-} from "./shard-admin.ts";
+export type { ReadOptions } from "./read-options.ts";
+export { BackpressureError, BatchError, type EntryResult, type Refusal, RefusedError, unwrap } from "./refusal.ts";
+export type { ScheduleClient, ScheduleInput, SchedulePage, ScheduleRecord } from "./schedule-client.ts";
+export type { ConfigureOptions, HandoverOptions, QuotaRecord, QuotasPage, ShardAdmin } from "./shard-admin.ts";
 export {
   CancelledError,
   DrainError,

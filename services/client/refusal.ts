@@ -30,6 +30,17 @@ export class RefusedError extends Error {
   }
 }
 
+/** The shard takes no items now (`backpressure`), and the caller would not wait, or not any longer. */
+export class BackpressureError extends RefusedError {
+  constructor(body: Refusal) {
+    super(body);
+    this.name = "BackpressureError";
+  }
+}
+
+export const refusedError = (body: Refusal): RefusedError =>
+  body.code === "backpressure" ? new BackpressureError(body) : new RefusedError(body);
+
 /** A refusal as a value: what stands in the results of the batch forms. */
 export interface Refusal {
   readonly code: string;
@@ -47,7 +58,7 @@ export type EntryResult<T> =
 
 /** The value of a result; throws its refusal. */
 export function unwrap<T>(result: EntryResult<T>): T {
-  if (result.kind === "refused") throw new RefusedError(result.error);
+  if (result.kind === "refused") throw refusedError(result.error);
   return result.value;
 }
 
@@ -73,7 +84,7 @@ export type Fate =
 
 /** The error of a fate. A read has no outcome that could be unknown. */
 export function fateError(fate: Fate, verb: string, isMutation: boolean): RefusedError | OperatingError {
-  if (fate.kind === "refused") return new RefusedError(fate.error);
+  if (fate.kind === "refused") return refusedError(fate.error);
   const details = { verb, last: fate.last };
   if (fate.kind === "undecided" || !isMutation)
     return new OperatingError("unavailable", `${verb}: no answer in time (${fate.last})`, { definite: true, details });

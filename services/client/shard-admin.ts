@@ -3,7 +3,6 @@ import type { DrainItem } from "../../contracts/commands.ts";
 import type { ShardOptionsPatch } from "../../contracts/options.ts";
 import type { QuotasPatch } from "../../contracts/quotas.ts";
 import type { ReplyOf } from "../../contracts/replies.ts";
-import { readParts } from "./call-parts.ts";
 import type { CallOptions, ClientCore } from "./client-core.ts";
 import {
   type DiscardOptions,
@@ -15,14 +14,9 @@ import {
   type RestoredItem,
   restoreItems,
 } from "./drains.ts";
+import { type ReadOptions, readParts } from "./read-options.ts";
 import type { EntryResult, Refusal } from "./refusal.ts";
 
-export interface ReadOptions extends CallOptions {
-  /** Answer only from a state that has at least this sequence. */
-  readonly minSequence?: number | undefined;
-  /** Confirm through the log that the answer is current. */
-  readonly consistent?: boolean | undefined;
-}
 export interface ConfigureOptions extends CallOptions {
   /** Raises the state version of the log to this; it is never lowered. */
   readonly logVersion?: number | undefined;

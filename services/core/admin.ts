@@ -77,7 +77,10 @@ export function decideConfigure(
     );
   const before: Readonly<Record<string, unknown>> = state.options;
   const changed = Object.entries(options).filter(([name, value]) => before[name] !== value);
-  if (logVersion < LOG_VERSION_TERMS && changed.some(([name]) => OPTIONS_OF_TERMS.has(name)))
+  if (
+    logVersion < LOG_VERSION_TERMS &&
+    changed.some(([name, value]) => OPTIONS_OF_TERMS.has(name) || isDisabled(name, value))
+  )
     return refused(versionRefusal(logVersion, LOG_VERSION_TERMS));
   const quotas = changedQuotas(state, quotasPatch);
   if (quotas !== undefined && logVersion < LOG_VERSION_TERMS)
@@ -98,6 +101,10 @@ export function decideConfigure(
     result: options,
   };
 }
+
+/** A watermark that is switched off. */
+const isDisabled = (name: string, value: unknown): boolean =>
+  value === 0 && (name === "pendingHigh" || name === "bodyBytesHigh");
 
 function versionProblems(state: ShardState, logVersion: number, followers: ShardState["followers"]): readonly string[] {
   if (logVersion === state.logVersion) return [];

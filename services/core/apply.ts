@@ -17,6 +17,8 @@ import {
   applyRenewed,
   type EventMeta,
 } from "./apply-lease.ts";
+import { applySchedule, applyTick } from "./apply-schedule.ts";
+import { easePressure, weighPressure } from "./backpressure.ts";
 import { stateHash } from "./hash.ts";
 import { Item } from "./item.ts";
 import { payloadFields } from "./item-terms.ts";
@@ -34,22 +36,18 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
   // Both throw, so they come before anything changes.
   const type: string = event.type;
   if (type === "stateHash" || type === "logCreated" || type === "configured") checkEvent(state, event);
+  easePressure(state, meta.at);
   state.sequence += 1;
   state.at = meta.at;
+  if ("itemId" in event || event.type === "renewed") applyOfItem(state, event, meta);
+  else applyOfShard(state, event, meta);
+  weighPressure(state, meta.at);
+}
+
+type ItemEvent = Extract<LogEvent, { readonly itemId: string }> | EventOf<"renewed">;
+
+function applyOfItem(state: ShardState, event: ItemEvent, meta: EventMeta): void {
   switch (event.type) {
-    case "logCreated":
-      applyLogCreated(state, event);
-      break;
-    case "termStarted":
-      applyTermStarted(state, event);
-      break;
-    case "termReleased":
-      assert(event.term === state.term, `term ${event.term} released in term ${state.term}`);
-      state.leader = "";
-      break;
-    case "configured":
-      applyConfigured(state, event);
-      break;
     case "enqueued":
       applyEnqueued(state, event, meta);
       break;
@@ -83,6 +81,25 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
     case "purged":
       applyPurged(state, event, meta);
       break;
+  }
+}
+
+/** What is about no item. */
+function applyOfShard(state: ShardState, event: Exclude<LogEvent, ItemEvent>, meta: EventMeta): void {
+  switch (event.type) {
+    case "logCreated":
+      applyLogCreated(state, event);
+      break;
+    case "termStarted":
+      applyTermStarted(state, event);
+      break;
+    case "termReleased":
+      assert(event.term === state.term, `term ${event.term} released in term ${state.term}`);
+      state.leader = "";
+      break;
+    case "configured":
+      applyConfigured(state, event);
+      break;
     case "paused":
     case "resumed":
       state.paused = event.type === "paused";
@@ -91,6 +108,11 @@ export function apply(state: ShardState, event: LogEvent, meta: EventMeta): void
     case "restored":
     case "discarded":
       applyDrain(state, event, meta);
+      break;
+    case "scheduled":
+    case "unscheduled":
+    case "tickSkipped":
+      applySchedule(state, event, meta);
       break;
     case "stateHash":
       break;
@@ -171,9 +193,10 @@ function applyEnqueued(state: ShardState, event: EventOf<"enqueued">, meta: Even
     sequence: state.sequence,
     enqueuedAt: meta.at,
     principal: state.intern(meta.actor.principal),
-    ...payloadFields(state, payload),
+    ...payloadFields(state, payload, event.schedule),
     requestId: event.requestId,
     digest: event.digest,
   });
   admitItem(state, item, meta.at);
+  if (event.schedule !== undefined) applyTick(state, event.schedule, meta.at);
 }

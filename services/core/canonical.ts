@@ -1,5 +1,8 @@
 /** The state laid open, in O(n): as lines of text that can be compared, and checked against its own invariants. For tests, auditors and dumps. */
 import assert from "node:assert/strict";
+import { LOG_VERSION_TERMS } from "../../contracts/limits.ts";
+import { isAbove } from "./backpressure.ts";
+import { checkSchedules, scheduleFieldsOf } from "./canonical-schedule.ts";
 import { drainFields, isMarked } from "./drain-state.ts";
 import {
   hashDeadLetter,
@@ -29,6 +32,7 @@ export function* canonicalState(state: ShardState): Generator<string> {
     sequence: state.sequence,
     paused: state.paused,
     horizon: state.horizon,
+    pressedAt: state.pressedAt,
   });
   yield canonicalLine("counts", {
     pending: state.pending,
@@ -46,6 +50,8 @@ export function* canonicalState(state: ShardState): Generator<string> {
   for (const [name, follower] of state.followers) yield canonicalLine("follower", { name, ...sorted(follower) });
   for (const [name, { leasesMax, rate, weight }] of state.quotas)
     yield canonicalLine("quota", { name, leasesMax, rate: rate && sorted(rate), weight });
+  for (const schedule of state.schedules.inOrder())
+    yield canonicalLine("schedule", scheduleFieldsOf(schedule, sorted(schedule.item)));
   const items = [...state.items.values()].sort((left, right) => left.sequence - right.sequence);
   for (const item of items) yield canonicalLine("item", itemFields(item));
   for (const record of recordsOf(state)) yield canonicalLine("record", recordFields(record));
@@ -155,6 +161,8 @@ export function assertInvariants(state: ShardState): void {
   checkLanes(state, items);
   checkLeases(state, items);
   checkRecords(state, items);
+  checkHeap(state.schedules.ticking);
+  checkSchedules(state);
   checkHashes(state, items);
 }
 
@@ -172,6 +180,9 @@ function checkCounts(state: ShardState, items: readonly Item[]): void {
   const ended = state.completedTotal + state.removedTotal;
   const accounted = state.pending + state.active + state.deadLettered + ended;
   assert.equal(state.enqueuedTotal, accounted, "every enqueued item is pending, leased, dead-lettered or ended");
+  if (state.logVersion >= LOG_VERSION_TERMS)
+    assert(state.pressedAt !== undefined || !isAbove(state), "above a high watermark it is pressed");
+  else assert(state.pressedAt === undefined, "an old log knows no pressure");
   const unfinished = items.filter((item) => item.status !== "deadLettered");
   const { drain } = state;
   const marked = drain === undefined ? 0 : countOf(unfinished, (item) => isMarked(drain, item));

@@ -5,8 +5,11 @@
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { EXCLUSIVITIES } from "../../contracts/options.ts";
 import { QUOTA_KINDS } from "../../contracts/quotas.ts";
+import { CATCH_UPS } from "../../contracts/schedules.ts";
 import { canonicalLine, extraFields, sorted, termsFields } from "./canonical.ts";
+import { scheduleFieldsOf } from "./canonical-schedule.ts";
 import { ENDINGS, type ItemExtra, type ItemTerms } from "./item.ts";
+import type { ScheduleFields } from "./schedules.ts";
 import {
   damaged,
   END_KINDS,
@@ -16,6 +19,7 @@ import {
   ROW_ITEM,
   ROW_PASS,
   ROW_RECORD,
+  ROW_SCHEDULE,
   ROW_TURN,
   SNAPSHOT_FORMAT,
   SNAPSHOT_LINE_LENGTH_MAX,
@@ -109,6 +113,7 @@ export class DumpLines {
   #rowLine(row: Row): string {
     if (row[0] === ROW_ITEM) return this.#itemLine(row);
     if (row[0] === ROW_RECORD) return canonicalLine("record", recordFields(row));
+    if (row[0] === ROW_SCHEDULE) return canonicalLine("schedule", scheduleFieldsIn(row));
     throw damaged(this.#lines, "a row of an unknown kind");
   }
 
@@ -142,8 +147,8 @@ export class DumpLines {
 }
 
 function* headerLines(header: SnapshotHeader): Generator<string> {
-  const { logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon } = header;
-  yield canonicalLine("meta", { logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon });
+  const { logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, pressedAt } = header;
+  yield canonicalLine("meta", { logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, pressedAt });
   const { pending, active, deadLettered, enqueuedTotal, completedTotal, removedTotal, bodyBytes, records } = header;
   yield canonicalLine("counts", {
     pending,
@@ -194,12 +199,14 @@ function itemFields(row: Row, lease: Row | undefined): Fields {
 
 function termsFieldsOf(row: Row | undefined): Fields {
   if (row === undefined) return { terms: undefined, delayedTo: undefined };
-  const [delayedTo, priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, , group = 0, quotaKey = 0] = row;
-  const values = [priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey];
+  const [delayedTo, priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, , ...rest] = row;
+  const [group = 0, quotaKey = 0, name = 0, tick] = rest;
+  const values = [priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey, name];
   const isEmpty = values.every((value) => value === 0);
   const terms = {
     ...{ priority, boost, notAfter: optional(notAfter), leaseDurationMs: optional(leaseDurationMs) },
     ...{ retry: optional(retry), uniqueKey: optional(uniqueKey), group: optional(group), quotaKey: optional(quotaKey) },
+    ...(name === 0 ? undefined : { schedule: { name, tick } }),
   } as ItemTerms;
   const extra = rowIn(row, 7);
   return {
@@ -213,6 +220,15 @@ function extraFieldsOf([redrives, principal, reason, cancelAt, text, progressAt,
   const cancel = principal === 0 ? undefined : { principal, reason: optional(reason), at: cancelAt };
   const progress = text === 0 ? undefined : { text, at: progressAt };
   return extraFields({ redrives, redrivenAt, cancel, progress } as ItemExtra);
+}
+
+function scheduleFieldsIn(row: Row): object {
+  const [, name, cron, timeZone, catchUp, paused, sequence, next, principal, item] = row;
+  const schedule = {
+    ...{ name, cron, timeZone, catchUp: nameAt(CATCH_UPS, catchUp), paused: paused === 1 },
+    ...{ principal, sequence, next: optional(next) },
+  } as ScheduleFields;
+  return scheduleFieldsOf(schedule, sorted({ ...(item as object) }));
 }
 
 const itemIdIn = (row: Row): string => Number(row[1]).toString(ID_BASE);

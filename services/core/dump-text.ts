@@ -3,7 +3,7 @@
  * writes down every record that is there. Of a state that is right the two texts are the same.
  */
 import type { Item } from "./item.ts";
-import { footerLine, headerOf, itemLine, recordLine, shareLines } from "./snapshot-format.ts";
+import { footerLine, headerOf, itemLine, recordLine, scheduleLine, shareLines } from "./snapshot-format.ts";
 import type { ShardState } from "./state.ts";
 
 /** A piece has this many characters or somewhat more. */
@@ -28,6 +28,10 @@ function* dumpLines(state: ShardState): Generator<string> {
   const headerLine = JSON.stringify(headerOf(state));
   yield headerLine;
   let count = 1;
+  for (const schedule of state.schedules.inOrder()) {
+    yield scheduleLine(schedule);
+    count += 1;
+  }
   for (const item of itemsOf(state)) {
     yield itemLine(item, item);
     count += 1;

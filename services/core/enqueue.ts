@@ -1,7 +1,8 @@
 /** The verb `enqueue`: one item per entry, at most once per request id. */
 import type { EnqueueItem, ItemPayload, RequestOf } from "../../contracts/commands.ts";
-import { errorBody } from "../../contracts/errors.ts";
+import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
+import { isPressed } from "./backpressure.ts";
 import { digestFields, payloadDigest } from "./hash.ts";
 import { termsProblem } from "./item-terms.ts";
 import { BACKPRESSURE_RETRY_AFTER_MS, EVENT_BYTES, FRAME_FULL_RETRY_AFTER_MS } from "./limits.ts";
@@ -104,7 +105,6 @@ export function decideEnqueue(
   item: EnqueueItem,
   terms: EnqueueTerms,
 ): Decision<EventOf<"enqueued">, EnqueueResult> {
-  const { options } = state;
   const digest = terms.requestId === undefined ? undefined : (terms.digest ?? payloadDigest(item));
   const known =
     terms.requestId === undefined ? undefined : state.enqueueRequests.find(terms.principal, terms.requestId);
@@ -126,16 +126,11 @@ export function decideEnqueue(
   const problem = termsProblem(state, item, terms.at);
   if (problem !== undefined) return refused(problem);
   const bodyBytes = item.body === undefined ? 0 : jsonLength(item.body);
-  if (bodyBytes > options.itemBytesMax)
-    return refused(
-      errorBody("payload_too_large", `the body has ${bodyBytes} bytes, the limit is ${options.itemBytesMax}`, {
-        details: { bytes: bodyBytes, limit: options.itemBytesMax },
-      }),
-    );
+  const tooLarge = bodyProblem(state, bodyBytes);
+  if (tooLarge !== undefined) return refused(tooLarge);
   const eventBytes = EVENT_BYTES + payloadLength(item, bodyBytes) + 6 * (terms.requestId?.length ?? 0);
   if (eventBytes > terms.frameBytesLeft) return refused(frameFull());
-  if (state.pending >= options.pendingHigh || state.bodyBytes >= options.bodyBytesHigh)
-    return refused(backpressure(state));
+  if (isPressed(state, terms.at)) return refused(backpressure(state, terms.at));
   if (terms.isLogHigh === true) return refused(logPressureRefusal());
   if (other === undefined && terms.requestId !== undefined && terms.after !== undefined && terms.after < state.horizon)
     return refused(
@@ -164,6 +159,14 @@ export function decideEnqueue(
   };
 }
 
+/** Why a body of so many bytes as JSON is not taken; undefined when it is. */
+export function bodyProblem({ options: { itemBytesMax } }: ShardState, bytes: number): ErrorBody | undefined {
+  if (bytes <= itemBytesMax) return undefined;
+  return errorBody("payload_too_large", `the body has ${bytes} bytes, the limit is ${itemBytesMax}`, {
+    details: { bytes, limit: itemBytesMax },
+  });
+}
+
 /** The entry was not decided because the open frame cannot take its event. */
 export function frameFull() {
   return errorBody("unavailable", "the frame is full before this entry; send the entry again", {
@@ -171,10 +174,11 @@ export function frameFull() {
   });
 }
 
-function backpressure(state: ShardState) {
-  const { pending, bodyBytes, options } = state;
+function backpressure(state: ShardState, at: number) {
+  const { pending, bodyBytes, options, pressedAt } = state;
+  const cooldownMs = pressedAt === undefined ? 0 : pressedAt + options.backpressureCooldownMs - at;
   return errorBody("backpressure", "the shard is above its high watermark", {
-    retryAfterMs: BACKPRESSURE_RETRY_AFTER_MS,
+    retryAfterMs: Math.max(BACKPRESSURE_RETRY_AFTER_MS, cooldownMs),
     details: { pending, pendingHigh: options.pendingHigh, bodyBytes, bodyBytesHigh: options.bodyBytesHigh },
   });
 }

@@ -12,6 +12,7 @@ import { executeHeartbeat } from "./heartbeat.ts";
 import { executeLease } from "./lease.ts";
 import { type Context, type EventSink, type Outcome, refuse } from "./outcome.ts";
 import { executeGet, executeList, executeQuotas, renderStats } from "./read.ts";
+import { executeScheduleDelete, executeScheduleList, executeSchedulePut } from "./schedule-verbs.ts";
 import { executeComplete, executeFail, executeRelease } from "./settle.ts";
 import type { ShardState } from "./state.ts";
 
@@ -62,6 +63,12 @@ export function execute(state: ShardState, command: ShardCommand, context: Conte
       return executeGet(state, command.request);
     case "list":
       return executeList(state, command.request);
+    case "schedule-put":
+      return executeSchedulePut(state, command.request, context, sink);
+    case "schedule-list":
+      return executeScheduleList(state, command.request);
+    case "schedule-delete":
+      return executeScheduleDelete(state, command.request, context, sink);
     case "explain":
       return executeExplain(state, command.request, context);
     case "stats": {

@@ -4,18 +4,19 @@
  * Fields, in the order in which they are hashed; those of state version 2 only where they are there, so that older logs keep their hashes:
  * - item, fixed part: itemId, sequence, enqueuedAt, principal, exclusivity, resourceType, resourceId, partitionKey, payloadEncoding,
  *   body, maxAttempts, requestId, digest, attributes (count, then name and value sorted by name); version 2: terms (priority, boost,
- *   notAfter, leaseDurationMs, retry as text, uniqueKey; group and quotaKey where one of them is there)
+ *   notAfter, leaseDurationMs, retry as text, uniqueKey; group and quotaKey where one of them is there; schedule: name, tick)
  * - item, changing part: the fixed part's hash, status, attempt, charged, lease (token, principal, peerId, grantedAt, grantMs, requestId;
  *   renewedAt, durationMs, expiresAt), last end (token, kind, principal, digest, outcome), last error (reason, code, attempt, peerId, at),
  *   dead letter (reason, code, at, halts); version 2: delayedTo, extra (redrives, cancel: reason,
  *   principal, at; progress: text, at; redrivenAt where it is not 0)
  * - record: itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence; version 2: ending, where it is no completion
  * - lease request: principal, requestId, digest
+ * - schedule (version 2): name, cron, timeZone, catchUp, paused, digest of its item, principal, sequence, next
  * - meta: logVersion, logId, term, leader, tokenEpoch, sequence, paused, horizon, recordCount, pending, active, deadLettered,
  *   enqueuedTotal, completedTotal, bodyBytes, removedTotal and resultCount (version 2), options (name and value sorted by name; those of version 2 only where they are not the default), followers (count, then name, kind,
  *   logVersionMax, keepBytes, keepMs sorted by name); version 2, where they are there: quotas (count, then name, leasesMax, weight, rate: count, perMs,
  *   burst), the sum of the buckets that are not full (kind, name, fullAtUs), the sum of turns (resource type, time; resource type, group, ahead),
- *   drains as text
+ *   drains as text, pressedAt, count and sum of the schedules
  */
 import type { EnqueueItem } from "../../contracts/commands.ts";
 import { EXCLUSIVITIES, OPTIONS_OF_TERMS, SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
@@ -34,6 +35,7 @@ import type {
 } from "./item.ts";
 import { retryText } from "./item-terms.ts";
 import type { Meter } from "./meters.ts";
+import type { Schedule, ScheduleFields } from "./schedules.ts";
 import type { ShardState } from "./state.ts";
 
 /** Scratch space: between `begin` and reading `high` and `low` nothing else runs. */
@@ -93,10 +95,12 @@ export function hashNewItem(item: Item): void {
   hashItem(item);
 }
 
-function hashTerms({ priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey }: ItemTerms): void {
+function hashTerms(terms: ItemTerms): void {
+  const { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey, schedule } = terms;
   hasher.int(priority).number(boost).optionalNumber(notAfter).optionalNumber(leaseDurationMs);
   hasher.optional(retry === undefined ? undefined : retryText(retry)).optional(uniqueKey);
   if (group !== undefined || quotaKey !== undefined) hasher.text("group").optional(group).optional(quotaKey);
+  if (schedule !== undefined) hasher.text(schedule.name).number(schedule.tick);
 }
 
 /** Computes an item's hash from its fixed part and what has changed. */
@@ -188,6 +192,16 @@ function hashQuotas({ quotas, ready: { lanes } }: ShardState): void {
   if (lanes.shares.types.size > 0) hasher.text("turns").hash(lanes.shares.sum);
 }
 
+/** Of what a schedule says; its place and its next tick are no part of it. */
+export function specDigest(spec: Omit<ScheduleFields, "sequence" | "next">): string {
+  const { name, cron, timeZone, catchUp, paused, item, principal } = spec;
+  return digestFields([name, cron, timeZone, catchUp, paused ? 1 : 0, payloadDigest(item), principal]);
+}
+
+export function hashSchedule({ digest, sequence, next }: Schedule): Hash64 {
+  return hasher.begin().text(digest).number(sequence).optionalNumber(next).end();
+}
+
 /** The hash of the whole state, 16 hex digits. */
 export function stateHash(state: ShardState): string {
   hasher.begin().int(state.logVersion).text(state.logId).number(state.term).text(state.leader);
@@ -217,5 +231,7 @@ export function stateHash(state: ShardState): string {
   hasher.hash(state.itemSum).hash(state.recordSum).hash(state.leaseRequestSum);
   const drains = drainText(state);
   if (drains !== undefined) hasher.text(drains);
+  if (state.pressedAt !== undefined) hasher.int(-1).number(state.pressedAt);
+  if (state.schedules.size > 0) hasher.int(state.schedules.size).hash(state.schedules.sum);
   return hexOf(hasher.end());
 }

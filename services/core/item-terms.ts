@@ -10,7 +10,11 @@ import type { ShardState } from "./state.ts";
 const PRIORITY_STEP_MS = 2 ** 42;
 
 /** What a payload says of its item, with the shard's exclusivity where it names none. */
-export function payloadFields(state: ShardState, payload: ItemPayload) {
+export function payloadFields(
+  state: ShardState,
+  payload: ItemPayload,
+  ticked?: { readonly name: string; readonly tick: number },
+) {
   const { payloadEncoding } = payload;
   return {
     exclusivity: payload.exclusivity ?? state.options.exclusivity,
@@ -21,13 +25,17 @@ export function payloadFields(state: ShardState, payload: ItemPayload) {
     body: payload.body,
     attributes: payload.attributes,
     maxAttempts: payload.maxAttempts,
-    terms: termsOf(payload, state.options.ageingMs),
+    terms: termsOf(payload, state.options.ageingMs, ticked),
     delayedTo: payload.notBefore ?? 0,
   };
 }
 
 /** undefined when the payload names none of them, as nearly all do. `ageingMs`: of the shard, at the enqueue. */
-function termsOf(payload: ItemPayload, ageingMs: number): ItemTerms | undefined {
+function termsOf(
+  payload: ItemPayload,
+  ageingMs: number,
+  ticked?: { readonly name: string; readonly tick: number },
+): ItemTerms | undefined {
   const { priority = 0, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = payload;
   const hasNone =
     priority === 0 &&
@@ -36,10 +44,12 @@ function termsOf(payload: ItemPayload, ageingMs: number): ItemTerms | undefined 
     retry === undefined &&
     uniqueKey === undefined &&
     group === undefined &&
-    quotaKey === undefined;
+    quotaKey === undefined &&
+    ticked === undefined;
   if (hasNone) return undefined;
   const boost = priority * (ageingMs === 0 ? PRIORITY_STEP_MS : ageingMs);
-  return { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey };
+  const terms = { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey };
+  return ticked === undefined ? terms : { ...terms, schedule: { name: ticked.name, tick: ticked.tick } };
 }
 
 /**

@@ -110,6 +110,8 @@ export interface ItemTerms {
   readonly uniqueKey: string | undefined;
   readonly group: string | undefined;
   readonly quotaKey: string | undefined;
+  /** The tick that made it; only where one did. */
+  readonly schedule?: { readonly name: string; readonly tick: number };
 }
 
 /** What happens to few items; replaced as a whole. */

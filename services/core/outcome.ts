@@ -2,6 +2,7 @@
 import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
 import type { Actor, LogEvent } from "../../contracts/events.ts";
 import { FRAME_BYTES_MAX } from "../../contracts/limits.ts";
+import type { NextTick } from "../../contracts/schedules.ts";
 import { apply } from "./apply.ts";
 import { BACKPRESSURE_RETRY_AFTER_MS, FRAME_BYTES_RESERVE } from "./limits.ts";
 import { eventLength } from "./sizes.ts";
@@ -16,6 +17,8 @@ export interface Context {
   readonly now?: number | undefined;
   /** Chance in [0, 1), for the delays of retries; the shortest by default. */
   readonly random?: (() => number) | undefined;
+  /** When schedules tick; only for `schedule-put`. */
+  readonly nextTick?: NextTick | undefined;
   /** The authenticated caller. */
   readonly principal: string;
   /** The request's `peerId`, or the principal. */

@@ -170,6 +170,9 @@ function findOversized(command: Command): Issue | undefined {
       const bytes = body === undefined || body.length * 6 + 2 <= ITEM_BYTES_MAX ? 0 : jsonLength(body);
       if (bytes > ITEM_BYTES_MAX) return oversized(`items[${index}].body`, bytes, ITEM_BYTES_MAX);
     }
+  } else if (command.verb === "schedule-put") {
+    const bytes = jsonLength(command.request.item.body ?? "");
+    if (bytes > ITEM_BYTES_MAX) return oversized("item.body", bytes, ITEM_BYTES_MAX);
   } else if (command.verb === "complete") {
     for (const [index, { result }] of command.request.leases.entries()) {
       const bytes = result === undefined || result.length * 6 + 2 <= RESULT_BYTES_MAX ? 0 : jsonLength(result);
@@ -188,7 +191,11 @@ const oversized = (path: string, bytes: number, limit: number): Issue => ({
 function refusalOf(issues: readonly ZodIssueLike[], start: number): Refusal {
   const isSize = (issue: ZodIssueLike): boolean => {
     const field = issue.path.at(-1);
-    return issue.code === "too_big" && issue.path.length === 3 && (field === "body" || field === "result");
+    return (
+      issue.code === "too_big" &&
+      (issue.path.length === 3 || issue.path[0] === "item") &&
+      (field === "body" || field === "result")
+    );
   };
   const listed: Issue[] = [];
   for (const issue of issues) {

@@ -44,7 +44,17 @@ export function payloadLength(payload: ItemPayload, bodyBytes: number): number {
 export function eventLength(event: LogEvent): number {
   switch (event.type) {
     case "enqueued":
-      return EVENT_BYTES + payloadLength(event.item, optionalLength(event.item.body)) + optionalLength(event.requestId);
+      return (
+        EVENT_BYTES +
+        payloadLength(event.item, optionalLength(event.item.body)) +
+        optionalLength(event.requestId) +
+        optionalLength(event.schedule?.name)
+      );
+    case "scheduled":
+      return 2 * EVENT_BYTES + payloadLength(event.item, optionalLength(event.item.body)) + jsonLength(event.name);
+    case "unscheduled":
+    case "tickSkipped":
+      return EVENT_BYTES + jsonLength(event.name);
     case "leased":
     case "released":
     case "expired":

@@ -1,6 +1,7 @@
 /** Writes down the state as it was at one moment, some records at a time, while it goes on changing. */
 import assert from "node:assert/strict";
 import type { EndedRecord, Item } from "./item.ts";
+import type { Schedule } from "./schedules.ts";
 import { SequenceIndex } from "./sequence-index.ts";
 import {
   footerLine,
@@ -9,6 +10,7 @@ import {
   itemLine,
   recordLine,
   type SnapshotHeader,
+  scheduleLine,
   shareLines,
 } from "./snapshot-format.ts";
 import type { ShardState } from "./state.ts";
@@ -50,7 +52,7 @@ class KeptItem implements ItemChanges {
  * One cut of a state, made in O(1): apply tells it what it is about to change (`keep`, `keepRecord`), and what nobody touched is read
  * where it stands. So the text is that of the moment of the cut, and the same however it is sliced and whatever happens meanwhile.
  *
- * `items`, then `records`, `shares`, then `done`: left when everything of the cut was written, or by `cancel`.
+ * `schedules`, `items`, `records`, `shares`, `done`: left when everything of the cut was written, or by `cancel`.
  * Invariant: an item of the cut above `writtenTo` is unchanged or kept; a record of the cut is written, passed, or in the list from
  * `nextRecord` on.
  */
@@ -58,11 +60,14 @@ export class SnapshotCut {
   private readonly state: ShardState;
   private readonly header: SnapshotHeader;
   private readonly headerLine: string;
-  private phase: "items" | "records" | "shares" | "done" = "items";
+  private phase: "schedules" | "items" | "records" | "shares" | "done" = "schedules";
   private cancelled = false;
   private lines: string[] = [];
   private length = 0;
   private linesWritten = 0;
+
+  /** They are few, and replaced when they change. */
+  private readonly schedules: Schedule[];
 
   /** Items up to this sequence were written, or are not needed any more. */
   private writtenTo = 0;
@@ -88,6 +93,7 @@ export class SnapshotCut {
     this.header = headerOf(state);
     this.headerLine = JSON.stringify(this.header);
     this.itemsLeft = state.pending + state.active + state.deadLettered;
+    this.schedules = state.schedules.inOrder().reverse();
     this.recordsLeft = state.recordCount;
     this.nextRecord = state.oldestRecord;
     this.shares = shareLines(state);
@@ -104,9 +110,9 @@ export class SnapshotCut {
     return this.header.hash;
   }
 
-  /** Items and records that are not written yet. */
+  /** Schedules, items and records that are not written yet. */
   get left(): number {
-    return this.itemsLeft + this.recordsLeft + this.shares.length - this.sharesWritten;
+    return this.schedules.length + this.itemsLeft + this.recordsLeft + this.shares.length - this.sharesWritten;
   }
 
   /** The next whole lines: at most `recordsMax` records, fewer when they are long. undefined when everything was written. */
@@ -116,6 +122,7 @@ export class SnapshotCut {
     if (this.phase === "done") return undefined;
     if (this.linesWritten === 0) this.write(this.headerLine);
     const linesMax = this.lines.length + recordsMax;
+    if (this.phase === "schedules") this.writeSchedules(linesMax);
     if (this.phase === "items") this.writeItems(linesMax);
     if (this.phase === "records") this.writeRecords(linesMax);
     if (this.phase === "shares") this.writeShares(linesMax);
@@ -163,6 +170,17 @@ export class SnapshotCut {
 
   private isFull(linesMax: number): boolean {
     return this.lines.length >= linesMax || this.length >= SLICE_LENGTH_AIM;
+  }
+
+  private writeSchedules(linesMax: number): void {
+    while (!this.isFull(linesMax)) {
+      const schedule = this.schedules.pop();
+      if (schedule === undefined) {
+        this.phase = "items";
+        return;
+      }
+      this.write(scheduleLine(schedule));
+    }
   }
 
   /** Merges what is unfinished, dead-lettered and kept, by sequence. What is kept stands for what has become of it. */

@@ -1,7 +1,7 @@
 /**
  * The text of a snapshot: JSON lines, one record each. Rows are arrays, for a million of them are read before a shard serves.
  *
- * Format 2, in this order: a header, items by sequence (`itemLine`), ended records by end (`recordLine`), a footer. In a row 0 stands
+ * Format 2, in this order: a header, schedules by name (`scheduleLine`), items by sequence (`itemLine`), ended records by end (`recordLine`), a footer. In a row 0 stands
  * for an absent field (in format 1 items had no terms), and an item id as the number that it is in base 36: a million short texts are looked up one by one when they are
  * parsed. Lease requests have no rows: each is told by its leases, for it is remembered while one of them lives.
  */
@@ -11,9 +11,11 @@ import { OperatingError } from "../../contracts/errors.ts";
 import type { Follower } from "../../contracts/followers.ts";
 import { EXCLUSIVITIES, type ShardOptions } from "../../contracts/options.ts";
 import { QUOTA_KINDS, type Quota } from "../../contracts/quotas.ts";
+import { CATCH_UPS } from "../../contracts/schedules.ts";
 import { drainFields } from "./drain-state.ts";
 import { digest64, stateHash } from "./hash.ts";
 import { ENDINGS, type EndedRecord, type Item, type ItemExtra, type LiveLease } from "./item.ts";
+import type { ScheduleFields } from "./schedules.ts";
 import type { ShardState } from "./state.ts";
 
 export const SNAPSHOT_FORMAT = 2;
@@ -25,9 +27,10 @@ export const ID_BASE = 36;
 /** First field of a row. */
 export const ROW_ITEM = 1;
 export const ROW_RECORD = 2;
-export const ROW_BUCKET = 3;
-export const ROW_TURN = 4;
-export const ROW_PASS = 5;
+export const ROW_SCHEDULE = 3;
+export const ROW_BUCKET = 4;
+export const ROW_TURN = 5;
+export const ROW_PASS = 6;
 /** Fields of each of these three. */
 export const ROW_SHARE_FIELDS = 4;
 /** Fields of an item that is as it was enqueued, and of one to which something happened. */
@@ -36,8 +39,9 @@ export const ITEM_FIELDS_CHANGED = 22;
 /** The same with terms, or a delay. */
 export const ITEM_FIELDS_TERMS = 23;
 export const TERMS_FIELDS = 8;
-/** With a group or a quota key. */
-export const TERMS_FIELDS_GROUP = 10;
+/** With a group, a quota key, or the schedule and the tick that made it. */
+export const TERMS_FIELDS_MORE = 12;
+export const SCHEDULE_FIELDS = 10;
 /** Redrives, cancel (principal, reason, time), progress (text, time). */
 export const EXTRA_FIELDS = 6;
 /** The same with the sequence of a redrive during a drain. */
@@ -80,6 +84,10 @@ export interface SnapshotHeader {
   readonly bodyBytes: number;
   readonly records: number;
   readonly leaseRequests: number;
+  /** Absent while enqueue is taken. */
+  readonly pressedAt?: number;
+  /** Absent where there are none. */
+  readonly schedules?: number;
   readonly options: ShardOptions;
   readonly followers: Readonly<Record<string, Follower>>;
   /** Absent where there are none. */
@@ -119,6 +127,8 @@ export function headerOf(state: ShardState): SnapshotHeader {
     bodyBytes: state.bodyBytes,
     records: state.recordCount,
     leaseRequests: state.leaseRequests.size,
+    ...(state.pressedAt === undefined ? undefined : { pressedAt: state.pressedAt }),
+    ...(state.schedules.size === 0 ? undefined : { schedules: state.schedules.size }),
     options: state.options,
     followers: Object.fromEntries(state.followers),
     ...(state.quotas.size === 0 ? undefined : { quotas: Object.fromEntries(state.quotas) }),
@@ -185,9 +195,10 @@ function changedRow(item: Item, now: ItemChanges): unknown[] {
 function termsRow({ terms }: Item, { delayedTo, extra }: ItemChanges): unknown[] {
   const more = extra === undefined ? 0 : extraRow(extra);
   if (terms === undefined) return [delayedTo, 0, 0, 0, 0, 0, 0, more];
-  const { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = terms;
+  const { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey, schedule } = terms;
   const row = [delayedTo, priority, boost, notAfter ?? 0, leaseDurationMs ?? 0, retry ?? 0, uniqueKey ?? 0, more];
-  if (group !== undefined || quotaKey !== undefined) row.push(group ?? 0, quotaKey ?? 0);
+  if (group !== undefined || quotaKey !== undefined || schedule !== undefined)
+    row.push(group ?? 0, quotaKey ?? 0, schedule?.name ?? 0, schedule?.tick ?? 0);
   return row;
 }
 
@@ -218,6 +229,12 @@ export function recordLine(record: EndedRecord, result: string | undefined): str
     record.endedSequence,
     ...end,
   ]);
+}
+
+export function scheduleLine(schedule: ScheduleFields): string {
+  const { name, cron, timeZone, catchUp, paused, item, principal, sequence, next } = schedule;
+  const when = [CATCH_UPS.indexOf(catchUp), paused ? 1 : 0, sequence, next ?? 0];
+  return JSON.stringify([ROW_SCHEDULE, name, cron, timeZone, ...when, principal, item]);
 }
 
 /** `lines` stand before it. The digest covers what no hash of the state does: log time, and that the header is whole. */

@@ -56,6 +56,8 @@ export function readHeader(value: unknown): SnapshotHeader {
   if (!isCount(removedTotal)) throw damaged(1, "removedTotal of the header is not a non-negative integer");
   const drains = Drains.safeParse({ drain: value["drain"], endedDrains: value["endedDrains"] });
   if (!drains.success) throw damaged(1, "drains of the header: they do not fit their schema");
+  for (const name of ["schedules", "pressedAt"] as const)
+    if (!isCount(value[name] ?? 0)) throw damaged(1, `${name} of the header is not a non-negative integer`);
   const read = { options: options.data, followers: followers.data, quotas: quotas.data, removedTotal, ...drains.data };
   const header = { ...value, ...read } as unknown as SnapshotHeader;
   const { pending, active, deadLettered, completedTotal, enqueuedTotal, records } = header;

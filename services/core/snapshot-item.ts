@@ -6,6 +6,7 @@ import {
   type DeadLetter,
   Item,
   type ItemExtra,
+  type ItemTerms,
   type LastErrorRecord,
   type LeaseEnd,
   LeaseRequestRecord,
@@ -24,7 +25,7 @@ import {
   LETTER_FIELDS,
   STATUSES,
   TERMS_FIELDS,
-  TERMS_FIELDS_GROUP,
+  TERMS_FIELDS_MORE,
 } from "./snapshot-format.ts";
 import { Row } from "./snapshot-row.ts";
 import type { ShardState } from "./state.ts";
@@ -66,7 +67,7 @@ export function readItem(state: ShardState, row: Row): Item {
 const NO_TERMS = { terms: undefined, delayedTo: 0 };
 
 function readTerms(item: Row): Pick<Item, "terms" | "delayedTo"> {
-  const row = item.inner(22, termsRow, TERMS_FIELDS, TERMS_FIELDS_GROUP);
+  const row = item.inner(22, termsRow, TERMS_FIELDS, TERMS_FIELDS_MORE);
   if (row === undefined) throw item.damaged("terms that are none");
   const terms = {
     priority: row.count(1),
@@ -75,11 +76,18 @@ function readTerms(item: Row): Pick<Item, "terms" | "delayedTo"> {
     leaseDurationMs: row.optionalCount(4),
     retry: row.optionalOf(5, RetryPolicy),
     uniqueKey: row.optionalText(6),
-    group: row.length === TERMS_FIELDS ? undefined : row.optionalText(8),
-    quotaKey: row.length === TERMS_FIELDS ? undefined : row.optionalText(9),
+    ...(row.length === TERMS_FIELDS ? NO_MORE : readMore(row)),
   };
   const isEmpty = Object.values(terms).every((value) => value === undefined || value === 0);
   return { terms: isEmpty ? undefined : terms, delayedTo: row.count(0) };
+}
+
+const NO_MORE = { group: undefined, quotaKey: undefined };
+
+function readMore(row: Row): Pick<ItemTerms, "group" | "quotaKey" | "schedule"> {
+  const name = row.optionalText(10);
+  const names = { group: row.optionalText(8), quotaKey: row.optionalText(9) };
+  return name === undefined ? names : { ...names, schedule: { name, tick: row.count(11) } };
 }
 
 /** After its terms were read: they hold it. */

@@ -18,20 +18,24 @@ import {
   ROW_ITEM,
   ROW_PASS,
   ROW_RECORD,
+  ROW_SCHEDULE,
   ROW_SHARE_FIELDS,
   ROW_TURN,
+  SCHEDULE_FIELDS,
   SNAPSHOT_LINE_LENGTH_MAX,
   type SnapshotHeader,
 } from "./snapshot-format.ts";
 import { checkFooter, readHeader } from "./snapshot-header.ts";
 import { readItem } from "./snapshot-item.ts";
 import { Row } from "./snapshot-row.ts";
+import { readSchedule } from "./snapshot-schedule.ts";
 import { createState, mergeNamed, type ShardState, setQuotas } from "./state.ts";
 
 /** Scratch space: each is read to its end before the next row of its kind begins. */
 const itemRow = new Row("item");
 const recordRow = new Row("record");
 const shareRow = new Row("share");
+const scheduleRow = new Row("schedule");
 
 /**
  * `header`, `rows`, `complete`: as far as the text was read. `over`: it threw, or the state was handed out.
@@ -117,6 +121,10 @@ export class SnapshotLoader {
     if (value[0] === ROW_BUCKET || value[0] === ROW_TURN || value[0] === ROW_PASS) {
       insertShare(state, shareRow.begin(value, this.lines, ROW_SHARE_FIELDS));
       this.hasShares = true;
+      return;
+    }
+    if (value[0] === ROW_SCHEDULE) {
+      insertSchedule(state, scheduleRow.begin(value, this.lines, SCHEDULE_FIELDS));
       return;
     }
     if (value[0] !== ROW_RECORD) throw damaged(this.lines, "a row of an unknown kind");
@@ -225,6 +233,12 @@ function insertShare({ ready: { lanes } }: ShardState, row: Row): void {
   if (!isNew) throw row.damaged("what it tells of is told already, or cannot be");
 }
 
+function insertSchedule(state: ShardState, row: Row): void {
+  const schedule = readSchedule(row);
+  if (state.schedules.byName.has(schedule.name)) throw row.damaged(`there are two schedules ${schedule.name}`);
+  state.schedules.put(schedule);
+}
+
 function takeHeader(state: ShardState, header: SnapshotHeader): void {
   state.logId = state.intern(header.logId);
   state.logVersion = header.logVersion;
@@ -243,6 +257,7 @@ function takeHeader(state: ShardState, header: SnapshotHeader): void {
   state.horizon = header.horizon;
   state.endedDrains = header.endedDrains ?? [];
   if (header.drain !== undefined) state.drain = { ...header.drain, left: countMarked(state, header.drain) };
+  state.pressedAt = header.pressedAt;
 }
 
 /** A repeat of a lease request is answered in the order of its grants, which is that of their tokens. */
@@ -260,6 +275,7 @@ function compare(state: ShardState, header: SnapshotHeader): void {
     ["deadLettered", state.deadLettered, header.deadLettered],
     ["records", state.recordCount, header.records],
     ["leaseRequests", state.leaseRequests.size, header.leaseRequests],
+    ["schedules", state.schedules.size, header.schedules ?? 0],
     ["bodyBytes", state.bodyBytes, header.bodyBytes],
     ["item ids", state.items.size, unfinished + header.deadLettered],
     ["record ids", state.records.size, header.records],

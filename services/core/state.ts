@@ -13,6 +13,7 @@ import { ItemTable } from "./item-table.ts";
 import { INTERNED_MAX } from "./limits.ts";
 import { Ready } from "./ready.ts";
 import { RequestIndex } from "./request-index.ts";
+import { Schedules } from "./schedules.ts";
 import { SequenceIndex } from "./sequence-index.ts";
 import type { SnapshotCut } from "./snapshot-cut.ts";
 
@@ -50,6 +51,8 @@ export class ShardState {
   /** Items that were cancelled, purged or discarded. */
   removedTotal = 0;
   bodyBytes = 0;
+  /** Log time since which it refuses items for its watermarks; see `isPressed`. Always undefined in a log of state version 1. ms. */
+  pressedAt: number | undefined = undefined;
 
   /** Pending, leased and dead-lettered items by id. */
   readonly items = new ItemTable<Item>();
@@ -63,6 +66,7 @@ export class ShardState {
   oldestResult: EndedRecord | undefined = undefined;
   /** What ended at or below this sequence may have been forgotten. 0 while nothing was. */
   horizon = 0;
+  readonly schedules = new Schedules();
 
   /** Derived from here on, but for the lease requests and the sums of hashes. */
   readonly enqueueRequests = new RequestIndex<Remembered>();

@@ -70,7 +70,7 @@ export function itemRecord(state: ShardState, item: Item, depth: ViewDepth): obj
 /** What it names of its order and its time; a delay also when it is over. */
 function termsView({ terms, delayedTo, extra }: Item): object | undefined {
   if (terms === undefined && delayedTo === 0 && extra === undefined) return undefined;
-  const { priority, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = terms ?? { priority: 0 };
+  const { priority, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey, schedule } = terms ?? { priority: 0 };
   const { redrives, cancel, progress } = extra ?? { redrives: 0 };
   return {
     ...(priority === 0 ? undefined : { priority }),
@@ -81,6 +81,7 @@ function termsView({ terms, delayedTo, extra }: Item): object | undefined {
     ...(uniqueKey === undefined ? undefined : { uniqueKey }),
     ...(group === undefined ? undefined : { group }),
     ...(quotaKey === undefined ? undefined : { quotaKey }),
+    ...(schedule === undefined ? undefined : { schedule }),
     ...(redrives === 0 ? undefined : { redrives }),
     ...(cancel === undefined ? undefined : { cancelRequested: cancel }),
     ...(progress === undefined ? undefined : { progress }),
@@ -125,7 +126,8 @@ function extraLength({ terms, extra }: Item): number {
     (extra?.cancel?.reason ?? "") +
     (terms?.uniqueKey ?? "") +
     (terms?.group ?? "") +
-    (terms?.quotaKey ?? "");
+    (terms?.quotaKey ?? "") +
+    (terms?.schedule?.name ?? "");
   return (terms?.retry === undefined ? 0 : RETRY_BYTES) + (told === "" ? 0 : EVENT_BYTES + jsonLength(told));
 }
 

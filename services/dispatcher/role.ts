@@ -1,4 +1,5 @@
 /** The dispatcher as a role: connections, server check, logs and one shard node per hosted shard. */
+
 import { join } from "node:path";
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { Database } from "better-sqlite3";
@@ -17,6 +18,7 @@ import { ReplicaAuditor } from "../jetstream/replica-auditor.ts";
 import { checkServer, type Finding } from "../jetstream/server-check.ts";
 import { SqliteStore } from "../persistence/mod.ts";
 import { createClock } from "../runtime/clock.ts";
+import { nextTick } from "../runtime/cron.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
 import { createIds } from "../runtime/ids.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
@@ -183,7 +185,7 @@ class Dispatcher implements DispatcherRole {
     const snapshots = new ShardSnapshots({ region, shard, logId, clock, reporter, local, remote, isLeading });
     const node: ShardNode = new ShardNode(
       { ...NODE_TIMES, snapshotEvents, snapshotMs, region, shard, peerId, logId },
-      { ...shared, clock, ids: this.#ids, log, logNet, snapshots, dump, reporter },
+      { ...shared, nextTick, clock, ids: this.#ids, log, logNet, snapshots, dump, reporter },
     );
     this.#nodes.push(node);
     node.start();

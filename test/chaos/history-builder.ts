@@ -31,7 +31,14 @@ interface Caller {
   readonly held: Held[];
 }
 
-const OPTIONS = { ...SHARD_OPTIONS_DEFAULT, pendingHigh: 25, maxAttempts: 3, onDeadLetter: "continue" as const };
+const OPTIONS = {
+  ...SHARD_OPTIONS_DEFAULT,
+  pendingHigh: 25,
+  pendingLow: 24,
+  backpressureCooldownMs: 0,
+  maxAttempts: 3,
+  onDeadLetter: "continue" as const,
+};
 const LEASE_MS = 1_500;
 const NS_PER_MS = 1_000_000;
 /** Where the clock of the host stood. ns. */

@@ -2,7 +2,15 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { OperatingError } from "../../contracts/errors.ts";
 import type { NatsServer } from "../../infra/nats-server/embedded.ts";
-import { BatchError, bytes, decodeBody, json, LeaseClient, RefusedError } from "../../services/client/mod.ts";
+import {
+  BackpressureError,
+  BatchError,
+  bytes,
+  decodeBody,
+  json,
+  LeaseClient,
+  RefusedError,
+} from "../../services/client/mod.ts";
 import { FakeClock } from "../../services/testing/fake-clock.ts";
 import { failOnLeakedSuiteServers, natsAvailability, natsServer, skipWithoutNats } from "../support/nats.ts";
 import {
@@ -335,7 +343,7 @@ describe("a request without an answer", () => {
 });
 
 describe("backpressure", () => {
-  const full = { pendingHigh: 1 };
+  const full = { pendingHigh: 1, backpressureCooldownMs: 0 };
 
   test("is waited for by default", async ({ onTestFinished }) => {
     const { client, shard } = await world(onTestFinished, { shard: full });
@@ -360,12 +368,13 @@ describe("backpressure", () => {
       retryable: true,
       definite: true,
     });
+    await expect(client.enqueue(item("d"))).rejects.toBeInstanceOf(BackpressureError);
   });
 
   test("is the last word when the time is over", async ({ onTestFinished }) => {
     const { client } = await world(onTestFinished, { shard: full });
     await client.enqueue(item("a"));
-    await expect(client.enqueue(item("b"), { timeoutMs: 50 })).rejects.toBeInstanceOf(RefusedError);
+    await expect(client.enqueue(item("b"), { timeoutMs: 50 })).rejects.toBeInstanceOf(BackpressureError);
     await expect(client.enqueue(item("b"), { timeoutMs: 50 })).rejects.toMatchObject({ code: "backpressure" });
   });
 

@@ -1,6 +1,8 @@
 /** The golden log of the newest state version: fixed commands, whose frames are checked in. Another file for each version that was raised. */
+import type { RequestInput } from "../../contracts/commands.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { stateHash } from "../../services/core/hash.ts";
+import { writeTicks } from "../../services/core/schedule-ticks.ts";
 import { releaseTerm, startTerm, writeStateHash } from "../../services/core/term.ts";
 import { ShardWorld } from "./shard-world.ts";
 
@@ -156,6 +158,7 @@ function orderAndTime(world: ShardWorld, wait: (ms: number) => void): void {
   wait(400);
   world.take({ resourceTypes: ["timed"] });
   ends(world);
+  schedules(world, wait);
 }
 
 /** State version 2: unique keys, progress, cancellations, and dead letters that come back or go. */
@@ -201,4 +204,24 @@ function drains(world: ShardWorld): void {
   const origin = { logId: world.state.logId, region: "local", shard: "default" };
   world.send("restore", { drainId: "second", origin, items: items.slice(-2) }, operator);
   world.send("drain", { drainId: "third" }, operator);
+}
+
+/** State version 2: schedules that tick, are paused, miss ticks, meet a unique key, and go. */
+function schedules(world: ShardWorld, wait: (ms: number) => void): void {
+  const at = { principal: "planner" };
+  const nextTick = (cron: string, _timeZone: string, afterMs: number): number =>
+    (Math.floor(afterMs / Number(cron)) + 1) * Number(cron);
+  const put = (spec: RequestInput<"schedule-put">): unknown => world.send("schedule-put", spec, { ...at, nextTick });
+  const turn = (): void => world.frame((sink) => writeTicks(world.state, world.at, 100_000, nextTick, sink));
+  const item = { resourceType: "ticking", resourceId: "t", body: "{}" };
+  put({ name: "all", cron: "60000", catchUp: "all", item });
+  put({ name: "none", cron: "1000000", catchUp: "none", timeZone: "Europe/Berlin", item: { ...item, priority: 2 } });
+  put({ name: "unique", cron: "120000", item: { ...item, uniqueKey: "tick" } });
+  put({ name: "paused", cron: "60000", paused: true, item });
+  put({ name: "gone", cron: "60000", item });
+  world.send("schedule-delete", { name: "gone" }, at);
+  wait(125_000);
+  turn();
+  wait(3_600_000);
+  turn();
 }

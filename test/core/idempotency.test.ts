@@ -89,7 +89,7 @@ describe("enqueue", () => {
     });
 
     test("what was not taken the first time is taken by the same request again", () => {
-      const world = new ShardWorld({ options: { pendingHigh: 1 } });
+      const world = new ShardWorld({ options: { pendingHigh: 1, backpressureCooldownMs: 0 } });
       expect(codes(send(world, [a, b]))).toEqual([undefined, "backpressure"]);
       world.send("configure", { options: { pendingHigh: 10 } });
       expect(codes(send(world, [a, b, c]))).toEqual(["conflict", "conflict", "conflict"]);

@@ -1,4 +1,5 @@
 /** Shard nodes on a virtual clock: the production node over the ports in memory, with one caller that sends real bytes. */
+
 import type { Frame } from "../../contracts/frame.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptionsPatch } from "../../contracts/options.ts";
 import type { Ids, Reporter } from "../../contracts/ports.ts";
@@ -13,6 +14,7 @@ import type { NodeStatus } from "../../services/dispatcher/node/node-ports.ts";
 import type { Precedence } from "../../services/dispatcher/node/patience.ts";
 import { ShardNode } from "../../services/dispatcher/node/shard-node.ts";
 import type { Snapshots } from "../../services/dispatcher/node/snapshooter.ts";
+import { nextTick } from "../../services/runtime/cron.ts";
 import { chainOf, encodeFrame } from "../../services/runtime/frame-codec.ts";
 import { FakeClock } from "../../services/testing/fake-clock.ts";
 import { MemoryKv, MemoryStore } from "../../services/testing/memory-kv.ts";
@@ -129,6 +131,7 @@ export class NodeWorld {
       snapshots,
       checkpoints: this.kv,
       dump: (halt, state) => void dumps.push({ code: halt.code, sequence: state.sequence }),
+      nextTick,
       precedence: this.precedenceOf(peerId, gossip, () => node.status()),
       reporter,
     });

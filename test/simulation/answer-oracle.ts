@@ -6,6 +6,7 @@ import { DrainAnswers } from "./drain-answers.ts";
 import { EndsAnswers } from "./ends-answers.ts";
 import { ExplainOracle } from "./explain-oracle.ts";
 import type { LogOracle } from "./log-oracle.ts";
+import { judgeSchedules } from "./schedule-oracle.ts";
 import type { Attempt, Operation } from "./sim-client.ts";
 
 export interface Entry {
@@ -21,6 +22,9 @@ export interface Answer {
   readonly leases?: readonly Entry[];
   readonly [field: string]: unknown;
 }
+
+/** How far log time may be behind the time of the servers, which is a second ahead of true time. ms. */
+const LOG_TIME_SLACK_MS = 2_000;
 
 interface LeaseRef {
   readonly itemId: string;
@@ -127,6 +131,11 @@ export class AnswerOracle {
         return;
       case "explain":
         this.#explain.explained(operation, answer, must);
+        return;
+      case "schedule-put":
+      case "schedule-list":
+      case "schedule-delete":
+        judgeSchedules(this.#log, operation, answer, must);
         return;
       case "configure":
       case "handover":
@@ -320,10 +329,10 @@ export class AnswerOracle {
 
   #mustHaveBeenFull(error: NonNullable<Entry["error"]>, { sentMs }: Attempt, must: Must): void {
     if (error.details?.["reason"] === "log_bytes") return;
-    const { pending, pendingHigh, sequence: last } = this.#log;
+    const { easesAt, sequence: last } = this.#log;
     let isFull = false;
     for (let sequence = this.#log.sequenceAt(sentMs); sequence <= last; sequence += 1)
-      isFull ||= (pending[sequence] ?? 0) >= (pendingHigh[sequence] ?? 0);
+      isFull ||= (easesAt[sequence] ?? 0) > sentMs - LOG_TIME_SLACK_MS;
     must(isFull, "F7", `the shard was not full until ${this.#nowMs()}`);
   }
 }
@@ -333,7 +342,7 @@ const finite = (value: number): number | undefined => (Number.isFinite(value) ? 
 const OF_A_DRAIN: ReadonlySet<string> = new Set(["drain", "restore", "discard", "list"]);
 /** What an old log refuses as a whole. */
 const OF_A_VERSION: ReadonlySet<string> = new Set([
-  ...["configure", "cancel", "redrive", "purge", "heartbeat"],
+  ...["configure", "cancel", "redrive", "purge", "heartbeat", "schedule-put"],
   ...["drain", "restore", "discard", "evict"],
 ]);
 

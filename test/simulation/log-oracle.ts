@@ -10,6 +10,7 @@ import { createState } from "../../services/core/state.ts";
 import { chainOf } from "../../services/runtime/frame-codec.ts";
 import { DrainOracle } from "./drain-oracle.ts";
 import { EndsOracle } from "./ends-oracle.ts";
+import { ScheduleOracle } from "./schedule-oracle.ts";
 import { ShareOracle } from "./share-oracle.ts";
 import type { StoredMessage } from "./sim-stream.ts";
 import { TimeOracle } from "./time-oracle.ts";
@@ -41,6 +42,8 @@ export interface LogOracleOptions extends Omit<NaiveWorld, "moved"> {
   readonly shard: string;
   readonly logId: string;
   readonly isStrict: boolean;
+  /** Whether the stream has a limit. */
+  readonly isBounded: boolean;
   readonly nowMs: () => number;
   readonly cover: (point: string) => void;
   readonly onCompleted: (itemId: string) => void;
@@ -57,7 +60,8 @@ export class LogOracle {
   readonly deadLettered: number[] = [0];
   readonly removed: number[] = [0];
   readonly terms: number[] = [0];
-  readonly pendingHigh: number[] = [0];
+  /** By sequence: log time from which on backpressure lets go unless something happens. ms. */
+  readonly easesAt: number[] = [0];
   /** By sequence: true time of the commit. */
   readonly committedMs: number[] = [0];
   /** Stream sequence and chain of each frame, by its chain. */
@@ -73,6 +77,7 @@ export class LogOracle {
   readonly #shares: ShareOracle;
   readonly #ends: EndsOracle;
   readonly #drains: DrainOracle;
+  readonly #schedules: ScheduleOracle;
   /** The frame that is being taken. */
   #frame: Frame | undefined;
   readonly #sentMs = new Map<string, number>();
@@ -89,6 +94,7 @@ export class LogOracle {
     this.#shares = new ShareOracle(this.model, options.cover);
     this.#ends = new EndsOracle(this.model, options.fail, options.cover);
     this.#drains = new DrainOracle(this.model, options.cover);
+    this.#schedules = new ScheduleOracle(this.model, options.isBounded, options.fail, options.cover);
     const { region, shard, logId, isStrict: strict } = options;
     this.reader = new LogReader({ region, shard, logId, hashOf: chainOf, strict });
   }
@@ -131,6 +137,7 @@ export class LogOracle {
     this.#frame = frame;
     this.model.take(frame);
     this.#times.wrote(frame);
+    this.#schedules.wrote(frame);
     const problem = applyProblem(this.state, frame);
     if (problem !== undefined) {
       fail(problem.code === "state_diverged" ? "S1" : "L4", problem.message);
@@ -153,10 +160,19 @@ export class LogOracle {
     this.active[model.sequence] = model.count("leased");
     this.deadLettered[model.sequence] = model.count("deadLettered");
     this.removed[model.sequence] = model.count("cancelled") + model.count("purged") + model.count("discarded");
+    this.easesAt[model.sequence] = model.pressure.easesAt;
+    this.#coverPressure(model.sequence);
     this.#times.happened(event);
     this.#shares.happened(event);
     this.#ends.happened(event);
     this.#drains.happened(event);
+    this.#schedules.happened(event);
+  }
+
+  #coverPressure(sequence: number): void {
+    const [before = 0, now = 0] = [this.easesAt[sequence - 1], this.easesAt[sequence]];
+    if (before === 0 && now > 0) this.#options.cover("pressed");
+    if (before > 0 && now === 0) this.#options.cover(Number.isFinite(before) ? "eased_by_time" : "eased_at_once");
   }
 
   /** L3: the stream ends where it was seen to end. */
@@ -201,9 +217,6 @@ export class LogOracle {
     for (const [index, event] of frame.events.entries()) {
       const sequence = frame.first + index;
       this.terms[sequence] = frame.term;
-      this.pendingHigh[sequence] =
-        (event.type === "configured" ? event.options.pendingHigh : undefined) ??
-        (event.type === "logCreated" ? event.options.pendingHigh : (this.pendingHigh[sequence - 1] ?? 0));
       this.committedMs[sequence] = nowMs;
       if (event.type === "leased") {
         const token = this.model.tokenEpoch * 2 ** 40 + sequence;

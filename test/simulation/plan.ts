@@ -60,7 +60,7 @@ const LOSING: ReadonlySet<FaultClass> = new Set(["replica_lag", "server_killed",
  */
 const FEATURES = [
   ...(["delays", "ends", "priorities", "lease_lengths", "retries", "failure_terms", "old_log"] as const),
-  ...(["cancels", "redrives", "unique_keys", "reports", "quotas", "drains"] as const),
+  ...(["cancels", "redrives", "unique_keys", "reports", "quotas", "drains", "schedules", "watermarks"] as const),
 ] as const;
 export type Feature = (typeof FEATURES)[number];
 
@@ -141,10 +141,17 @@ export function drawPlan(choices: Choices, profile: Profile): Plan {
     features,
     termOptions: {
       ...drawTermOptions(choices.draws("plan.terms"), features),
+      ...(features.has("watermarks") ? drawWatermarks(choices.draws("plan.watermarks")) : {}),
       ...(features.has("reports") ? { resultsMax: choices.draws("plan.reports").pick([0, 2, 10, 1_000]) } : {}),
     },
   };
 }
+
+/** Below every high watermark that a run draws. */
+const drawWatermarks = (draws: Draws): ShardOptionsPatch => ({
+  pendingLow: draws.below(5),
+  backpressureCooldownMs: draws.pick([0, 200, 1_500]),
+});
 
 function drawTermOptions(draws: Draws, features: ReadonlySet<Feature>): ShardOptionsPatch {
   const ageingMs = draws.pick([0, 0, 200, 1_000, 5_000]);

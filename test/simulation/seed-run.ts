@@ -85,6 +85,7 @@ function heal(world: World): void {
     if (!isResumed && world.shards.every((shard) => isLed(world, shard))) {
       isResumed = true;
       for (const shard of world.shards) world.callers[0]?.resume(shard);
+      for (const shard of world.shards) world.callers[0]?.unschedule(shard);
     }
     // One may have been asked for long ago and begin only now.
     if (isResumed) for (const shard of world.shards) world.callers[0]?.drainer.end(shard);

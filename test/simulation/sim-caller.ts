@@ -5,6 +5,7 @@ import type { Answer } from "./answer-oracle.ts";
 import { SimClient } from "./sim-client.ts";
 import { SimDrainer } from "./sim-drainer.ts";
 import { SimOperator } from "./sim-operator.ts";
+import { SimPlanner } from "./sim-planner.ts";
 import type { SimShard } from "./sim-shard.ts";
 import { Wishes } from "./wishes.ts";
 import type { World } from "./world.ts";
@@ -19,6 +20,7 @@ export class SimCaller {
   readonly #wishes: Wishes;
   readonly #operator: SimOperator;
   readonly drainer: SimDrainer;
+  readonly #planner: SimPlanner;
   #slot = 0;
 
   constructor(principal: string, world: World) {
@@ -27,6 +29,7 @@ export class SimCaller {
     this.#wishes = new Wishes(world.choices.draws(`wishes.${principal}`), world.plan);
     this.#operator = new SimOperator(this.client, world);
     this.drainer = new SimDrainer(this.client, world);
+    this.#planner = new SimPlanner(this.client, world);
   }
 
   start(): void {
@@ -47,6 +50,7 @@ export class SimCaller {
       if (drawn !== undefined && this.client.open.size < 20) this.#call(drawn);
       if (this.client.open.size < 20) this.#operator.turn(this.#slot);
       if (this.client.open.size < 20) this.drainer.turn(this.#slot);
+      if (this.client.open.size < 20) this.#planner.turn(this.#slot);
       this.#later();
     });
   }
@@ -142,6 +146,11 @@ export class SimCaller {
 
   resume(shard: SimShard): void {
     this.client.issue(shard, "resume", { timeoutMs: TIMEOUT_MS });
+  }
+
+  /** Ends what goes on by itself, so that a run does. */
+  unschedule(shard: SimShard): void {
+    this.#planner.deleteAll(shard);
   }
 
   /** Brings an old log to the present version; a follower that does not read it stands in the way. */

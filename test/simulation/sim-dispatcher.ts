@@ -1,11 +1,13 @@
 /** A dispatcher process of the simulation: the production nodes of its shards, wired as the role wires them, with what survives its death. */
+
 import type { Ids, Reporter, Store } from "../../contracts/ports.ts";
-import { beatSubject, isReplySubjectPermitted, pingSubject } from "../../contracts/subjects.ts";
+import { backpressureSubject, beatSubject, isReplySubjectPermitted, pingSubject } from "../../contracts/subjects.ts";
 import { Neighbours, wordOf } from "../../services/dispatcher/node/neighbours.ts";
 import { NODE_TIMES, type NodeConfig } from "../../services/dispatcher/node/node-config.ts";
 import type { NodePorts, NodeStatus } from "../../services/dispatcher/node/node-ports.ts";
 import { Rebalancer } from "../../services/dispatcher/node/rebalancer.ts";
 import { ShardNode } from "../../services/dispatcher/node/shard-node.ts";
+import { nextTick } from "../../services/runtime/cron.ts";
 import { type ClockFaults, SimProcess } from "./scheduler.ts";
 import { SimConnection } from "./sim-broker.ts";
 import { StoreFile } from "./sim-files.ts";
@@ -105,7 +107,10 @@ export class SimDispatcher {
     const logs = this.#world.shards.map(({ shard }) => connect(`log-${shard}`));
     const rpcNet = new SimNet(rpc);
     rpcNet.beforePublish = (subject) => {
-      if (!isReplySubjectPermitted(subject) && !subject.startsWith(beatSubject(REGION, "")))
+      if (
+        !isReplySubjectPermitted(subject) &&
+        ![beatSubject, backpressureSubject].some((name) => subject.startsWith(name(REGION, "")))
+      )
         this.#world.fail("R5", `${name} publishes on ${subject}, where somebody else wanted it to`);
       this.#pass(process, "publish");
     };
@@ -259,6 +264,7 @@ export class SimDispatcher {
     const config: NodeConfig = { ...NODE_TIMES, ...hall.times, region: REGION, shard, peerId: this.peerId, logId };
     const node: ShardNode = new ShardNode(config, {
       clock: process,
+      nextTick,
       ids: this.#ids(`${name}-${shard}`),
       log,
       kv: new SimKv(control, world.registry),

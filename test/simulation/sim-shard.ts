@@ -74,6 +74,7 @@ export class SimShard {
     const cover = (point: string): void => world.cover(point);
     this.log = new LogOracle({
       ...{ region: REGION, shard, logId: this.logId, isStrict: plan.isStrict, nowMs, fail, cover },
+      isBounded: plan.bytesMax !== -1,
       wishOf: (principal, requestId) => this.#wishes.get(`${principal} ${requestId}`),
       failuresOf: (token) => this.#failures.get(token) ?? [],
       isDated: (principal, requestId) => this.#dated.has(`${principal} ${requestId}`),

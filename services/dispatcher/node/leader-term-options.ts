@@ -1,6 +1,9 @@
 /** What one term of leadership is given, what it keeps until its answers may leave, and how it ends. */
+
+import type { Backpressure } from "../../../contracts/backpressure.ts";
 import type { Command } from "../../../contracts/commands.ts";
-import type { Clock, Ids, Reporter } from "../../../contracts/ports.ts";
+import type { Clock, Ids, Net, Reporter } from "../../../contracts/ports.ts";
+import type { NextTick } from "../../../contracts/schedules.ts";
 import type { LogReader } from "../../core/log-reader.ts";
 import type { Outcome } from "../../core/outcome.ts";
 import type { ShardState } from "../../core/state.ts";
@@ -30,6 +33,9 @@ export interface LeaderTermOptions {
   readonly logTime: LogTime;
   readonly proof: Proof;
   readonly upkeep: Upkeep;
+  readonly nextTick: NextTick;
+  /** Where it tells of its backpressure. */
+  readonly net: Net;
   readonly onEnd: (end: TermEnd) => void;
 }
 
@@ -46,4 +52,6 @@ export interface Flight {
   readonly sealed: SealedFrame;
   readonly answers: readonly Waiting[];
   readonly sentMs: number;
+  /** What is told of backpressure once it is acknowledged. */
+  readonly pressure: Backpressure;
 }

@@ -6,6 +6,7 @@ import { execute } from "../../core/execute.ts";
 import { cite, type Outcome } from "../../core/outcome.ts";
 import { releaseTerm, writeStateHash } from "../../core/term.ts";
 import type { AppendResult } from "./appender.ts";
+import { BackpressureSignal } from "./backpressure-signal.ts";
 import { turnTimes } from "./item-times.ts";
 import type { Flight, LeaderTermOptions, TermEnd, Waiting } from "./leader-term-options.ts";
 import { LeaseWatch } from "./lease-watch.ts";
@@ -38,6 +39,7 @@ export class LeaderTerm {
   readonly polls = new WaitingPolls();
   readonly #options: LeaderTermOptions;
   readonly #leases: LeaseWatch;
+  readonly #signal: BackpressureSignal;
   readonly #random: () => number;
   readonly #undecided = new RequestQueue();
   #open: OpenFrame | undefined;
@@ -61,6 +63,7 @@ export class LeaderTerm {
     this.#options = options;
     this.#random = () => options.ids.random("retry");
     this.#leases = new LeaseWatch(options.state, options.clock, options.config.tickMs, options.proof, this.#random);
+    this.#signal = new BackpressureSignal(options);
     this.#hashed = { sequence: options.state.sequence, ms: options.clock.monotonicMs() };
     this.#incarnation = options.ids.id("term");
     options.state.ready.lanes.shown = new Set();
@@ -116,9 +119,11 @@ export class LeaderTerm {
         () => [...(this.#flight?.sealed.frame.events ?? []), ...(this.#open?.events ?? [])],
       );
     if (!this.#isStopping && this.unackedMs() <= STALL_MS)
-      turnTimes(this.#options.state, this.#frameAt(), () => this.#openFrame());
+      turnTimes(this.#options, this.#frameAt(), () => this.#openFrame());
     this.#answerOverdue(nowMs);
     this.#drain();
+    // Time alone may end it.
+    if (this.#flight === undefined && this.#open === undefined) this.#signal.tell(this.#signal.word(this.#frameAt()));
   }
 
   /** Ends the term in order: what is decided is brought to the log, then `termReleased`, behind which a `request` for it is answered. */
@@ -201,16 +206,11 @@ export class LeaderTerm {
 
   #execute({ command, principal, peerId, trace }: PendingRequest, open: OpenFrame): Outcome {
     const { region, shard } = this.#options.config;
-    const { at } = open.head;
     const context = {
-      at,
+      ...{ region, shard, principal, peerId, random: this.#random, nextTick: this.#options.nextTick },
+      at: open.head.at,
       now: this.#options.logTime.now(),
-      random: this.#random,
       frameBytesLeft: open.bytesLeft,
-      principal,
-      peerId,
-      region,
-      shard,
       trace: trace === "" ? undefined : trace,
       logPressure: this.#options.upkeep.pressure.level,
     };
@@ -318,7 +318,8 @@ export class LeaderTerm {
     const { state, appender, clock, upkeep } = this.#options;
     if (open.events.length > 0 && !this.#isStopping && this.#isHashDue()) this.#writeHash(open);
     const sealed = open.seal(state.pending, state.active);
-    const flight: Flight = { sealed, answers: this.#openAnswers, sentMs: clock.monotonicMs() };
+    const pressure = this.#signal.word(open.head.at);
+    const flight: Flight = { sealed, answers: this.#openAnswers, sentMs: clock.monotonicMs(), pressure };
     this.#openAnswers = [];
     this.#isOpenForced = false;
     this.#flight = flight;
@@ -346,6 +347,7 @@ export class LeaderTerm {
     state.at = Math.max(state.at, flight.sealed.frame.at);
     this.#leases.proven(flight.sentMs);
     this.#options.proof.acknowledged();
+    this.#signal.tell(flight.pressure);
     this.#leases.acknowledged(flight.sealed.frame);
     for (const waiting of flight.answers) this.#send(waiting);
     if (flight.sealed.frame.events.at(-1)?.type === "termReleased") {

@@ -1,5 +1,6 @@
 /** What a shard node is given, and what it tells of itself. */
 import type { Alarm, Clock, Ids, Kv, Log, Net, Reporter, Store } from "../../../contracts/ports.ts";
+import type { NextTick } from "../../../contracts/schedules.ts";
 import type { Halt } from "../../core/log-reader.ts";
 import type { ShardState } from "../../core/state.ts";
 import type { Precedence } from "./patience.ts";
@@ -18,6 +19,7 @@ export interface NodePorts {
   /** Core messages over the log's own connection: what they reach, the log's side of a split network reaches. */
   readonly logNet: Net;
   readonly store: Store;
+  readonly nextTick: NextTick;
   /** Where snapshots go; absent: none are taken and every start folds the whole log. */
   readonly snapshots?: Snapshots | undefined;
   /** Bucket of the followers' checkpoints. */

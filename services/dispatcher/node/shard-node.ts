@@ -266,7 +266,7 @@ export class ShardNode {
     this.#term = new LeaderTerm({
       ...{ config: this.#config, clock, ids, reporter, state, reader },
       ...{ appender: this.#appender, logTime: this.#logTime, upkeep: this.#upkeep },
-      proof: this.#proof,
+      ...{ proof: this.#proof, nextTick: this.#ports.nextTick, net: rpc },
       onEnd: (end) => this.#termEnded(end),
     });
     this.#rpc = this.endpoint.serve(this.#handovers(this.#term), state.term);
