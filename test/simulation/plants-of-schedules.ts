@@ -88,13 +88,6 @@ export const PLANTS_OF_SCHEDULES: readonly Plant[] = [
     "Q7",
   ),
   plant(
-    "pressure_lasts_until_the_next_event",
-    `${CORE}/backpressure.ts`,
-    "return state.pressedAt !== undefined && !mayEase(state, state.pressedAt, at);",
-    "return state.pressedAt !== undefined;",
-    "F7",
-  ),
-  plant(
     "low_watermark_ignored",
     `${CORE}/backpressure.ts`,
     "options.pendingHigh === 0 || pending <= pendingLow;",

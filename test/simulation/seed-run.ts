@@ -85,8 +85,8 @@ function heal(world: World): void {
     if (!isResumed && world.shards.every((shard) => isLed(world, shard))) {
       isResumed = true;
       for (const shard of world.shards) world.callers[0]?.resume(shard);
-      for (const shard of world.shards) world.callers[0]?.unschedule(shard);
     }
+    if (isResumed) unschedule(world);
     // One may have been asked for long ago and begin only now.
     if (isResumed) for (const shard of world.shards) world.callers[0]?.drainer.end(shard);
     scheduler.runUntil(scheduler.nowMs + STEP_MS, () => world.violations.length > 0);
@@ -138,6 +138,12 @@ function mend(world: World): void {
   }
 }
 
+/** Ends the schedules that there are, once nobody is about to put one. */
+function unschedule({ clients, shards, callers }: World): void {
+  if (clients.some(({ open }) => [...open].some(({ verb }) => verb.startsWith("schedule-")))) return;
+  for (const shard of shards) if (shard.log.model.schedules.byName.size > 0) callers[0]?.unschedule(shard);
+}
+
 function isLed(world: World, { shard }: SimShard): boolean {
   const modes = world.dispatchers.flatMap((each) => each.statuses()).filter((status) => status.shard === shard);
   return modes.filter(({ mode }) => mode === "leading").length === 1;
@@ -148,7 +154,8 @@ function isSettled(world: World): boolean {
   for (const client of world.clients) for (const { verb } of client.open) if (verb !== "lease") return false;
   return world.shards.every((shard) => {
     const { model } = shard.log;
-    if (model.isPaused || model.drains.on !== undefined || !isLed(world, shard) || model.count("leased") > 0)
+    if (model.schedules.byName.size > 0 || model.isPaused || model.drains.on !== undefined) return false;
+    if (!isLed(world, shard) || model.count("leased") > 0)
       return false;
     // Every delay ends within seconds.
     if (model.items.some((item) => model.isEligible(item, Number.POSITIVE_INFINITY))) return false;

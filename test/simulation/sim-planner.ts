@@ -33,7 +33,7 @@ export class SimPlanner {
 
   /** So that a run comes to an end. */
   deleteAll(shard: SimShard): void {
-    if (this.#world.plan.features.has("schedules")) for (const name of NAMES) this.#delete(shard, name);
+    for (const name of NAMES) this.#delete(shard, name);
   }
 
   #put(shard: SimShard): void {
