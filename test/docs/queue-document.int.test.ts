@@ -39,7 +39,8 @@ test("every command of docs/queue.md does something", { timeout: 60_000 }, async
   for (const words of commands) {
     const isOfDeadLetters = words[0] === "dead-letters";
     const itemId = isOfDeadLetters ? await bury(client) : await enqueue(client);
-    const line = words.map((word) => (word === "ITEM" ? itemId : word));
+    const named = (word: string): string => (word.endsWith(".jsonl") ? join(mesh.folder, word) : word);
+    const line = words.map((word) => (word === "ITEM" ? itemId : named(word)));
     // It asks no server.
     const isAlone = words[0] === "schedule" && words[1] === "next";
     const { code, out, notes } = await cli(...line, ...(isAlone ? [] : ["--nats-url", mesh.server.url]));
