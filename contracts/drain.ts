@@ -1,6 +1,17 @@
 /** What processes agree on about drains: their ids, how an item stands in an export, and where an item that was restored comes from. */
 import { z } from "zod";
-import { ItemId, LogId, LogTimeMs, PeerId, Principal, RegionName, RequestId, Sequence, ShardName } from "./ids.ts";
+import {
+  ItemId,
+  LogId,
+  LogTimeMs,
+  PeerId,
+  Principal,
+  RegionName,
+  RequestId,
+  Sequence,
+  ShardName,
+  wellFormed,
+} from "./ids.ts";
 import { FAILURE_CODE_LENGTH_MAX, REASON_LENGTH_MAX } from "./limits.ts";
 
 export const DrainId = RequestId.describe("Names a drain for ever: under the id of one that is over none begins.");
@@ -18,7 +29,8 @@ export type ItemOrigin = Readonly<z.infer<typeof ItemOrigin>>;
 export const DrainOrigin = z.strictObject({ logId: LogId, region: RegionName, shard: ShardName });
 export type DrainOrigin = Readonly<z.infer<typeof DrainOrigin>>;
 
-const attempts = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
+/** Far above what any item is granted, and far below where counting it would go wrong. */
+const attempts = z.int().min(0).max(1_000_000_000);
 
 /** What of an item's past goes with it into another log. */
 export const itemPast = {
@@ -29,8 +41,8 @@ export const itemPast = {
   redrives: attempts.optional().describe("How often it was redriven; once it was, its notAfter is without meaning."),
   lastError: z
     .strictObject({
-      reason: z.string().max(REASON_LENGTH_MAX),
-      code: z.string().max(FAILURE_CODE_LENGTH_MAX).optional(),
+      reason: wellFormed(z.string().max(REASON_LENGTH_MAX)),
+      code: wellFormed(z.string().max(FAILURE_CODE_LENGTH_MAX)).optional(),
       attempt: attempts,
       peerId: PeerId,
       at: LogTimeMs,

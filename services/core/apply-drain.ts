@@ -5,9 +5,8 @@ import { admitItem, endItem, itemOf, leaveUnfinished, setExtra } from "./apply-i
 import type { EventMeta } from "./apply-lease.ts";
 import { type Drain, endDrain, isMarked } from "./drain-state.ts";
 import { hashLastError } from "./hash.ts";
-import { Item } from "./item.ts";
 import { originRequestId } from "./item-origin.ts";
-import { payloadFields } from "./item-terms.ts";
+import { newItem } from "./item-terms.ts";
 import { itemIdOf, type ShardState } from "./state.ts";
 
 export function applyDrain(
@@ -61,14 +60,9 @@ function restoreItem(state: ShardState, entry: Entry, { at }: EventMeta): void {
   const { itemId, origin, lastError, redrives = 0 } = entry;
   if (itemId !== itemIdOf(state.tokenEpoch, state.sequence))
     assert.fail(`item id ${itemId} at sequence ${state.sequence}`);
-  const item = new Item({
-    itemId,
-    sequence: state.sequence,
-    enqueuedAt: entry.enqueuedAt,
-    principal: state.intern(entry.enqueuedBy),
-    ...payloadFields(state, entry.item),
-    requestId: originRequestId(origin),
-    digest: undefined,
+  const item = newItem(state, entry.item, {
+    ...{ itemId, enqueuedAt: entry.enqueuedAt, principal: state.intern(entry.enqueuedBy) },
+    ...{ requestId: originRequestId(origin), digest: undefined },
   });
   item.attempt = entry.attempt;
   item.charged = entry.charged;

@@ -20,8 +20,7 @@ import {
 import { applySchedule, applyTick } from "./apply-schedule.ts";
 import { easePressure, weighPressure } from "./backpressure.ts";
 import { stateHash } from "./hash.ts";
-import { Item } from "./item.ts";
-import { payloadFields } from "./item-terms.ts";
+import { newItem } from "./item-terms.ts";
 import { itemIdOf, mergeNamed, mergeOptions, type ShardState, setQuotas } from "./state.ts";
 
 /**
@@ -188,15 +187,9 @@ function applyEnqueued(state: ShardState, event: EventOf<"enqueued">, meta: Even
   assert(meta.actor !== undefined, "an item is enqueued by somebody");
   if (itemId !== itemIdOf(state.tokenEpoch, state.sequence))
     assert.fail(`item id ${itemId} at sequence ${state.sequence}`);
-  const item = new Item({
-    itemId,
-    sequence: state.sequence,
-    enqueuedAt: meta.at,
-    principal: state.intern(meta.actor.principal),
-    ...payloadFields(state, payload, event.schedule),
-    requestId: event.requestId,
-    digest: event.digest,
-  });
+  const principal = state.intern(meta.actor.principal);
+  const { requestId, digest, schedule } = event;
+  const item = newItem(state, payload, { itemId, enqueuedAt: meta.at, principal, requestId, digest }, schedule);
   admitItem(state, item, meta.at);
   if (event.schedule !== undefined) applyTick(state, event.schedule, meta.at);
 }

@@ -3,20 +3,24 @@ import type { EnqueueItem, ItemPayload, RetryPolicy } from "../../contracts/comm
 import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
 import { DELAY_MS_MAX, LOG_VERSION_TERMS } from "../../contracts/limits.ts";
 import type { ShardOptions } from "../../contracts/options.ts";
-import type { Item, ItemTerms } from "./item.ts";
+import { Item, type ItemTerms } from "./item.ts";
 import type { ShardState } from "./state.ts";
 
 /** Longer than any log time: so far ahead of one priority is the next. ms. */
 const PRIORITY_STEP_MS = 2 ** 42;
 
-/** What a payload says of its item, with the shard's exclusivity where it names none. */
-export function payloadFields(
-  state: ShardState,
-  payload: ItemPayload,
-  ticked?: { readonly name: string; readonly tick: number },
-) {
+/** What an item is called beside its payload. */
+type ItemNames = Pick<Item, "itemId" | "enqueuedAt" | "principal" | "requestId" | "digest">;
+type Ticked = { readonly name: string; readonly tick: number };
+
+/** The item that the event at the state's sequence makes of a payload, with the shard's exclusivity where it names none. */
+export function newItem(state: ShardState, payload: ItemPayload, names: ItemNames, ticked?: Ticked): Item {
   const { payloadEncoding } = payload;
-  return {
+  return new Item({
+    itemId: names.itemId,
+    sequence: state.sequence,
+    enqueuedAt: names.enqueuedAt,
+    principal: names.principal,
     exclusivity: payload.exclusivity ?? state.options.exclusivity,
     resourceType: state.intern(payload.resourceType),
     resourceId: payload.resourceId,
@@ -25,17 +29,15 @@ export function payloadFields(
     body: payload.body,
     attributes: payload.attributes,
     maxAttempts: payload.maxAttempts,
+    requestId: names.requestId,
+    digest: names.digest,
     terms: termsOf(payload, state.options.ageingMs, ticked),
     delayedTo: payload.notBefore ?? 0,
-  };
+  });
 }
 
 /** undefined when the payload names none of them, as nearly all do. `ageingMs`: of the shard, at the enqueue. */
-function termsOf(
-  payload: ItemPayload,
-  ageingMs: number,
-  ticked?: { readonly name: string; readonly tick: number },
-): ItemTerms | undefined {
+function termsOf(payload: ItemPayload, ageingMs: number, ticked: Ticked | undefined): ItemTerms | undefined {
   const { priority = 0, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = payload;
   const hasNone =
     priority === 0 &&

@@ -206,6 +206,7 @@ describe("discard", () => {
     expect(shard.send("discard", { drainId: "d" })).toMatchObject({ discarded: 0, left: 0, duplicate: true });
     expect(shard.send("restore", { drainId: "d" }).error?.code).toBe("conflict");
     for (const itemId of ids) expect(shard.statusOf(itemId)).toBe("discarded");
+    expect(shard.codeOf(shard.send("cancel", { itemIds: ids }))).toBe("conflict");
     expect(shard.send("stats", {})).toMatchObject({ pending: 1, removed: 7 });
     expect(shard.order()).toEqual(later);
   });
