@@ -62,7 +62,10 @@ export type Quota = Readonly<z.infer<typeof Quota>>;
 
 /** A change of some quotas by name; null removes one. */
 export const QuotasPatch = z
-  .record(QuotaName, Quota.nullable())
+  .record(z.string(), Quota.nullable())
+  .refine((patch) => Object.keys(patch).every((name) => QuotaName.safeParse(name).success), {
+    error: "a quota is named group/NAME or key/NAME, or group/* and key/* for all that have none of their own",
+  })
   .refine((patch) => Object.keys(patch).length <= QUOTAS_MAX, { error: `at most ${QUOTAS_MAX} quotas` })
   .refine(
     (patch) => Object.entries(patch).every(([name, quota]) => quota?.weight === undefined || name.startsWith("group/")),

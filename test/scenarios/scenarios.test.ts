@@ -3,8 +3,8 @@
  * Rewrite them with `vitest run test/scenarios -u`, then read the diff.
  *
  * `<peer> <verb> <request as JSON>` sends a request; `wait <ms>` lets log time pass; `expire <itemId> [age]` ends a lease as the leader
- * does; `chance <number below 1>` is what the leader draws from then on, 0 before; `options <JSON>` stands first and seeds the shard;
- * `#` is prose. Log time begins at 1000.
+ * does; `turn` lets the leader do what its clock makes it do: end the time of items, tick schedules; `chance <number below 1>` is what the leader
+ * draws from then on, 0 before; `options <JSON>` stands first and seeds the shard; `#` is prose. Log time begins at 1000.
  */
 import { globSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
@@ -12,6 +12,9 @@ import { principalOfPeer } from "../../contracts/ids.ts";
 import { isVerb } from "../../contracts/subjects.ts";
 import { assertInvariants, canonicalState } from "../../services/core/canonical.ts";
 import { parseCommand } from "../../services/core/parse.ts";
+import { writeTicks } from "../../services/core/schedule-ticks.ts";
+import { buryLapsed } from "../../services/core/term.ts";
+import { nextTick } from "../../services/runtime/cron.ts";
 import { ShardWorld } from "../core/shard-world.ts";
 
 function run(script: string): string {
@@ -29,6 +32,8 @@ function run(script: string): string {
   return out.join("\n");
 }
 
+const TURN_BYTES = 100_000;
+
 interface Chance {
   next: number;
 }
@@ -45,10 +50,24 @@ function step(world: ShardWorld, chance: Chance, line: string): string[] {
   }
   const random = (): number => chance.next;
   const written = world.frames.length;
+  if (who === "turn") turn(world);
   const answer =
-    who === "expire" ? expire(world, verb, rest[0], random) : send(world, who, verb, rest.join(" "), random);
+    who === "turn"
+      ? undefined
+      : who === "expire"
+        ? expire(world, verb, rest[0], random)
+        : send(world, who, verb, rest.join(" "), random);
   const events = world.frames.slice(written).flatMap((frame) => frame.events);
-  return [...events.map((event) => `  + ${JSON.stringify({ ...event, actor: undefined })}`), answer];
+  const happened = events.map((event) => `  + ${JSON.stringify({ ...event, actor: undefined })}`);
+  return answer === undefined ? happened : [...happened, answer];
+}
+
+/** What a leader does by itself in each of its turns. */
+function turn(world: ShardWorld): void {
+  world.frame((sink) => {
+    buryLapsed(world.state, { at: world.at }, TURN_BYTES, sink);
+    writeTicks(world.state, world.at, TURN_BYTES, nextTick, sink);
+  });
 }
 
 function expire(world: ShardWorld, itemId: string, reason: string | undefined, random: () => number): string {
@@ -61,7 +80,7 @@ function send(world: ShardWorld, peerId: string, verb: string, body: string, ran
   if ("verb" in command && command.verb === "handover")
     throw new Error("a scenario has no dispatchers to hand over to");
   const principal = principalOfPeer(peerId);
-  const reply = "error" in command ? command : world.sendCommand(command, { principal, peerId, random });
+  const reply = "error" in command ? command : world.sendCommand(command, { principal, peerId, random, nextTick });
   if (reply.error !== undefined) return `  ! ${JSON.stringify(reply.error)}`;
   return `  = ${JSON.stringify(reply)}`;
 }
