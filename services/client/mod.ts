@@ -23,7 +23,21 @@ export {
   type Settled,
 } from "./lease-client.ts";
 export { type HandlerContext, type LeaseHandler, LeaseWorker, type LeaseWorkerOptions } from "./lease-worker.ts";
+export { PayloadError, type PayloadIssue } from "./payload-error.ts";
+export {
+  definePayloads,
+  type Enqueuer,
+  type Payload,
+  type PayloadHandler,
+  type PayloadHandlers,
+  type PayloadItem,
+  type PayloadOptions,
+  type Payloads,
+  payload,
+  type Upcast,
+} from "./payloads.ts";
 export { BatchError, type EntryResult, type Refusal, RefusedError, unwrap } from "./refusal.ts";
+export type { StandardSchema } from "./standard-schema.ts";
 export {
   CancelledError,
   DrainError,
