@@ -1,10 +1,13 @@
 /** The public entry of the SDK: what users import as `omnirelay/client`. */
 export { OperatingError } from "../../contracts/errors.ts";
+export { provisionBodies } from "../jetstream/body-bucket.ts";
 export { bytes, decodeBody, type EncodedBody, json } from "./body.ts";
+export { type SweepOptions, type SweepProgress, type SweepReport, sweepBodies } from "./body-sweep.ts";
 export type { CallOptions } from "./client-core.ts";
 export type { LeaseClientOptions } from "./client-options.ts";
 export type { Cancelled, CancelOptions, DeadLetterFilter, DeadLettersTaken, RedriveFilter } from "./ends.ts";
 export type { Beat, Completion, EnqueueInput, Failure, LeaseRef } from "./entries.ts";
+export { LargeBodies, type LargeBodiesOptions } from "./large-bodies.ts";
 export {
   type ConfigureOptions,
   type Enqueued,
