@@ -1,16 +1,18 @@
 /**
  * A relay as a process that kills itself before, or after, one statement: `node relay-process.ts <sqlite file or postgres URL> <nats url> <peer name>
- * <before|after|never> <n>`. With `never` it goes on until it is told to stop.
+ * <before|after|never> <text> <n>`: the n-th statement with that text. With `never` it goes on until it is told to stop.
  */
 import pg from "pg";
 import { type OutboxDatabase, OutboxRelay } from "../../services/outbox/mod.ts";
 import { nodeSqlite } from "./outbox-subjects.ts";
 
-const [database = "", servers = "", peerName = "", mode = "", step = ""] = process.argv.slice(2);
+const [database = "", servers = "", peerName = "", mode = "never", text = "", nth = ""] = process.argv.slice(2);
 let statements = 0;
 
-function die(when: string): void {
-  if (when === mode && statements === Number(step)) process.kill(process.pid, "SIGKILL");
+function die(when: string, sql: string): void {
+  if (!sql.includes(text)) return;
+  if (when === "before") statements += 1;
+  if (when === mode && statements === Number(nth)) process.kill(process.pid, "SIGKILL");
 }
 
 function opened(): OutboxDatabase {
@@ -18,10 +20,9 @@ function opened(): OutboxDatabase {
     const pool = new pg.Pool({ connectionString: database });
     return {
       query: async (sql, values) => {
-        statements += 1;
-        die("before");
+        die("before", sql);
         const result = await pool.query(sql, values);
-        die("after");
+        die("after", sql);
         return result;
       },
     };
@@ -30,10 +31,9 @@ function opened(): OutboxDatabase {
   return {
     prepare: (sql) => ({
       all: (...values) => {
-        statements += 1;
-        die("before");
+        die("before", sql);
         const rows = db.prepare(sql).all(...values);
-        die("after");
+        die("after", sql);
         return rows;
       },
     }),
