@@ -60,6 +60,12 @@ export const SUBJECTS: readonly SubjectEntry[] = [
     "Which catalog the Delta commits of a shard's log go into (`omnirelay ingest delta`).",
   ),
   row(
+    "bodies",
+    "$O.omnirelay-bodies.{M,C}.*",
+    "object store",
+    "Bodies that are too large for an item, by `<region>/<shard>/<principal>/<request id>/<sha256>`; the item refers to its own.",
+  ),
+  row(
     "micro",
     "$SRV.{PING,INFO,STATS}[.<name>[.<id>]]",
     "request/reply",
@@ -126,6 +132,8 @@ export const checkpointKey = (follower: string, region: string, shard: string): 
   `${follower}.${region}.${shard}`;
 /** Which catalog the Delta commits of a shard's log go into; its keys are those of the registry. */
 export const CATALOG_BUCKET = "omnirelay-catalogs";
+/** Bodies that travel by reference. */
+export const BODY_BUCKET = "omnirelay-bodies";
 export const registryKey = (region: string, shard: string): string => `${region}.${shard}`;
 
 export const CHAIN_HEADER = "Omnirelay-Chain";

@@ -17,9 +17,10 @@ import {
 import type { Enqueued, Lease, LeaseClient } from "../client/lease-client.ts";
 import { type HandlerContext, LeaseWorker } from "../client/lease-worker.ts";
 import type { EntryResult } from "../client/refusal.ts";
+import { requestRuns } from "../client/request-runs.ts";
 import { FatalItemError } from "../client/worker-events.ts";
 import type { FencedStore } from "../persistence/mod.ts";
-import { itemBytes, requestRuns } from "./enqueue-in-order.ts";
+import { itemBytes } from "./enqueue-in-order.ts";
 import { ItemTracker } from "./item-tracker.ts";
 
 /** Length of a lease: a commit takes milliseconds, and after a kill the next run waits no longer than this. ms. */

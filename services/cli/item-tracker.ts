@@ -1,7 +1,7 @@
 /** Follows enqueued items to their ends: from what the own worker tells, and by asking the shard about those that nothing was heard of. */
 import { OperatingError } from "../../contracts/errors.ts";
 import type { LeaseClient } from "../client/lease-client.ts";
-import { requestRuns } from "./enqueue-in-order.ts";
+import { requestRuns } from "../client/request-runs.ts";
 import { safeText } from "./terminal.ts";
 
 /** How long nothing is heard before the shard is asked. ms. */

@@ -4,6 +4,7 @@ import { OperatingError } from "../../contracts/errors.ts";
 import { RefusedError } from "../client/refusal.ts";
 import { EXIT_CODES } from "../runtime/lifecycle.ts";
 import { packageVersion } from "../runtime/package-version.ts";
+import { bodiesCommand } from "./commands/bodies.ts";
 import { cancelCommand } from "./commands/cancel.ts";
 import { deadLettersCommand } from "./commands/dead-letters.ts";
 import { discardCommand, drainCommand, evictCommand, restoreCommand } from "./commands/drain.ts";
@@ -82,6 +83,7 @@ function createProgram(terminal: Terminal, done: Done): Command {
     explainCommand,
     cancelCommand,
     deadLettersCommand,
+    bodiesCommand,
     drainCommand,
     restoreCommand,
     discardCommand,

@@ -1,14 +1,10 @@
 /** Who leads and who follows each shard: what the registry holds and what the dispatchers say of themselves while one listens. */
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { z } from "zod";
-import { OperatingError } from "../../contracts/errors.ts";
 import { Gossip } from "../../contracts/gossip.ts";
 import { Beat } from "../../contracts/replies.ts";
-import { beatSubject, gossipSubject, REGISTRY_BUCKET, registryKey } from "../../contracts/subjects.ts";
-import { apiFailure, askApiAsync, asRecord } from "../jetstream/api.ts";
-import { Inbox } from "../jetstream/inbox.ts";
-import { NatsKv } from "../jetstream/nats-kv.ts";
-import { readEntry } from "../jetstream/registry.ts";
+import { beatSubject, gossipSubject } from "../../contracts/subjects.ts";
+import { registeredShards } from "../jetstream/registered-shards.ts";
 
 /** How long dispatchers are listened to: each speaks twice in that time. ms. */
 const LISTEN_MS = 1_200;
@@ -39,13 +35,9 @@ export interface ShardSight {
 export async function surveyShards(connection: NatsConnection, region: string): Promise<readonly ShardSight[]> {
   const listening = new Listening(connection, region);
   try {
-    const names = await registeredShards(connection, region);
-    const kv = new NatsKv(connection, REGISTRY_BUCKET);
-    const records = await Promise.all(names.map((shard) => readEntry(kv, region, shard)));
-    kv.close();
+    const entries = await registeredShards(connection, region);
     await listening.over;
-    return records
-      .flatMap((record) => (record === undefined ? [] : [record.entry]))
+    return entries
       .map(({ shard, logId, leader, term }) => ({
         ...{ region, shard, logId, ...listening.sightOf(shard) },
         lastKnown: leader === undefined || term === undefined ? null : { leader, term },
@@ -54,24 +46,6 @@ export async function surveyShards(connection: NatsConnection, region: string): 
   } finally {
     listening.close();
   }
-}
-
-/** The shards that have an entry in the registry's bucket. */
-async function registeredShards(connection: NatsConnection, region: string): Promise<readonly string[]> {
-  const inbox = new Inbox(connection);
-  const prefix = `$KV.${REGISTRY_BUCKET}.${registryKey(region, "")}`;
-  const answer = await askApiAsync(inbox, `STREAM.INFO.KV_${REGISTRY_BUCKET}`, { subjects_filter: `${prefix}*` });
-  inbox.close();
-  if (answer.kind === "ok")
-    return Object.keys(asRecord(asRecord(answer.value["state"])["subjects"])).map((subject) =>
-      subject.slice(prefix.length),
-    );
-  const failure = apiFailure(answer, "reading the shard registry", true);
-  if (failure.code !== "stream_missing") throw failure;
-  throw new OperatingError("registry_missing", "no shard was ever registered at this NATS server; check --nats-url", {
-    definite: true,
-    cause: failure,
-  });
 }
 
 class Listening {

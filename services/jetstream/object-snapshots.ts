@@ -11,8 +11,6 @@ import {
   API_CODES,
   API_READ_TIMEOUT_MS,
   API_TIMEOUT_MS,
-  type ApiOutcome,
-  apiFailure,
   askApiAsync,
   asNumber,
   asRecord,
@@ -21,6 +19,7 @@ import {
 import { type Header, headerBlock } from "./header-block.ts";
 import { Inbox } from "./inbox.ts";
 import { patiently } from "./patience.ts";
+import { failure, isError } from "./store-failure.ts";
 import { type StoredMessage, storedMessage } from "./stored-message.ts";
 
 export const SNAPSHOT_BUCKET = "omnirelay-snapshots";
@@ -36,13 +35,24 @@ export interface SnapshotBucketOptions {
   readonly leftoverAgeMs?: number | undefined;
   /** `sweep` (default): what opens the bucket creates it and looks for leftovers. `keep`: for tools; nothing changes before an upload. */
   readonly leftovers?: "sweep" | "keep" | undefined;
+  /** Of a bucket that is created. */
+  readonly description?: string | undefined;
+  /** False: a bucket that is missing is an error (`stream_missing`), never created. */
+  readonly create?: boolean | undefined;
 }
 
-interface BucketObject {
+export interface BucketObject {
   readonly name: string;
   readonly id: string;
   readonly bytes: number;
   readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** What stands under a name, its revision, and when the server stored it. ms of its clock. */
+export interface LookedUp {
+  readonly revision: number;
+  readonly storedAtMs: number;
+  readonly object: BucketObject | undefined;
 }
 
 const PATIENCE_MS = 5_000;
@@ -51,9 +61,8 @@ const LEFTOVER_AGE_MS = 3_600_000;
 const PIECE_BYTES = 512 * 1024;
 /** Pieces on their way at once. */
 const PIECES_IN_FLIGHT_MAX = 4;
-/** What the server answers when there is no room: of the account, of the server, of its disk, of the stream. */
-const FULL_CODES: ReadonlySet<number> = new Set([10002, 10023, 10047]);
-const STORE_FAILED_CODE = 10077;
+/** Names looked up at once. */
+const LOOK_UPS_MAX = 64;
 const EXPECTED_REVISION_HEADER = "Nats-Expected-Last-Subject-Sequence";
 /** Makes a message take the place of all before it on its subject. */
 const ROLLUP_HEADER = { name: "Nats-Rollup", value: "sub" };
@@ -96,10 +105,19 @@ export class SnapshotBucket {
   }
 
   async list(prefix: string): Promise<readonly BucketObject[]> {
+    const objects: BucketObject[] = [];
+    for await (const { object } of this.lookUpAll(prefix)) if (object !== undefined) objects.push(object);
+    return objects;
+  }
+
+  /** What stands under each name with the prefix. */
+  async *lookUpAll(prefix: string): AsyncGenerator<LookedUp & { readonly name: string }> {
     const subjects = await this.#subjects(this.metaSubject(undefined));
     const names = [...subjects.keys()].map((subject) => nameOfMeta(subject)).filter((name) => name.startsWith(prefix));
-    const found = await Promise.all(names.map((name) => this.find(name)));
-    return found.filter((object) => object !== undefined);
+    for (let from = 0; from < names.length; from += LOOK_UPS_MAX) {
+      const some = names.slice(from, from + LOOK_UPS_MAX);
+      yield* await Promise.all(some.map(async (name) => ({ name, ...(await this.lookUp(name)) })));
+    }
   }
 
   async *read(object: Pick<BucketObject, "id">): AsyncGenerator<Uint8Array> {
@@ -132,31 +150,34 @@ export class SnapshotBucket {
   }
 
   /** What stands under a name, and its revision; 0 for nothing at all. A tombstone of `nats object rm` is no object, but has a revision. */
-  async lookUp(name: string): Promise<{ readonly revision: number; readonly object: BucketObject | undefined }> {
+  async lookUp(name: string): Promise<LookedUp> {
     const message = await this.#message({ last_by_subj: this.metaSubject(name) });
-    if (message === undefined) return { revision: 0, object: undefined };
-    const revision = message.streamSequence;
+    if (message === undefined) return { revision: 0, storedAtMs: 0, object: undefined };
+    const { streamSequence: revision, storedAtMs } = message;
     const { nuid, size, deleted, metadata } = asRecord(parseJson(message.payload));
-    if (typeof nuid !== "string" || deleted === true) return { revision, object: undefined };
+    if (typeof nuid !== "string" || deleted === true) return { revision, storedAtMs, object: undefined };
     const texts: Record<string, string> = {};
     for (const [key, value] of Object.entries(asRecord(metadata))) if (typeof value === "string") texts[key] = value;
-    return { revision, object: { name, id: nuid, bytes: asNumber(size), metadata: texts } };
+    return { revision, storedAtMs, object: { name, id: nuid, bytes: asNumber(size), metadata: texts } };
   }
 
   async ensure(): Promise<void> {
     await this.patiently(async () => {
       const known = await askApiAsync(this.#inbox, `STREAM.INFO.${this.stream}`, undefined, API_READ_TIMEOUT_MS);
       if (known.kind === "ok") return;
-      if (!isError(known, API_CODES.streamMissing)) throw failure(known, `looking for the ${this.where}`, true);
+      if (!isError(known, API_CODES.streamMissing) || this.#options.create === false)
+        throw failure(known, `looking for the ${this.where}`, true);
       const created = await askApiAsync(this.#inbox, `STREAM.CREATE.${this.stream}`, this.#config());
       if (created.kind === "ok" || isError(created, API_CODES.streamNameInUse)) return;
       throw failure(created, `creating the ${this.where}`, false);
     });
   }
 
-  async purge(filter: string): Promise<void> {
+  /** `upTo`: only messages up to that revision. */
+  async purge(filter: string, upTo?: number): Promise<void> {
+    const body = upTo === undefined ? { filter } : { filter, seq: upTo + 1 };
     await this.patiently(async () => {
-      const purged = await askApiAsync(this.#inbox, `STREAM.PURGE.${this.stream}`, { filter }, API_TIMEOUT_MS);
+      const purged = await askApiAsync(this.#inbox, `STREAM.PURGE.${this.stream}`, body, API_TIMEOUT_MS);
       if (purged.kind === "ok" || isError(purged, API_CODES.streamMissing)) return;
       throw failure(purged, `removing from the ${this.where}`, false);
     });
@@ -185,15 +206,26 @@ export class SnapshotBucket {
 
   /** Pieces without a name that nobody adds to any more. Names are read after the pieces, so what is published meanwhile has one. */
   async #sweep(): Promise<void> {
-    const pieces = await this.#subjects(this.pieceSubject(">"));
+    const pieces = await this.pieces();
     if (pieces.size === 0) return;
-    const named = new Set((await this.list("")).map(({ id }) => this.pieceSubject(id)));
+    for (const { id } of await this.list("")) pieces.delete(this.pieceSubject(id));
+    for (const subject of await this.aged(pieces, this.#options.leftoverAgeMs ?? LEFTOVER_AGE_MS))
+      await this.purge(subject);
+  }
+
+  /** Subjects of all pieces, and the server's time then. */
+  pieces(): Promise<Map<string, unknown> & { serverTimeMs: number }> {
+    return this.#subjects(this.pieceSubject(">"));
+  }
+
+  /** Those of the subjects to which nothing was added for so long. */
+  async aged(pieces: ReadonlyMap<string, unknown> & { serverTimeMs: number }, ageMs: number): Promise<string[]> {
+    const aged: string[] = [];
     for (const subject of pieces.keys()) {
-      if (named.has(subject)) continue;
       const last = await this.#message({ last_by_subj: subject });
-      const ageMs = last === undefined ? 0 : pieces.serverTimeMs - last.storedAtMs;
-      if (ageMs >= (this.#options.leftoverAgeMs ?? LEFTOVER_AGE_MS)) await this.purge(subject);
+      if (last !== undefined && pieces.serverTimeMs - last.storedAtMs >= ageMs) aged.push(subject);
     }
+    return aged;
   }
 
   /** Subjects under a filter; the server tells at most 100,000 at once. */
@@ -229,7 +261,7 @@ export class SnapshotBucket {
   #config(): object {
     return {
       name: this.stream,
-      description: "OmniRelay snapshots of shards: <region>/<shard>/<sequence>",
+      description: this.#options.description ?? "OmniRelay snapshots of shards: <region>/<shard>/<sequence>",
       subjects: [`$O.${this.#bucket}.C.>`, `$O.${this.#bucket}.M.>`],
       ...{ retention: "limits", storage: "file", discard: "new", max_bytes: this.#options.maxBytes ?? -1, max_age: 0 },
       ...{ num_replicas: this.#options.replicas, allow_rollup_hdrs: true, allow_direct: true },
@@ -347,19 +379,6 @@ class Upload {
     if (this.#inFlight.size >= PIECES_IN_FLIGHT_MAX) await Promise.race(this.#inFlight);
     this.#throwFailure();
   }
-}
-
-function isError(outcome: ApiOutcome, code: number): boolean {
-  return outcome.kind === "api_error" && outcome.error.errCode === code;
-}
-
-function failure(outcome: Exclude<ApiOutcome, { kind: "ok" }>, what: string, definite: boolean): OperatingError {
-  const { errCode, description } = outcome.kind === "api_error" ? outcome.error : { errCode: 0, description: "" };
-  const isFull = errCode === STORE_FAILED_CODE && /maximum|space/.test(description);
-  if (!isFull && !FULL_CODES.has(errCode)) return apiFailure(outcome, what, definite);
-  const advice = "raise the limit of bucket, account or server, free its disk, or keep fewer snapshots";
-  const message = `${what}: there is no room (${description}); ${advice}`;
-  return new OperatingError("store_full", message, { definite: true, details: { errCode } });
 }
 
 function nameOfMeta(subject: string): string {

@@ -1,6 +1,6 @@
-/** The TypeScript of the README compiles against the sources that it is about. */
+/** The TypeScript of the documents compiles against the sources that it is about. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { globSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -8,9 +8,12 @@ import { expect, onTestFinished, test } from "vitest";
 const ROOT = join(import.meta.dirname, "../..");
 const TSC = join(ROOT, "node_modules/typescript/bin/tsc");
 
-test("the TypeScript example of the README compiles", { timeout: 60_000 }, () => {
-  const blocks = [...readFileSync(join(ROOT, "README.md"), "utf8").matchAll(/^```ts\n(.*?)^```/gms)];
-  expect(blocks.length).toBeGreaterThan(0);
+test("the TypeScript examples of README and documents compile", { timeout: 60_000 }, () => {
+  const texts = globSync(["README.md", "docs/*.md"], { cwd: ROOT }).map((file) =>
+    readFileSync(join(ROOT, file), "utf8"),
+  );
+  const blocks = texts.flatMap((text) => [...text.matchAll(/^```ts\n(.*?)^```/gms)]);
+  expect(blocks.length).toBeGreaterThan(1);
   const folder = mkdtempSync(join(tmpdir(), "omnirelay-readme-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const files = blocks.map(([, text = ""], index) => {
@@ -19,12 +22,13 @@ test("the TypeScript example of the README compiles", { timeout: 60_000 }, () =>
     return file;
   });
   const sources = Object.fromEntries(
-    ["client", "contracts", "persistence", "testing"].map((name) => [
+    ["client", "outbox", "contracts", "persistence", "testing"].map((name) => [
       `omnirelay/${name}`,
       [join(ROOT, name === "contracts" ? "contracts/mod.ts" : `services/${name}/mod.ts`)],
     ]),
   );
   const compilerOptions = { typeRoots: [join(ROOT, "node_modules/@types")], paths: sources };
+  symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
   const config = join(folder, "tsconfig.json");
   writeFileSync(config, JSON.stringify({ extends: join(ROOT, "tsconfig.json"), compilerOptions, files, include: [] }));
   const { stdout, status } = spawnSync(process.execPath, [TSC, "-p", config], { encoding: "utf8" });

@@ -11,6 +11,7 @@ const LIBRARIES = [
   "services/health",
   "services/replication",
   "services/client",
+  "services/outbox",
   "services/catalog",
   "services/testing",
 ];
@@ -34,6 +35,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   "services/health": ["contracts", "services/core", "services/runtime"],
   "services/replication": ["contracts", "services/core", "services/runtime"],
   "services/client": ["contracts", "services/runtime", "services/jetstream"],
+  "services/outbox": ["contracts", "services/client"],
   "services/catalog": ["contracts", "services/runtime", "services/client", "services/persistence"],
   "services/testing": ["contracts", "services/core", "services/persistence", "services/jetstream", "services/runtime"],
   ...Object.fromEntries(PROCESSES.map((folder) => [folder, PROCESS_MAY_IMPORT])),

@@ -6,9 +6,9 @@ import { PartitionKey, ResourceId, ResourceType } from "../../../contracts/ids.t
 import { ENTRIES_PER_REQUEST_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX } from "../../../contracts/limits.ts";
 import type { DeadLetterFilter, DeadLettersTaken } from "../../client/ends.ts";
 import type { ItemRecord, LeaseClient } from "../../client/lease-client.ts";
+import { requestRuns } from "../../client/request-runs.ts";
 import { EXIT_CODES } from "../../runtime/lifecycle.ts";
 import { askCommand, integer, itemIds, parsedBy } from "../arguments.ts";
-import { requestRuns } from "../enqueue-in-order.ts";
 import type { Done } from "../program.ts";
 import { itemName, jsonResults, noteRefusals } from "../refusals.ts";
 import { type AskOptions, withClient } from "../shard-client.ts";
