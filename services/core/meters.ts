@@ -83,8 +83,9 @@ export class Meters {
   }
 
   /** Counts a lease that lives, of a snapshot. */
-  restore(item: Item): void {
-    for (const meter of this.of(item)) meter.leased += 1;
+  restore({ terms }: Item): void {
+    if (terms?.group !== undefined) this.meterOf("group", terms.group).leased += 1;
+    if (terms?.quotaKey !== undefined) this.meterOf("key", terms.quotaKey).leased += 1;
   }
 
   /** Takes in a bucket of a snapshot; false when it is there already. */
@@ -96,13 +97,9 @@ export class Meters {
   }
 
   /** Counts the end of a lease. */
-  giveBack(item: Item): void {
-    for (const meter of this.of(item)) {
-      if (meter.leased === 0) assert.fail(`${meter.name} has no lease`);
-      meter.leased -= 1;
-      this.onFreed(meter);
-      this.dropIdle(meter);
-    }
+  giveBack({ terms }: Item): void {
+    if (terms?.group !== undefined) this.giveBackOf(this.meterOf("group", terms.group));
+    if (terms?.quotaKey !== undefined) this.giveBackOf(this.meterOf("key", terms.quotaKey));
   }
 
   /** The meter of a group or key, made where there is none. */
@@ -123,14 +120,11 @@ export class Meters {
     this.dropIdle(meter);
   }
 
-  private of({ terms }: Item): readonly Meter[] {
-    if (terms === undefined) return NONE;
-    const { group, quotaKey } = terms;
-    if (group === undefined && quotaKey === undefined) return NONE;
-    const meters: Meter[] = [];
-    if (group !== undefined) meters.push(this.meterOf("group", group));
-    if (quotaKey !== undefined) meters.push(this.meterOf("key", quotaKey));
-    return meters;
+  private giveBackOf(meter: Meter): void {
+    if (meter.leased === 0) assert.fail(`${meter.name} has no lease`);
+    meter.leased -= 1;
+    this.onFreed(meter);
+    this.dropIdle(meter);
   }
 
   private takeOf(meter: Meter, at: number): void {
@@ -181,5 +175,3 @@ export class Meters {
     return kind === "group" ? this.groups : this.keys;
   }
 }
-
-const NONE: readonly Meter[] = [];

@@ -20,8 +20,8 @@ export const PLANTS_OF_SHARES: readonly Plant[] = [
   plant(
     "freed_slot_not_told",
     `${CORE}/meters.ts`,
-    "      meter.leased -= 1;\n      this.onFreed(meter);",
-    "      meter.leased -= 1;",
+    "    meter.leased -= 1;\n    this.onFreed(meter);",
+    "    meter.leased -= 1;",
     "V1",
   ),
   plant(
