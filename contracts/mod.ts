@@ -5,6 +5,7 @@ export { Backpressure } from "./backpressure.ts";
 export {
   type Command,
   type CommandOf,
+  DrainItem,
   EnqueueItem,
   ItemPayload,
   REQUESTS,

@@ -52,7 +52,8 @@ function drainItem(item: Item): DrainItem {
 /** As it was asked for, with a delay as the time until which it still holds, and the exclusivity that it got. */
 function payloadOf(item: Item): ItemPayload {
   const { priority = 0, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = item.terms ?? {};
-  const fields: ItemPayload = {
+  // Whatever a payload may hold must be named here.
+  const fields: Readonly<Record<keyof ItemPayload, unknown>> = {
     resourceType: item.resourceType,
     resourceId: item.resourceId,
     partitionKey: item.partitionKey,

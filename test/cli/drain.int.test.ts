@@ -2,7 +2,7 @@
  * `omnirelay drain`, `restore`, `discard` and `evict` against a real mesh. The promise: whatever is killed at whatever step, the same commands
  * again bring every item back once. Faults: SIGKILL of the dispatcher or of the command, at moments met by what stands in the log.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { LogEvent } from "../../contracts/events.ts";
@@ -192,7 +192,7 @@ const kindOf = (event: LogEvent): string =>
 /** Each step with the moment of its kill. */
 const STEPS = [
   { args: ["drain", "d", "--leases", "expire"], kind: "drained", count: 1 },
-  { args: ["drain", "d", "--leases", "expire", "--export", "FILE"], kind: "drained", count: 1 },
+  { args: ["drain", "d", "--leases", "expire", "--export", "FILE"], kind: "export", count: 1 },
   { args: ["discard", "d", "--yes"], kind: "discarded", count: 1 },
   { args: ["restore", "--file", "FILE"], kind: "restored item", count: 700 },
   { args: ["drain", "e"], kind: "drained", count: 2 },
@@ -212,7 +212,11 @@ test.for(["dispatcher", "command"])(
     for (const { args, kind, count } of STEPS) {
       const line = args.map((word) => (word === "FILE" ? file : word));
       const ask = () => startCli([...line, "--nats-url", mesh.server.url, "--timeout-ms", "60000"], onTestFinished);
-      const met = untilEvents(mesh, onTestFinished, kind, count);
+      const isWriting = (): boolean => [file, `${file}.partial`].some((path) => existsSync(path));
+      const met =
+        kind === "export"
+          ? expect.poll(isWriting, { timeout: 30_000, interval: 2 }).toBe(true)
+          : untilEvents(mesh, onTestFinished, kind, count);
       const running = ask();
       await met;
       if (victim === "command") running.child.kill("SIGKILL");
