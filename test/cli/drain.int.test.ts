@@ -2,6 +2,7 @@
  * `omnirelay drain`, `restore`, `discard` and `evict` against a real mesh. The promise: whatever is killed at whatever step, the same commands
  * again bring every item back once. Faults: SIGKILL of the dispatcher or of the command, at moments met by what stands in the log.
  */
+import { createHash } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -124,6 +125,17 @@ test("restore lets a drain's items go on, and a poll that waits is served then",
   expect(await ask("restore")).toMatchObject({ code: 2 });
 });
 
+/** The lines with one text in the place of another, and every check as it must be then: a file that somebody else wrote. */
+function rechecked(lines: readonly string[], find: string, replace: string): string[] {
+  let check = "";
+  return lines.map((line) => {
+    if (line === "") return line;
+    const content = `{${line.slice('{"check":"0123456789abcdef",'.length)}`.replace(find, replace);
+    check = createHash("sha256").update(check).update(content).digest("hex").slice(0, 16);
+    return `{"check":"${check}",${content.slice(1)}`;
+  });
+}
+
 describe("a bad file", () => {
   const bad: Record<string, { edit: (lines: string[]) => string[]; says: RegExp }> = {
     "whose item was edited": {
@@ -145,6 +157,18 @@ describe("a bad file", () => {
       says: /line 7: a line behind/,
     },
     "that is no export": { edit: () => ["{}", ""], says: /line 1: not a whole line/ },
+    "of a newer schema": {
+      edit: (lines) => rechecked(lines, '"schemaVersion":1', '"schemaVersion":2'),
+      says: /line 1: schema version 2; this release reads 1/,
+    },
+    "whose item cannot be": {
+      edit: (lines) => rechecked(lines, '"attempt":1,"charged":1', '"attempt":1,"charged":2'),
+      says: /line 2: charged: must be at most attempt/,
+    },
+    "whose footer counts more": {
+      edit: (lines) => rechecked(lines, '"items":4', '"items":5'),
+      says: /line 6: the footer counts 5 items, there are 4/,
+    },
     "that is empty": { edit: () => [], says: /line 1: the file was cut off/ },
   };
 
