@@ -58,7 +58,8 @@ function holdsOf(state: ShardState, item: Item, now: number): readonly Hold[] {
     holds.unshift({ hold: "lapsed", message: "its notAfter has passed: it is being dead-lettered" });
   holds.push(...quotaHolds(state, item, now));
   if (holds.length > 0) return holds;
-  const first = state.ready.lanes.types.get(item.resourceType)?.firstLane()?.items.top();
+  const { lanes } = state.ready;
+  const first = lanes.next(lanes.of([item.resourceType]), now);
   if (first !== undefined && first !== item)
     return [{ hold: "behind", message: "others of its resource type go first", itemId: first.itemId }];
   return [{ hold: "next", message: "the next worker that asks for its resource type gets it" }];

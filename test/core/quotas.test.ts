@@ -113,6 +113,18 @@ describe("a quota of leases", () => {
   });
 });
 
+test("explain names who goes first, not who stands before a lane that is free again", () => {
+  const world = worldOf({ "key/db": { leasesMax: 1 } });
+  const [first, second] = world.seed(2, { quotaKey: "db" }) as [string, string];
+  const [third] = world.seed(1) as [string];
+  expect(granted(world, { maxItems: 1 })).toEqual([first]);
+  expect(granted(world, { maxItems: 1 })).toEqual([third]);
+  const [fourth] = world.seed(1) as [string];
+  end(world, first);
+  expect(world.send("explain", { itemId: second })["holds"]).toMatchObject([{ hold: "next" }]);
+  expect(world.send("explain", { itemId: fourth })["holds"]).toMatchObject([{ hold: "behind", itemId: second }]);
+});
+
 describe("a rate", () => {
   test("grants its burst at once, and then one at a time as it flows", () => {
     const world = worldOf({ "group/a": { rate: { count: 10, perMs: 1_000, burst: 3 } } });
