@@ -3,6 +3,7 @@ import type { EventOf } from "../../contracts/events.ts";
 import { TICK_LATE_MS_MAX } from "../../contracts/limits.ts";
 import type { NextTick } from "../../contracts/schedules.ts";
 import { apply } from "./apply.ts";
+import { EVENT_BYTES } from "./limits.ts";
 import { Emitter, type EventSink } from "./outcome.ts";
 import type { Schedule } from "./schedules.ts";
 import { eventLength } from "./sizes.ts";
@@ -27,7 +28,8 @@ export function writeTicks(
     const schedule = state.schedules.due(at);
     if (schedule === undefined) return;
     const event = decideTick(state, schedule, at, nextTick);
-    bytes += eventLength(event);
+    // Its actor may be one that the frame has not yet.
+    bytes += EVENT_BYTES + eventLength(event);
     if (bytes > bytesLeft) return;
     if (event.type === "enqueued") {
       const { principal } = schedule;

@@ -342,6 +342,33 @@ describe("a request without an answer", () => {
   });
 });
 
+describe("schedules", () => {
+  test("are put, listed page by page and deleted; a body of bytes travels as base64", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    const { schedules } = client;
+    const spec = { cron: "0 3 * * *", timeZone: "Europe/Berlin", item: { ...item("a"), body: new Uint8Array([1, 2]) } };
+    for (const name of ["b", "a", "c"])
+      expect(await schedules.put({ ...spec, name })).toMatchObject({ duplicate: false });
+    expect(await schedules.put({ ...spec, name: "a" })).toMatchObject({ name: "a", duplicate: true });
+    const first = await schedules.list({ limit: 2 });
+    expect(first.schedules).toMatchObject([
+      { name: "a", catchUp: "last", paused: false, putBy: "alice" },
+      { name: "b", item: { body: "AQI=", payloadEncoding: "application/octet-stream;base64" } },
+    ]);
+    expect((await schedules.list({ cursor: first.cursor })).schedules).toMatchObject([{ name: "c" }]);
+    expect(await schedules.delete("b")).toMatchObject({ deleted: true });
+    expect([...shard.state.schedules.byName.keys()].sort()).toEqual(["a", "c"]);
+  });
+
+  test("that never tick are refused by name, and what is malformed is not even sent", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    const never = client.schedules.put({ name: "x", cron: "0 0 30 2 *", item: item("a") });
+    await expect(never).rejects.toMatchObject({ code: "invalid_argument", details: { issues: [{ path: "cron" }] } });
+    expect(await codeOf(client.schedules.put({ name: "x", cron: "a;b", item: item("a") }))).toBe("invalid_argument");
+    expect(shard.of("schedule-put")).toHaveLength(1);
+  });
+});
+
 describe("backpressure", () => {
   const full = { pendingHigh: 1, backpressureCooldownMs: 0 };
 

@@ -11,6 +11,7 @@ import { cite, type EventSink, type Outcome } from "../../services/core/outcome.
 import { parseCommand } from "../../services/core/parse.ts";
 import { createState, type ShardState } from "../../services/core/state.ts";
 import { createLog, expire, startTerm } from "../../services/core/term.ts";
+import { nextTick } from "../../services/runtime/cron.ts";
 
 export const SHARD = "default";
 
@@ -153,7 +154,7 @@ export class ShardDouble {
       return;
     }
     const peerId = command.verb === "lease" ? (command.request.peerId ?? principal) : principal;
-    const run = (): Outcome => execute(this.state, command, { at: this.#now(), principal, peerId }, NO_SINK);
+    const run = (): Outcome => execute(this.state, command, { at: this.#now(), nextTick, principal, peerId }, NO_SINK);
     const outcome = run();
     if (command.verb === "lease" && outcome.empty === true && command.request.waitMs > 0)
       this.#poll(run, reply, command.request.waitMs);

@@ -283,15 +283,17 @@ describe("ticks that were missed", () => {
     expect(missed(catchUp, lateMs)).toEqual({ ticks, next: 6 });
   });
 
-  test("a hundred at a time are caught up on, in order, with none left out", () => {
+  test("many are caught up on some at a time, in order, with none left out", () => {
     const world = new ScheduleWorld();
     world.isChecked = false;
     world.put({ ...EVERY_MINUTE, catchUp: "all" });
     const ids: string[] = [];
-    for (let turn = 0; turn < 3; turn += 1) ids.push(...world.turn(START + 250 * MINUTE));
+    for (let made = world.turn(START + 250 * MINUTE); made.length > 0; made = world.turn(START + 250 * MINUTE)) {
+      expect(made.length).toBeLessThanOrEqual(100);
+      ids.push(...made);
+    }
     const ticks = (world.ticksOf(ids) as { tick: number }[]).map(({ tick }) => tick);
     expect(ticks).toEqual(Array.from({ length: 250 }, (_, index) => START + 30_000 + index * MINUTE));
-    expect(world.turn(START + 250 * MINUTE)).toEqual([]);
   });
 
   test.each([

@@ -1,7 +1,12 @@
 /** Schedules on a virtual clock: each tick once, whoever leads, and what becomes of the ticks that nobody led for. */
 import { expect, test } from "vitest";
 import type { RequestInput } from "../../contracts/commands.ts";
+import type { LogEvent } from "../../contracts/events.ts";
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
+import { turnTimes } from "../../services/dispatcher/node/item-times.ts";
+import type { OpenFrame } from "../../services/dispatcher/node/open-frame.ts";
+import type { Upkeep } from "../../services/dispatcher/node/upkeep.ts";
+import { nextTick } from "../../services/runtime/cron.ts";
 import { type NodeUnit, NodeWorld } from "./node-world.ts";
 
 const SECOND = 1_000;
@@ -116,6 +121,21 @@ test("a long poll that waits is granted the item of a tick", () => {
   const answers = world.send("lease", { waitMs: 20_000 });
   world.clock.advance(6 * SECOND);
   expect(answers[0]?.body).toMatchObject({ leases: [{ item: { resourceType: "report" } }] });
+});
+
+test("a log that is nearly full takes no ticks; they are caught up on when it is trimmed", () => {
+  const { world } = ledWorld();
+  const next = put(world, "five", { catchUp: "all" });
+  const state = world.fold();
+  const events: LogEvent[] = [];
+  const sink = { actor: () => 0, push: (event: LogEvent) => void events.push(event) };
+  const at = next + 12 * SECOND;
+  const frame = Object.assign(Object.create(null), sink, { head: { at }, bytesLeft: 700_000 }) as OpenFrame;
+  const turn = (level: "high" | "full"): number => {
+    turnTimes({ state, nextTick, upkeep: { pressure: { level } } as Upkeep }, at, () => frame);
+    return events.length;
+  };
+  expect([turn("full"), turn("high")]).toEqual([0, 3]);
 });
 
 test.each([
