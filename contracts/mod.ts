@@ -1,6 +1,7 @@
 /** The public entry of the contracts: what an integrator in TypeScript imports. */
 import * as limits from "./limits.ts";
 
+export { BODY_ATTRIBUTE, BodyReference, bodyName, REFERENCE_ENCODING } from "./body-reference.ts";
 export {
   type Command,
   type CommandOf,
