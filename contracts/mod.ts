@@ -2,6 +2,7 @@
 import * as limits from "./limits.ts";
 
 export { Backpressure } from "./backpressure.ts";
+export { BODY_ATTRIBUTE, BodyReference, bodyName, REFERENCE_ENCODING } from "./body-reference.ts";
 export {
   type Command,
   type CommandOf,

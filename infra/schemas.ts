@@ -3,6 +3,7 @@ import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } 
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
+import { BodyReference } from "../contracts/body-reference.ts";
 import { REQUESTS } from "../contracts/commands.ts";
 import { EVENTS, LogEvent } from "../contracts/events.ts";
 import { Frame, LogPosition } from "../contracts/frame.ts";
@@ -30,6 +31,7 @@ export function schemaFiles(): ReadonlyMap<string, string> {
   add("frame", Frame, "output");
   add("log-position", LogPosition, "output");
   add("beat", Beat, "output");
+  add("body-reference", BodyReference, "input");
   add("shard-options", ShardOptions, "input");
   add("shard-options-patch", ShardOptionsPatch, "input");
   return files;

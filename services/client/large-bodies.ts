@@ -3,6 +3,7 @@
  * ended. Whatever a crash leaves behind in between is found by the sweep (`sweepBodies`).
  */
 import type { NatsConnection } from "@nats-io/transport-node";
+import { BODY_ATTRIBUTE } from "../../contracts/body-reference.ts";
 import { OperatingError } from "../../contracts/errors.ts";
 import { utf8Length } from "../../contracts/ids.ts";
 import { BodyBucket } from "../jetstream/body-bucket.ts";
@@ -87,8 +88,8 @@ export class LargeBodies implements Enqueuer {
     const { requestId } = options;
     const named =
       requestId === undefined
-        ? items.map((item) => ({ requestId: this.#client.newRequestId(), ...item }))
-        : items.map((item) => ({ ...item }));
+        ? items.map((item) => ({ ...item, requestId: item.requestId ?? this.#client.newRequestId() }))
+        : items;
     const put = async (): Promise<readonly EnqueueInput[]> => {
       const referring: EnqueueInput[] = [];
       for (const [index, item] of named.entries()) {
@@ -136,8 +137,9 @@ export class LargeBodies implements Enqueuer {
 
   /** Removes the body of an item that has ended for good. `worker` does it by itself. */
   async remove(lease: Lease): Promise<void> {
-    if (!isReference(lease)) return;
-    const stored = await this.#bucket.find(referenceOf(lease).name);
+    // Not by its reference: an item may be cancelled because that cannot be read.
+    const name = isReference(lease) ? lease.item.attributes[BODY_ATTRIBUTE] : undefined;
+    const stored = name === undefined ? undefined : await this.#bucket.find(name);
     if (stored !== undefined) await this.#bucket.remove(stored);
   }
 

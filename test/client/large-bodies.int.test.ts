@@ -91,8 +91,11 @@ describe("a body", () => {
     expect(await names()).toHaveLength(1);
     const other = bodies.enqueue(mail("a", { requestId: "r", body: bodyOf("other") }));
     await expect(other).rejects.toMatchObject({ code: "conflict" });
-    expect((await bodies.fetch(await firstLease(client))).item.body).toBe(LARGE);
-    const many = [mail("b"), { resourceType: "mail", resourceId: "c" }, mail("d")];
+    const lease = await firstLease(client);
+    expect((await bodies.fetch(lease)).item.body).toBe(LARGE);
+    await bodies.remove({ ...lease, item: { ...lease.item, body: "{" } });
+    await expect(bodies.fetch(lease)).rejects.toMatchObject({ code: "body_missing" });
+    const many = [mail("b"), { resourceType: "mail", resourceId: "c" }, mail("d", { requestId: undefined })];
     const results = await bodies.enqueueMany(many, { requestId: "many" });
     const repeated = await bodies.enqueueMany(many, { requestId: "many" });
     expect(repeated.map((result) => result.kind === "ok" && result.value.duplicate)).toEqual([true, true, true]);
