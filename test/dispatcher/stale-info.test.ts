@@ -27,3 +27,25 @@ test.each([
   }
   expect(b.node.status()).toMatchObject({ mode: "following", halt: undefined });
 });
+
+test("a server that does not know the newest for as long as appends go unanswered is no lost tail to a leader", () => {
+  const world = new NodeWorld();
+  const a = world.leading(world.addNode("a"));
+  world.enqueue(3);
+  const info = a.log.info.bind(a.log);
+  a.log.info = (timeoutMs, callback) =>
+    info(timeoutMs, (outcome: InfoOutcome) => {
+      if (outcome.kind !== "info") return callback(outcome);
+      callback({ kind: "info", info: { ...outcome.info, lastSequence: outcome.info.lastSequence - 2 } });
+    });
+  const append = a.log.append.bind(a.log);
+  a.log.append = (_payload, _chain, _expected, timeoutMs, callback) =>
+    world.clock.setTimer(timeoutMs, () => callback({ kind: "timeout" }));
+  const answers = world.send("enqueue", { items: [{ resourceType: "t", resourceId: "r" }], timeoutMs: 60_000 });
+  world.clock.advance(25_000);
+  expect(a.node.status()).toMatchObject({ mode: "leading", halt: undefined });
+  a.log.info = info;
+  a.log.append = append;
+  world.clock.until(() => answers.length === 1);
+  expect(answers[0]?.body).toMatchObject({ results: [{ duplicate: false }] });
+});

@@ -54,6 +54,8 @@ interface Attempt {
   tries: number;
   /** When the log was first seen to be shorter than it was, or to have a hole; -1 when not. ms, monotonic. */
   suspectMs: number;
+  /** Whether the last try was refused by a log that is shorter than it was. */
+  isRefusedShort: boolean;
 }
 
 /**
@@ -80,7 +82,7 @@ export class Appender {
   /** Appends a frame. `done` is called exactly once unless `stop` comes first. */
   append(payload: Uint8Array, chain: string, done: (result: AppendResult) => void): void {
     assert(this.#attempt === undefined, "one frame in flight");
-    this.#attempt = { payload, chain, done, tries: 0, suspectMs: -1 };
+    this.#attempt = { payload, chain, done, tries: 0, suspectMs: -1, isRefusedShort: false };
     this.counts.appends += 1;
     this.#send(this.#attempt);
   }
@@ -110,6 +112,7 @@ export class Appender {
     }
     if (attempt.tries === 1) this.counts.ambiguous += 1;
     if (outcome.kind === "wrong_last") this.counts.wrongLast += 1;
+    attempt.isRefusedShort = outcome.kind === "wrong_last" && (outcome.lastSequence ?? 0) < this.#knownEnd();
     // An outage is one story, not a line per try.
     if (isToldAt(attempt.tries))
       this.#options.reporter.warn("append_unclear", { ...outcome, expected, tries: attempt.tries });
@@ -156,7 +159,8 @@ export class Appender {
       // What stood there has been trimmed, so others have led since; ours is not what the log goes on with.
       if (outcome.kind === "info" && isAbsent && outcome.info.firstSequence > this.#lastSequence + 1)
         return this.#finish(attempt, { kind: "deposed" });
-      const halt = this.#problemOf(outcome.kind === "missing" ? undefined : outcome.info.lastSequence, isAbsent);
+      const last = outcome.kind === "missing" ? undefined : outcome.info.lastSequence;
+      const halt = this.#problemOf(last, isAbsent, attempt.isRefusedShort);
       if (halt === undefined) attempt.suspectMs = -1;
       else if (attempt.suspectMs < 0) attempt.suspectMs = this.#options.clock.monotonicMs();
       else if (this.#options.clock.monotonicMs() - attempt.suspectMs >= this.#options.confirmMs)
@@ -165,17 +169,24 @@ export class Appender {
     });
   }
 
-  #problemOf(last: number | undefined, isAbsent: boolean): Halt | undefined {
+  /** How far the log has been seen. */
+  #knownEnd(): number {
+    return Math.max(this.#lastSequence, this.#options.shownSequence());
+  }
+
+  /** A server that is cut off may tell of an old end for as long as it is; only one that has the append's place to give can refuse it. */
+  #problemOf(last: number | undefined, isAbsent: boolean, isRefusedShort: boolean): Halt | undefined {
     const known = this.#lastSequence;
     if (last === undefined)
       return {
         code: "log_missing",
         message: "the stream is gone: restore it from a backup or a mirror, or remove the shard from the registry",
       };
-    if (last < Math.max(known, this.#options.shownSequence()))
+    if (last < this.#knownEnd() && !isRefusedShort) return undefined;
+    if (last < this.#knownEnd())
       return {
         code: "log_tail_lost",
-        message: `the stream ends at ${last}, but it has been seen up to ${Math.max(known, this.#options.shownSequence())}: acknowledged frames are lost; restore the stream before anybody leads`,
+        message: `the stream ends at ${last}, but it has been seen up to ${this.#knownEnd()}: acknowledged frames are lost; restore the stream before anybody leads`,
       };
     if (last > known && isAbsent)
       return {
