@@ -317,8 +317,9 @@ export class Lanes {
 
   /** Notes when the rate of a meter lets its places go on; what waits for the end of a lease is told. */
   private await(parked: Parked, at: number): void {
-    if (parked.slot >= 0) return;
-    parked.rank = parked.meter.freeAt(at);
+    const rank = parked.meter.freeAt(at);
+    if (parked.slot >= 0) this.refills.remove(parked);
+    parked.rank = rank;
     if (Number.isFinite(parked.rank)) this.refills.push(parked);
   }
 

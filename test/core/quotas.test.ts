@@ -161,6 +161,19 @@ describe("a rate", () => {
     expect(count).toBe(10);
   });
 
+  test("that is changed lets go at its new time what waits for the old one", () => {
+    const world = worldOf({ "key/a": { rate: { count: 1, perMs: 60_000 } } });
+    world.seed(2, { quotaKey: "a" });
+    expect(granted(world)).toHaveLength(1);
+    expect(granted(world)).toHaveLength(0);
+    world.send("configure", { quotas: { "key/a": { rate: { count: 1, perMs: 10_000, burst: 3 } } } });
+    expect(granted(world)).toHaveLength(0);
+    world.at += 39_999;
+    expect(granted(world)).toHaveLength(0);
+    world.at += 1;
+    expect(granted(world)).toHaveLength(1);
+  });
+
   test("is what it was for a leader that takes over", () => {
     const world = worldOf({ "group/a": { rate: { count: 1, perMs: 1_000 } } });
     world.seed(2, { group: "a" });
