@@ -111,8 +111,8 @@ describe.each(SUBJECTS)("on $name", (subject) => {
   test("backpressure holds the rows back in their order", async ({ onTestFinished }) => {
     const { outbox, relay, enqueued, client } = await world(onTestFinished, {
       pendingHigh: 4,
-      pendingLow: undefined,
-    } as object);
+      backpressureCooldownMs: 0,
+    });
     await outbox.write(rows(0, 10));
     const running = await relay({ batchSize: 3 });
     await eventually(enqueued).toEqual(names(0, 4));
