@@ -175,6 +175,21 @@ describe("a rate", () => {
   });
 });
 
+describe("a rate that is changed", () => {
+  const HOUR = 3_600_000;
+
+  test("lets go at its new time what was parked until its old one", () => {
+    const world = worldOf({ "key/a": { rate: { count: 5, perMs: 5 * HOUR } } });
+    const ids = world.seed(6, { quotaKey: "a" });
+    expect(granted(world)).toEqual(ids.slice(0, 5));
+    expect(granted(world)).toEqual([]);
+    // 61 minutes for each of five: the first of them is back after 56.
+    world.send("configure", { quotas: { "key/a": { rate: { count: 60, perMs: 61 * HOUR, burst: 5 } } } });
+    world.at += 56 * 60_000;
+    expect(granted(world)).toEqual(ids.slice(5));
+  });
+});
+
 describe("fairness between groups", () => {
   const fair: Partial<ShardOptions> = { fairness: "groups" };
 
