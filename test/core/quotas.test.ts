@@ -188,6 +188,28 @@ describe("a rate that is changed", () => {
     world.at += 56 * 60_000;
     expect(granted(world)).toEqual(ids.slice(5));
   });
+
+  test("to a faster one is no slower for what its bucket lacked before", () => {
+    const world = worldOf({ "key/a": { rate: { count: 1, perMs: 24 * HOUR } } });
+    const ids = world.seed(3, { quotaKey: "a" });
+    expect(granted(world)).toEqual(ids.slice(0, 1));
+    expect(granted(world)).toEqual([]);
+    world.send("configure", { quotas: { "key/a": { rate: { count: 1, perMs: 1_000 } } } });
+    expect(granted(world)).toEqual([]);
+    expect(holdsOf(world, ids[1] ?? "")).toEqual([["rateLimited", world.at + 1_000]]);
+    world.at += 1_000;
+    expect(granted(world)).toEqual(ids.slice(1, 2));
+  });
+
+  test("begins anew with a full bucket after it was removed", () => {
+    const world = worldOf({ "key/*": { rate: { count: 1, perMs: HOUR } } });
+    const ids = world.seed(2, { quotaKey: "a" });
+    expect(granted(world)).toEqual(ids.slice(0, 1));
+    world.send("configure", { quotas: { "key/*": null } });
+    expect(world.state.ready.lanes.meters.buckets.size).toBe(0);
+    world.send("configure", { quotas: { "key/a": { rate: { count: 1, perMs: HOUR } } } });
+    expect(granted(world)).toEqual(ids.slice(1));
+  });
 });
 
 describe("fairness between groups", () => {
