@@ -100,7 +100,7 @@ export class NaiveModel extends NaiveItems {
           this.#must(event.logVersion > this.logVersion, "L4", `state version ${event.logVersion} again`);
         this.logVersion = event.logVersion ?? this.logVersion;
         this.options = { ...(this.options as ShardOptions), ...(event.options as Partial<ShardOptions>) };
-        this.shares.configure(event.quotas);
+        this.shares.configure(event.quotas, this.at);
         this.shares.setFair(this.options.fairness === "groups");
         this.#records.forget(this.options);
         return;

@@ -23,10 +23,19 @@ export class NaiveShares {
   /** Per type: where it stands, and where each group stands that was granted something. */
   #turns = new Map<string, { time: number; readonly groups: Map<string, number> }>();
 
-  configure(patch: QuotasPatch = {}): void {
-    for (const [name, quota] of Object.entries(patch))
+  /** Quotas were changed at log time `at`: no bucket lacks more than it holds by its present rate. */
+  configure(patch: QuotasPatch | undefined, at: number): void {
+    for (const [name, quota] of Object.entries(patch ?? {}))
       if (quota === null) this.quotas.delete(name);
       else this.quotas.set(name, quota);
+    for (const name of [...this.#debts.keys()]) {
+      const rate = (this.quotas.get(name) ?? this.quotas.get(name.replace(/\/.*$/su, "/*")))?.rate;
+      if (rate === undefined) this.#debts.delete(name);
+      else {
+        const us = Math.min(this.#debtUs(name, at), (rate.burst ?? rate.count) * intervalUs(rate));
+        this.#debts.set(name, { us, atUs: at * 1_000 });
+      }
+    }
   }
 
   setFair(isFair: boolean): void {

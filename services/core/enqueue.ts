@@ -53,6 +53,7 @@ export function executeEnqueue(
   const results = new Results();
   const requested =
     request.requestId === undefined ? undefined : identityOf(state, request, request.requestId, context);
+  let isFull = false;
   for (const [index, item] of request.items.entries()) {
     const decision = decideEnqueue(state, item, {
       at: context.at,
@@ -61,10 +62,12 @@ export function executeEnqueue(
       digest: requested?.digest,
       otherUse: requested?.otherUse,
       after: request.after,
-      frameBytesLeft: emitter.bytesLeft,
+      // Whoever comes after one that did not fit would be before it in their partition.
+      frameBytesLeft: isFull ? 0 : emitter.bytesLeft,
       isLogHigh: context.logPressure !== undefined,
     });
     if (decision.kind === "refused") {
+      isFull ||= decision.error.code === "unavailable";
       results.refuse(decision.error);
       continue;
     }

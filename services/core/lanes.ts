@@ -312,14 +312,13 @@ export class Lanes {
       this.parked.set(meter, parked);
     }
     parked.places.add(place);
-    this.await(parked, at);
+    if (parked.slot < 0) this.await(parked, at);
   }
 
-  /** Notes when the rate of a meter lets its places go on; what waits for the end of a lease is told. */
+  /** Notes when the rate of a meter, which may have changed, lets its places go on; what waits for the end of a lease is told. */
   private await(parked: Parked, at: number): void {
-    const rank = parked.meter.freeAt(at);
     if (parked.slot >= 0) this.refills.remove(parked);
-    parked.rank = rank;
+    parked.rank = parked.meter.freeAt(at);
     if (Number.isFinite(parked.rank)) this.refills.push(parked);
   }
 

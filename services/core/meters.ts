@@ -65,12 +65,13 @@ export class Meters {
   private quotas: ReadonlyMap<string, Quota> = new Map();
   private made = 0;
 
-  /** Takes over changed quotas. */
-  configure(quotas: ReadonlyMap<string, Quota>): void {
+  /** Takes over quotas that were changed at log time `at`. */
+  configure(quotas: ReadonlyMap<string, Quota>, at: number): void {
     this.quotas = quotas;
     for (const meter of [...this.groups.values(), ...this.keys.values()]) {
       meter.quota = this.quotaOf(meter);
       this.onFreed(meter);
+      this.fit(meter, at * US);
     }
   }
 
@@ -146,14 +147,29 @@ export class Meters {
     this.sum.add(high, low);
   }
 
+  /** A bucket lacks no more than it holds by the rate that it has now; without a rate there is none. */
+  private fit(meter: Meter, atUs: number): void {
+    const rate = meter.quota?.rate;
+    if (meter.fullAtUs === 0) return;
+    if (rate === undefined) {
+      this.forgetBucket(meter);
+      return;
+    }
+    const emptyUs = atUs + (rate.burst ?? rate.count) * intervalUs(rate);
+    if (meter.fullAtUs > emptyUs) this.fill(meter, emptyUs);
+  }
+
   /** Forgets buckets that are full, so that what is remembered does not grow with the names that ever were. */
   private sweep(atUs: number): void {
-    for (let meter = this.buckets.top(); meter !== undefined && meter.fullAtUs <= atUs; meter = this.buckets.top()) {
-      this.subtract(meter);
-      this.buckets.remove(meter);
-      meter.fullAtUs = 0;
-      this.dropIdle(meter);
-    }
+    for (let meter = this.buckets.top(); meter !== undefined && meter.fullAtUs <= atUs; meter = this.buckets.top())
+      this.forgetBucket(meter);
+  }
+
+  private forgetBucket(meter: Meter): void {
+    this.subtract(meter);
+    this.buckets.remove(meter);
+    meter.fullAtUs = 0;
+    this.dropIdle(meter);
   }
 
   private subtract(meter: Meter): void {

@@ -148,5 +148,5 @@ export function mergeNamed<Value>(
 /** Takes over quotas, also for what waits and what is leased. */
 export function setQuotas(state: ShardState, quotas: ReadonlyMap<string, Quota>): void {
   state.quotas = quotas;
-  state.ready.lanes.meters.configure(quotas);
+  state.ready.lanes.meters.configure(quotas, state.at);
 }

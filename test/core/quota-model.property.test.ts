@@ -151,7 +151,7 @@ class Run {
     const { weight: _weight, ...ofKey } = value ?? {};
     const given = value === null || quotaName.startsWith("group/") ? value : ofKey;
     this.world.send("configure", { quotas: { [quotaName]: given } });
-    this.model.shares.configure({ [quotaName]: given });
+    this.model.shares.configure({ [quotaName]: given }, this.world.at);
   }
 
   private setFairness(fairness: string): void {

@@ -161,19 +161,6 @@ describe("a rate", () => {
     expect(count).toBe(10);
   });
 
-  test("that is changed lets go at its new time what waits for the old one", () => {
-    const world = worldOf({ "key/a": { rate: { count: 1, perMs: 60_000 } } });
-    world.seed(2, { quotaKey: "a" });
-    expect(granted(world)).toHaveLength(1);
-    expect(granted(world)).toHaveLength(0);
-    world.send("configure", { quotas: { "key/a": { rate: { count: 1, perMs: 10_000, burst: 3 } } } });
-    expect(granted(world)).toHaveLength(0);
-    world.at += 39_999;
-    expect(granted(world)).toHaveLength(0);
-    world.at += 1;
-    expect(granted(world)).toHaveLength(1);
-  });
-
   test("is what it was for a leader that takes over", () => {
     const world = worldOf({ "group/a": { rate: { count: 1, perMs: 1_000 } } });
     world.seed(2, { group: "a" });
@@ -185,6 +172,43 @@ describe("a rate", () => {
     expect(granted(world)).toEqual([]);
     world.at += 1;
     expect(granted(world)).toHaveLength(1);
+  });
+});
+
+describe("a rate that is changed", () => {
+  const HOUR = 3_600_000;
+
+  test("lets go at its new time what was parked until its old one", () => {
+    const world = worldOf({ "key/a": { rate: { count: 5, perMs: 5 * HOUR } } });
+    const ids = world.seed(6, { quotaKey: "a" });
+    expect(granted(world)).toEqual(ids.slice(0, 5));
+    expect(granted(world)).toEqual([]);
+    // 61 minutes for each of five: the first of them is back after 56.
+    world.send("configure", { quotas: { "key/a": { rate: { count: 60, perMs: 61 * HOUR, burst: 5 } } } });
+    world.at += 56 * 60_000;
+    expect(granted(world)).toEqual(ids.slice(5));
+  });
+
+  test("to a faster one is no slower for what its bucket lacked before", () => {
+    const world = worldOf({ "key/a": { rate: { count: 1, perMs: 24 * HOUR } } });
+    const ids = world.seed(3, { quotaKey: "a" });
+    expect(granted(world)).toEqual(ids.slice(0, 1));
+    expect(granted(world)).toEqual([]);
+    world.send("configure", { quotas: { "key/a": { rate: { count: 1, perMs: 1_000 } } } });
+    expect(granted(world)).toEqual([]);
+    expect(holdsOf(world, ids[1] ?? "")).toEqual([["rateLimited", world.at + 1_000]]);
+    world.at += 1_000;
+    expect(granted(world)).toEqual(ids.slice(1, 2));
+  });
+
+  test("begins anew with a full bucket after it was removed", () => {
+    const world = worldOf({ "key/*": { rate: { count: 1, perMs: HOUR } } });
+    const ids = world.seed(2, { quotaKey: "a" });
+    expect(granted(world)).toEqual(ids.slice(0, 1));
+    world.send("configure", { quotas: { "key/*": null } });
+    expect(world.state.ready.lanes.meters.buckets.size).toBe(0);
+    world.send("configure", { quotas: { "key/a": { rate: { count: 1, perMs: HOUR } } } });
+    expect(granted(world)).toEqual(ids.slice(1));
   });
 });
 

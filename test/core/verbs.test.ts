@@ -35,6 +35,24 @@ describe("enqueue", () => {
     expect(world.state.bodyBytes).toBe(4);
     expect(world.seed(1)).toHaveLength(1);
   });
+
+  test("nothing is taken behind an entry that the frame has no room for, so that a repeat keeps their order", () => {
+    const world = new ShardWorld();
+    const entry = { resourceType: "t", resourceId: "r", partitionKey: "p", exclusivity: "partition" } as const;
+    const items = [entry, { ...entry, body: "x".repeat(2_000) }, entry].map((item, index) => ({
+      ...item,
+      requestId: `id-${index}`,
+    }));
+    const results = world.send("enqueue", { items }, { frameBytesLeft: 3_000 })["results"];
+    expect(results).toMatchObject([
+      { duplicate: false },
+      { error: { code: "unavailable" } },
+      { error: { code: "unavailable" } },
+    ]);
+    const again = world.send("enqueue", { items })["results"];
+    const sequences = again.map(({ sequence }: { sequence: number }) => sequence);
+    expect(sequences).toEqual([3, 4, 5]);
+  });
 });
 
 describe("lease", () => {
