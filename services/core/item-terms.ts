@@ -12,7 +12,7 @@ const PRIORITY_STEP_MS = 2 ** 42;
 /** What a payload says of its item, with the shard's exclusivity where it names none. */
 export function payloadFields(
   state: ShardState,
-  payload: ItemPayload,
+  payload: Omit<ItemPayload, "dependsOn">,
   ticked?: { readonly name: string; readonly tick: number },
 ) {
   const { payloadEncoding } = payload;
@@ -32,7 +32,7 @@ export function payloadFields(
 
 /** undefined when the payload names none of them, as nearly all do. `ageingMs`: of the shard, at the enqueue. */
 function termsOf(
-  payload: ItemPayload,
+  payload: Omit<ItemPayload, "dependsOn">,
   ageingMs: number,
   ticked?: { readonly name: string; readonly tick: number },
 ): ItemTerms | undefined {
@@ -95,7 +95,7 @@ function policyOf({ retry, retryFirstMs, retryMaxMs }: ShardOptions): RetryPolic
 
 /** Why the shard does not take an item with these times at log time `at`; undefined when it does. */
 export function termsProblem(state: ShardState, item: EnqueueItem, at: number): ErrorBody | undefined {
-  const { delayMs, notBefore, notAfter, leaseDurationMs, priority, retry, uniqueKey, group, quotaKey } = item;
+  const { delayMs, notBefore, notAfter, leaseDurationMs, priority, retry, uniqueKey, group, quotaKey, dependsOn } = item;
   const isPlain =
     delayMs === undefined &&
     notBefore === undefined &&
@@ -105,7 +105,8 @@ export function termsProblem(state: ShardState, item: EnqueueItem, at: number): 
     retry === undefined &&
     uniqueKey === undefined &&
     group === undefined &&
-    quotaKey === undefined;
+    quotaKey === undefined &&
+    dependsOn === undefined;
   if (isPlain) return undefined;
   if (state.logVersion < LOG_VERSION_TERMS) return versionRefusal(state.logVersion, LOG_VERSION_TERMS);
   const { leaseDurationMsMax } = state.options;
@@ -128,6 +129,6 @@ export function versionRefusal(logVersion: number, wanted: number): ErrorBody {
   );
 }
 
-function invalid(path: string, message: string): ErrorBody {
+export function invalid(path: string, message: string): ErrorBody {
   return errorBody("invalid_argument", `${path}: ${message}`, { details: { issues: [{ path, message }] } });
 }

@@ -1,6 +1,7 @@
 /** Who may be next: the lanes of leasable items, and behind them the queues of keys and what is delayed. Derived from the items, never hashed. */
 import assert from "node:assert/strict";
 import type { ShardOptions } from "../../contracts/options.ts";
+import { holdingFlow } from "./flow.ts";
 import { IndexedHeap, isBefore } from "./indexed-heap.ts";
 import { type Item, KeyQueue, type Lapse, notAfterOf, rankOf } from "./item.ts";
 import { Lanes } from "./lanes.ts";
@@ -36,7 +37,7 @@ export function haltsPartition(item: Item, options: ShardOptions): boolean {
 }
 
 /**
- * Invariant: a pending item is in a lane, unless it is among the delayed or an other one of its key holds it back.
+ * Invariant: a pending item is in a lane, unless it is among the delayed, or what it depends on or an other one of its key holds it back.
  * `at` is log time, in ms. What is delayed is let go by `release` alone, which only a leader calls: an item that was granted may be anywhere.
  */
 export class Ready {
@@ -193,6 +194,13 @@ export class Ready {
     else this.place(key.head, at);
   }
 
+  /** Shows a pending item that waits for none of its dependencies any more, unless its partition holds it back. */
+  letGo(item: Item, at: number): void {
+    const { key } = item;
+    if (key !== undefined && (key.head !== item || key.halted)) return;
+    this.place(item, at);
+  }
+
   /** The pending item whose time is over first, if it is over by `at`. */
   lapsed(at: number): Item | undefined {
     const first = this.lapses.top();
@@ -205,8 +213,12 @@ export class Ready {
     return item.delayedTo !== 0 && item.slot >= 0 && this.delayed.entries[item.slot] === item;
   }
 
-  /** Shows an item that nothing of its key holds back, or lets it wait for the end of its delay. */
+  /** Shows an item that nothing of its key holds back, or lets it wait for its dependencies or for the end of its delay. */
   private place(item: Item, at: number): void {
+    if (holdingFlow(item) !== undefined) {
+      this.watch(item);
+      return;
+    }
     if (item.delayedTo <= at) {
       this.enter(item);
       return;
@@ -250,6 +262,7 @@ export class Ready {
 
   /** Takes a pending item out of the delayed, out of its lane, or from those that wait for its resource. */
   private detach(item: Item): void {
+    if (holdingFlow(item) !== undefined) return;
     if (this.isDelayed(item)) this.delayed.remove(item);
     else if (item.exclusivity === "resource" && item.key?.head !== item) {
       if (item.key?.waiting === undefined) assert.fail(`item ${item.itemId} waits nowhere`);

@@ -3,6 +3,7 @@ import type { DrainItem } from "../../contracts/commands.ts";
 import type { DrainOrigin, ItemOrigin } from "../../contracts/drain.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
+import { restoredDependencies } from "./dependencies.ts";
 import { frameFull } from "./enqueue.ts";
 import type { Remembered } from "./item.ts";
 import { EndedRecord } from "./item.ts";
@@ -92,7 +93,7 @@ function decideRestore(
     if (own === undefined) return refused(forgotten(state, entry.itemId));
     if (!(own instanceof EndedRecord) || own.ending !== "discarded") return duplicate(own);
   }
-  const { sequence: _sequence, itemId: _itemId, item, ...past } = entry;
+  const { sequence: _sequence, itemId: _itemId, item, dependencies, ...past } = entry;
   const holder = item.uniqueKey === undefined ? undefined : state.unique.get(item.uniqueKey);
   if (holder !== undefined)
     return refused(
@@ -109,9 +110,10 @@ function decideRestore(
       }),
     );
   const itemId = itemIdOf(state.tokenEpoch, state.sequence + 1);
+  const waits = dependencies && { dependencies: restoredDependencies(state, dependencies, origin) };
   return {
     kind: "accepted",
-    event: { type: "restored", actor: 0, drainId, entry: { itemId, origin, ...past, item } },
+    event: { type: "restored", actor: 0, drainId, entry: { itemId, origin, ...past, ...waits, item } },
     result: { itemId, duplicate: false },
   };
 }
