@@ -142,13 +142,15 @@ const EnqueueFields = z.strictObject({
 export const EnqueueItem = EnqueueFields.refine((item) => item.delayMs === undefined || item.notBefore === undefined, {
   error: "delayMs and notBefore exclude each other",
   path: ["delayMs"],
-}).refine((item) => item.notAfter === undefined || item.notBefore === undefined || item.notBefore < item.notAfter, {
-  error: "must be after notBefore",
-  path: ["notAfter"],
-}).refine((item) => item.onDependencyFailure === undefined || item.dependsOn !== undefined, {
-  error: "needs dependsOn",
-  path: ["onDependencyFailure"],
-});
+})
+  .refine((item) => item.notAfter === undefined || item.notBefore === undefined || item.notBefore < item.notAfter, {
+    error: "must be after notBefore",
+    path: ["notAfter"],
+  })
+  .refine((item) => item.onDependencyFailure === undefined || item.dependsOn !== undefined, {
+    error: "needs dependsOn",
+    path: ["onDependencyFailure"],
+  });
 export type EnqueueItem = Readonly<z.infer<typeof EnqueueItem>>;
 
 const LeaseRef = z.strictObject({ itemId: ItemId, token: Token });
@@ -304,7 +306,12 @@ const ListRequest = ListFields.refine(
   { error: "excludes every filter", path: ["drainId"] },
 );
 /** What each tick of a schedule enqueues: its times follow from the tick. */
-export const ScheduleItem = ItemPayload.omit({ notBefore: true, notAfter: true, dependsOn: true, onDependencyFailure: true });
+export const ScheduleItem = ItemPayload.omit({
+  notBefore: true,
+  notAfter: true,
+  dependsOn: true,
+  onDependencyFailure: true,
+});
 const SchedulePutRequest = z.strictObject({ ...envelope, name: ScheduleName, ...scheduleFields, item: ScheduleItem });
 const ScheduleListRequest = z.strictObject({ ...envelope, ...schedulePage });
 const ScheduleDeleteRequest = z.strictObject({ ...envelope, name: ScheduleName });

@@ -89,7 +89,9 @@ const ExplainReply = z.looseObject({
       z.looseObject({
         hold: z
           .string()
-          .describe("`paused`, `draining`, `delayed`, `keyBusy`, `keyHalted`, `keyQueued`, `dependsOn`, `behind`, `next`, …"),
+          .describe(
+            "`paused`, `draining`, `delayed`, `keyBusy`, `keyHalted`, `keyQueued`, `dependsOn`, `behind`, `next`, …",
+          ),
         message: z.string(),
         until: LogTimeMs.optional(),
         itemId: ItemId.optional().describe("The item that holds it back."),

@@ -35,8 +35,11 @@ export interface Fate {
 }
 
 /** What only the logs of state version 2 hold. */
-export function hasTerms(item: Omit<EnqueueItem, "dependsOn"> & { readonly dependsOn?: readonly object[] | undefined }): boolean {
-  const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey, dependsOn } = item;
+export function hasTerms(
+  item: Omit<EnqueueItem, "dependsOn"> & { readonly dependsOn?: readonly object[] | undefined },
+): boolean {
+  const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey, dependsOn } =
+    item;
   const terms = [priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey, dependsOn];
   return terms.some((term) => term !== undefined);
 }

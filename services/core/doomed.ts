@@ -32,6 +32,7 @@ function endOf({ itemId, resourceType, resourceId, extra }: Item): LogEvent {
   const reason = `${failed?.itemId}, which it depends on, was not completed: ${failed?.outcome}`;
   const item = { itemId, resourceType, resourceId, reason };
   // How one ended that was left behind by a restore, nobody knows: such an item is not lost.
-  if (flow?.policy === "cancel" && failed?.outcome !== "unknown") return { type: "cancelled", ...item, outcome: "ended" };
+  if (flow?.policy === "cancel" && failed?.outcome !== "unknown")
+    return { type: "cancelled", ...item, outcome: "ended" };
   return { type: "deadLettered", ...item, code: FAILED_CODE };
 }

@@ -217,7 +217,16 @@ function termsFieldsOf(row: Row | undefined): Fields {
   };
 }
 
-function extraFieldsOf([redrives, principal, reason, cancelAt, text, progressAt, redrivenAt = 0, flowRow]: Row): object {
+function extraFieldsOf([
+  redrives,
+  principal,
+  reason,
+  cancelAt,
+  text,
+  progressAt,
+  redrivenAt = 0,
+  flowRow,
+]: Row): object {
   const cancel = principal === 0 ? undefined : { principal, reason: optional(reason), at: cancelAt };
   const flow = FlowRow.safeParse(flowRow).data;
   const progress = text === 0 ? undefined : { text, at: progressAt };

@@ -6,7 +6,12 @@ import { isPressed } from "./backpressure.ts";
 import { type EarlierEntry, resolveDependencies } from "./dependencies.ts";
 import { digestFields, payloadDigest } from "./hash.ts";
 import { termsProblem } from "./item-terms.ts";
-import { BACKPRESSURE_RETRY_AFTER_MS, DEPENDENCY_NAME_BYTES, EVENT_BYTES, FRAME_FULL_RETRY_AFTER_MS } from "./limits.ts";
+import {
+  BACKPRESSURE_RETRY_AFTER_MS,
+  DEPENDENCY_NAME_BYTES,
+  EVENT_BYTES,
+  FRAME_FULL_RETRY_AFTER_MS,
+} from "./limits.ts";
 import {
   type Context,
   cite,

@@ -95,7 +95,8 @@ function policyOf({ retry, retryFirstMs, retryMaxMs }: ShardOptions): RetryPolic
 
 /** Why the shard does not take an item with these times at log time `at`; undefined when it does. */
 export function termsProblem(state: ShardState, item: EnqueueItem, at: number): ErrorBody | undefined {
-  const { delayMs, notBefore, notAfter, leaseDurationMs, priority, retry, uniqueKey, group, quotaKey, dependsOn } = item;
+  const { delayMs, notBefore, notAfter, leaseDurationMs, priority, retry, uniqueKey, group, quotaKey, dependsOn } =
+    item;
   const isPlain =
     delayMs === undefined &&
     notBefore === undefined &&

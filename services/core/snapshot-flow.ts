@@ -7,13 +7,19 @@ import { type ItemFlow, makeFlow } from "./flow.ts";
 
 const DependencyRow = z.tuple([
   ItemId,
-  z.int().min(0).max(DEPENDENCY_OUTCOMES.length - 1),
+  z
+    .int()
+    .min(0)
+    .max(DEPENDENCY_OUTCOMES.length - 1),
   z.union([z.string(), z.literal(0)]),
   z.union([z.literal(0), z.literal(1)]),
 ]);
 /** A schema, for few items have one. */
 export const FlowRow = z.tuple([
-  z.int().min(0).max(FAILURE_POLICIES.length - 1),
+  z
+    .int()
+    .min(0)
+    .max(FAILURE_POLICIES.length - 1),
   z.array(DependencyRow).min(1).max(DEPENDENCIES_MAX),
 ]);
 type FlowRow = Readonly<z.infer<typeof FlowRow>>;

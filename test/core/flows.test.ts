@@ -381,7 +381,11 @@ describe("a flow that is exported and restored", () => {
   test("waits for what was made of its dependencies, and is a dead letter where one was left behind, even if it asked to be cancelled", () => {
     const { items, letter } = exported();
     const target = otherLog();
-    const restored = target.send("restore", { drainId: "d", origin: { ...origin, logId: "log-0" }, items: items as never });
+    const restored = target.send("restore", {
+      drainId: "d",
+      origin: { ...origin, logId: "log-0" },
+      items: items as never,
+    });
     const [open = "", fanIn = "", left = ""] = restored["results"].map(({ itemId }: { itemId: string }) => itemId);
     expect(target.record(fanIn)["dependencies"]).toMatchObject([
       { outcome: "completed", result: "kept" },
