@@ -27,14 +27,13 @@ export function newFlow(
 }
 
 /** Lets an item hear of the ends of its dependencies as long as it is there, whatever becomes of it. */
-export function enterFlow({ dependents, doomed }: ShardState, item: Item): void {
+export function enterFlow({ dependents }: ShardState, item: Item): void {
   for (const { itemId, outcome } of item.extra?.flow?.dependencies ?? []) {
     if (outcome !== "pending") continue;
     const waiting = dependents.get(itemId);
     if (waiting === undefined) dependents.set(itemId, new Set([item]));
     else waiting.add(item);
   }
-  if (item.status === "pending" && isDoomed(item)) doomed.insert(item);
 }
 
 /** Forgets an item that has ended. */
@@ -66,11 +65,9 @@ function tell(state: ShardState, item: Item, itemId: string, end: DependencyEnd)
   const wasDoomed = isDoomed(item);
   item.extra = { ...extra, flow: settleFlow(extra.flow, index, end) };
   if (item.status === "pending" && wasHeld && !wasDoomed) {
-    if (isDoomed(item)) state.doomed.insert(item);
-    else if (holdingFlow(item) === undefined) {
-      item.delayedTo = Math.max(item.delayedTo, state.at);
-      state.ready.letGo(item, state.at);
-    }
+    const isFree = holdingFlow(item) === undefined;
+    if (isFree) item.delayedTo = Math.max(item.delayedTo, state.at);
+    if (isFree || isDoomed(item)) state.ready.letGo(item, state.at);
   }
   state.itemSum.subtract(item.high, item.low);
   hashItem(item);

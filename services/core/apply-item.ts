@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { enterFlow, leaveFlow, tellDependents } from "./apply-flow.ts";
 import { isMarked } from "./drain-state.ts";
-import { isDoomed } from "./flow.ts";
 import { hashDeadLetter, hashItem, hashNewItem, hashRecord } from "./hash.ts";
 import { type DeadLetter, EndedRecord, type Ending, type Item, type ItemExtra } from "./item.ts";
 import type { ShardState } from "./state.ts";
@@ -51,7 +50,6 @@ export function leaveUnfinished(state: ShardState, item: Item): void {
   if (state.drain !== undefined && isMarked(state.drain, item)) state.drain.left -= 1;
   state.unfinished.remove(item);
   state.bodyBytes -= item.bodyBytes;
-  if (isDoomed(item)) state.doomed.remove(item);
   const uniqueKey = item.terms?.uniqueKey;
   if (uniqueKey !== undefined && state.unique.get(uniqueKey) === item) state.unique.delete(uniqueKey);
 }

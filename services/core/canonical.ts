@@ -166,7 +166,7 @@ export function assertInvariants(state: ShardState): void {
   checkRecords(state, items);
   checkHeap(state.schedules.ticking);
   checkSchedules(state);
-  checkFlows(state, items);
+  checkFlows(state, items, isHeldBack);
   checkHashes(state, items);
 }
 

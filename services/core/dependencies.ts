@@ -48,10 +48,10 @@ export function resolveDependencies(
 }
 
 /** An entry goes the way of the one that it depends on: sent again together they are taken. */
-function refusedWith({ code, message, retryAfterMs }: ErrorBody, path: string): ErrorBody {
+function refusedWith({ code, message, retryAfterMs, details }: ErrorBody, path: string): ErrorBody {
   return errorBody(code, `${path}: the entry that it names was refused: ${message}`, {
     ...(retryAfterMs === undefined ? undefined : { retryAfterMs }),
-    details: { path },
+    details: { ...details, path },
   });
 }
 

@@ -1,4 +1,4 @@
-/** The ends of items that will not run, for one that they depend on was not completed: written by the leader in its turn. */
+/** The ends of items that will not run, for one that they depend on was not completed: written by the leader in its turn, in a partition when theirs has come. */
 import type { LogEvent } from "../../contracts/events.ts";
 import { apply } from "./apply.ts";
 import { failedOf } from "./flow.ts";
@@ -21,7 +21,7 @@ export function endDoomed(state: ShardState, at: number, bytesLeft: number, sink
   }
 }
 
-function firstOf({ doomed }: ShardState): Item | undefined {
+function firstOf({ ready: { doomed } }: ShardState): Item | undefined {
   for (const item of doomed.after(0)) return item;
   return undefined;
 }

@@ -198,11 +198,12 @@ function backpressure(state: ShardState, at: number) {
 
 /** As the log holds it: without its request id, its delay as a time, and what it depends on by item ids. */
 function payloadOf(
-  { dependsOn: _dependsOn, ...item }: EnqueueItem,
+  item: EnqueueItem,
   named: readonly { readonly itemId: string }[] | undefined,
   at: number,
 ): ItemPayload {
-  const { requestId: _requestId, delayMs = 0, ...payload } = item;
+  if (item.requestId === undefined && item.delayMs === undefined && named === undefined) return item as ItemPayload;
+  const { requestId: _requestId, delayMs = 0, dependsOn: _dependsOn, ...payload } = item;
   const dependsOn = named === undefined ? undefined : { dependsOn: [...named] };
   return { ...payload, ...(delayMs === 0 ? undefined : { notBefore: at + delayMs }), ...dependsOn };
 }

@@ -83,8 +83,6 @@ export class ShardState {
   readonly unique = new Map<string, Item>();
   /** By the id of an item that has not ended: those that depend on it, whatever their status. */
   readonly dependents = new Map<string, Set<Item>>();
-  /** Pending items that will not run, for one that they depend on was not completed: the leader ends them. */
-  readonly doomed = new SequenceIndex<Item>();
 
   readonly itemSum = new HashSum();
   readonly recordSum = new HashSum();

@@ -42,6 +42,11 @@ class Model {
   isEligible(item: ModelItem): boolean {
     if (item.status !== "pending") return false;
     if (!item.wasDoomed && (isDoomed(item) || !item.dependsOn.every(isOver))) return false;
+    return this.isFirst(item);
+  }
+
+  /** Whether nothing of its partition comes before it. */
+  isFirst(item: ModelItem): boolean {
     if (item.partition === undefined) return true;
     const others = this.items.filter(({ partition }) => partition === item.partition);
     return (
@@ -51,7 +56,8 @@ class Model {
 
   /** What the leader's turn makes of it. */
   turn(): void {
-    for (let item = this.items.find(isDoomed); item !== undefined; item = this.items.find(isDoomed)) {
+    const next = () => this.items.find((item) => isDoomed(item) && this.isFirst(item));
+    for (let item = next(); item !== undefined; item = next()) {
       item.wasDoomed = true;
       if (item.policy === "deadLetter") item.status = "deadLettered";
       else item.status = "cancelled";

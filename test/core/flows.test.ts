@@ -2,7 +2,10 @@
 import { describe, expect, test } from "vitest";
 import type { RequestInput } from "../../contracts/commands.ts";
 import { DEPENDENCIES_MAX, DEPENDENCY_RESULTS_BYTES_MAX, DEPENDENTS_MAX } from "../../contracts/limits.ts";
+import { canonicalState } from "../../services/core/canonical.ts";
 import { endDoomed } from "../../services/core/doomed.ts";
+import { DumpLines } from "../../services/core/dump-lines.ts";
+import { dumpText } from "../../services/core/dump-text.ts";
 import { buryLapsed } from "../../services/core/term.ts";
 import { CheckedWorld } from "./checked-world.ts";
 import { ShardWorld, type WorldOptions } from "./shard-world.ts";
@@ -258,6 +261,24 @@ describe("an item of which a dependency ends without being completed", () => {
     expect(shard.statusOf(last)).toBe("deadLettered");
   });
 
+  test("of a partition ends when its turn has come, so that it halts no lease and no partition twice", () => {
+    const shard = world();
+    const partition = { exclusivity: "partition", partitionKey: "p" } as const;
+    const [one = "", , behind = ""] = shard.enqueue({}, partition, { ...partition, dependsOn: [first] }, partition);
+    shard.send("cancel", { itemIds: [one] });
+    const held = shard.take();
+    shard.turn();
+    expect(shard.statusOf(behind)).toBe("pending");
+    shard.send("fail", { leases: [{ ...held, reason: "no", requeue: false }] });
+    shard.turn();
+    expect(shard.statusOf(behind)).toBe("pending");
+    shard.send("purge", { itemIds: [held.itemId] });
+    shard.turn();
+    expect(shard.statusOf(behind)).toBe("deadLettered");
+    shard.send("redrive", { itemIds: [behind] });
+    expect(shard.take().itemId).toBe(behind);
+  });
+
   test("halts its partition as a dead letter", () => {
     const shard = world();
     const partition = { exclusivity: "partition", partitionKey: "p" } as const;
@@ -268,6 +289,16 @@ describe("an item of which a dependency ends without being completed", () => {
     shard.send("purge", { itemIds: [head] });
     expect(shard.order()).toEqual([next]);
   });
+});
+
+test("a dump tells what an item depends on", () => {
+  const shard = world();
+  shard.enqueue({}, {}, { dependsOn: [first, { index: 1 }], onDependencyFailure: "run" });
+  shard.finish("1");
+  const reader = new DumpLines();
+  const lines = [...dumpText(shard.state)].flatMap((text) => [...reader.add(text)]);
+  reader.finish();
+  expect(lines).toEqual([...canonicalState(shard.state)]);
 });
 
 describe("an enqueue of a flow", () => {

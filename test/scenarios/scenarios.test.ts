@@ -3,7 +3,7 @@
  * Rewrite them with `vitest run test/scenarios -u`, then read the diff.
  *
  * `<peer> <verb> <request as JSON>` sends a request; `wait <ms>` lets log time pass; `expire <itemId> [age]` ends a lease as the leader
- * does; `chance <number below 1>` is what the leader draws from then on, 0 before; `options <JSON>` stands first and seeds the shard;
+ * does; `turn` is what the leader does of itself about items that will not run; `chance <number below 1>` is what the leader draws from then on, 0 before; `options <JSON>` stands first and seeds the shard;
  * `#` is prose. Log time begins at 1000.
  */
 import { globSync, readFileSync } from "node:fs";
@@ -11,6 +11,7 @@ import { expect, test } from "vitest";
 import { principalOfPeer } from "../../contracts/ids.ts";
 import { isVerb } from "../../contracts/subjects.ts";
 import { assertInvariants, canonicalState } from "../../services/core/canonical.ts";
+import { endDoomed } from "../../services/core/doomed.ts";
 import { parseCommand } from "../../services/core/parse.ts";
 import { ShardWorld } from "../core/shard-world.ts";
 
@@ -44,9 +45,17 @@ function step(world: ShardWorld, chance: Chance, line: string): string[] {
     return [];
   }
   const random = (): number => chance.next;
+  const turn = (): string => {
+    world.frame((sink) => endDoomed(world.state, world.at, 1_000_000, sink));
+    return "  = done";
+  };
   const written = world.frames.length;
   const answer =
-    who === "expire" ? expire(world, verb, rest[0], random) : send(world, who, verb, rest.join(" "), random);
+    who === "turn"
+      ? turn()
+      : who === "expire"
+        ? expire(world, verb, rest[0], random)
+        : send(world, who, verb, rest.join(" "), random);
   const events = world.frames.slice(written).flatMap((frame) => frame.events);
   return [...events.map((event) => `  + ${JSON.stringify({ ...event, actor: undefined })}`), answer];
 }

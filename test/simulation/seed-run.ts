@@ -150,6 +150,7 @@ function isSettled(world: World): boolean {
     const { model } = shard.log;
     if (model.isPaused || model.drains.on !== undefined || !isLed(world, shard) || model.count("leased") > 0)
       return false;
+    if (model.doomed().length > 0) return false;
     // Every delay ends within seconds.
     if (model.items.some((item) => model.isEligible(item, Number.POSITIVE_INFINITY))) return false;
     return world.dispatchers.every(({ life, peerId }) => {

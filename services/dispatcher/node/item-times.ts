@@ -19,7 +19,7 @@ export function turnTimes(
     const open = openFrame();
     buryLapsed(state, open.head, Math.min(open.bytesLeft, TURN_BYTES_MAX), open);
   }
-  if (state.doomed.size > 0) {
+  if (state.ready.doomed.size > 0) {
     const open = openFrame();
     endDoomed(state, open.head.at, Math.min(open.bytesLeft, TURN_BYTES_MAX), open);
   }
