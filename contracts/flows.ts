@@ -47,4 +47,4 @@ export const Dependency = z.strictObject({
     .describe("Its result is left out: there was no room for it, or it was forgotten before this item was enqueued."),
 });
 export type Dependency = Readonly<z.infer<typeof Dependency>>;
-export const Dependencies = z.array(Dependency).max(DEPENDENCIES_MAX);
+export const Dependencies = z.array(Dependency).min(1).max(DEPENDENCIES_MAX);

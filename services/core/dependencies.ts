@@ -12,11 +12,17 @@ import type { ShardState } from "./state.ts";
 /** What was answered to an earlier entry of the same request. */
 export type EarlierEntry = { readonly itemId: string } | { readonly error: ErrorBody };
 
+/** Why an entry cannot be where it is in its request; `count`: entries before it. */
+export function indexProblem({ dependsOn = [] }: EnqueueItem, count: number): ErrorBody | undefined {
+  const place = dependsOn.findIndex((name) => "index" in name && name.index >= count);
+  return place === -1 ? undefined : invalid(`dependsOn.${place}.index`, "must name an earlier entry of this request");
+}
+
 /**
- * The ids of the items that an entry names.
+ * The ids of the items that an entry names; its indexes are those of earlier entries.
  *
- * Refuses with: the code of the entry that an index names, where that was refused; invalid_argument (an index that is no earlier entry, two names
- * of one item), item_not_found (an item that never was, or whose end is forgotten), resource_exhausted (too many depend on one item).
+ * Refuses with: the code of the entry that an index names, where that was refused; invalid_argument (two names of one item), item_not_found (an
+ * item that never was, or whose end is forgotten), resource_exhausted (too many depend on one item).
  */
 export function resolveDependencies(
   state: ShardState,
@@ -27,8 +33,7 @@ export function resolveDependencies(
   const seen = new Set<string>();
   for (const [place, name] of dependsOn.entries()) {
     const path = `dependsOn.${place}`;
-    const entry = "index" in name ? earlier[name.index] : name;
-    if (entry === undefined) return { error: invalid(`${path}.index`, "must name an earlier entry of this request") };
+    const entry = "index" in name ? (earlier[name.index] as EarlierEntry) : name;
     if ("error" in entry) return { error: refusedWith(entry.error, path) };
     const { itemId } = entry;
     if (seen.has(itemId)) return { error: invalid(path, `names the item ${itemId} again`) };
@@ -55,17 +60,24 @@ function refusedWith({ code, message, retryAfterMs, details }: ErrorBody, path: 
   });
 }
 
-/** The dependencies of a restored item under the ids of this log. What is not here, and had not ended when it was exported, is `unknown`. */
+/**
+ * The dependencies of a restored item under the ids of this log. What is not here, and had not ended when it was exported, is `unknown`.
+ * Refuses with: invalid_argument.
+ */
 export function restoredDependencies(
   state: ShardState,
   dependencies: NonNullable<DrainItem["dependencies"]>,
   { logId }: Pick<ItemOrigin, "logId">,
-): Dependency[] {
-  return dependencies.map((dependency) => {
+): { readonly dependencies: Dependency[] } | { readonly error: ErrorBody } {
+  const restored = dependencies.map((dependency): Dependency => {
     const here = madeOf(state, { logId, itemId: dependency.itemId });
     if (here !== undefined) return { ...dependency, itemId: here.itemId };
     return dependency.outcome === "pending" ? { ...dependency, outcome: "unknown" } : dependency;
   });
+  const open = restored.filter(({ outcome }) => outcome === "pending").map(({ itemId }) => itemId);
+  const twice = open.find((itemId, place) => open.indexOf(itemId) !== place);
+  if (twice !== undefined) return { error: invalid("dependencies", `would wait twice for the item ${twice}`) };
+  return { dependencies: restored };
 }
 
 /** What was made of an item of an export, or the item itself where it is of this log. */

@@ -3,7 +3,7 @@ import type { EnqueueItem, ItemPayload, RequestOf } from "../../contracts/comman
 import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
 import { isPressed } from "./backpressure.ts";
-import { type EarlierEntry, resolveDependencies } from "./dependencies.ts";
+import { type EarlierEntry, indexProblem, resolveDependencies } from "./dependencies.ts";
 import { digestFields, payloadDigest } from "./hash.ts";
 import { termsProblem } from "./item-terms.ts";
 import {
@@ -107,8 +107,7 @@ function ownId(requestId: string | undefined): string | undefined {
  * Shapes: one `enqueued`; or the earlier result with `duplicate: true` for a known request id with the same contents, or for a unique key that
  * a pending or leased item has.
  * Refuses with: invalid_argument (times and lengths that the shard does not allow), unsupported_version (a log that is too old for them),
- * what `resolveDependencies` refuses,
- * payload_too_large, unavailable (frame full), backpressure, request_expired, conflict (first that applies).
+ * payload_too_large, unavailable (frame full), backpressure, request_expired, conflict, what `resolveDependencies` refuses (first that applies).
  */
 export function decideEnqueue(
   state: ShardState,
@@ -135,12 +134,13 @@ export function decideEnqueue(
     };
   const problem = termsProblem(state, item, terms.at);
   if (problem !== undefined) return refused(problem);
-  const named = item.dependsOn && resolveDependencies(state, item.dependsOn, terms.earlier ?? []);
-  if (named !== undefined && "error" in named) return refused(named.error);
+  const { earlier = [] } = terms;
+  const misplaced = indexProblem(item, earlier.length);
+  if (misplaced !== undefined) return refused(misplaced);
   const bodyBytes = item.body === undefined ? 0 : jsonLength(item.body);
   const tooLarge = bodyProblem(state, bodyBytes);
   if (tooLarge !== undefined) return refused(tooLarge);
-  const nameBytes = 6 * (terms.requestId?.length ?? 0) + DEPENDENCY_NAME_BYTES * (named?.length ?? 0);
+  const nameBytes = 6 * (terms.requestId?.length ?? 0) + DEPENDENCY_NAME_BYTES * (item.dependsOn?.length ?? 0);
   const eventBytes = EVENT_BYTES + payloadLength(item, bodyBytes) + nameBytes;
   if (eventBytes > terms.frameBytesLeft) return refused(frameFull());
   if (isPressed(state, terms.at)) return refused(backpressure(state, terms.at));
@@ -157,6 +157,9 @@ export function decideEnqueue(
         details: { itemId: other.itemId },
       }),
     );
+  // Last: that it names what is forgotten says nothing about an effect that the request had before.
+  const named = item.dependsOn && resolveDependencies(state, item.dependsOn, earlier);
+  if (named !== undefined && "error" in named) return refused(named.error);
   const sequence = state.sequence + 1;
   const itemId = itemIdOf(state.tokenEpoch, sequence);
   return {

@@ -78,7 +78,7 @@ export function executeRestoreItems(
  * Decides one item of an export.
  *
  * Refuses with: item_not_found and request_expired (an item of this log that never was, or whose end is forgotten), conflict (another item has
- * its unique key), payload_too_large (first that applies).
+ * its unique key), payload_too_large, invalid_argument (it would wait twice for one item) (first that applies).
  */
 function decideRestore(
   state: ShardState,
@@ -110,7 +110,8 @@ function decideRestore(
       }),
     );
   const itemId = itemIdOf(state.tokenEpoch, state.sequence + 1);
-  const waits = dependencies && { dependencies: restoredDependencies(state, dependencies, origin) };
+  const waits = dependencies && restoredDependencies(state, dependencies, origin);
+  if (waits !== undefined && "error" in waits) return refused(waits.error);
   return {
     kind: "accepted",
     event: { type: "restored", actor: 0, drainId, entry: { itemId, origin, ...past, ...waits, item } },

@@ -70,7 +70,7 @@ export function itemRecord(state: ShardState, item: Item, depth: ViewDepth): obj
 }
 
 /** Without results a page of a list stays short. */
-export function dependenciesView(flow: ItemFlow | undefined, withResults: boolean): object | undefined {
+function dependenciesView(flow: ItemFlow | undefined, withResults: boolean): object | undefined {
   if (flow === undefined) return undefined;
   const { dependencies, policy: onDependencyFailure } = flow;
   if (withResults) return { dependencies, onDependencyFailure };

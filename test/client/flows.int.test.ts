@@ -1,10 +1,9 @@
 /** What the SDK promises about items that depend on others: they go in one request, stay one request, and workers get what was left. */
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { errorBody } from "../../contracts/errors.ts";
 import type { NatsServer } from "../../infra/nats-server/embedded.ts";
-import { unwrap } from "../../services/client/mod.ts";
+import { LeaseClient, unwrap } from "../../services/client/mod.ts";
 import { failOnLeakedSuiteServers, natsAvailability, natsServer, skipWithoutNats } from "../support/nats.ts";
-import { type ClientWorld, clientWorld, eventually, item, startWorker, type WorldOptions } from "./client-world.ts";
+import { type ClientWorld, clientWorld, eventually, firstLease, item, startWorker, type WorldOptions } from "./client-world.ts";
 
 let server: NatsServer & AsyncDisposable;
 beforeEach(skipWithoutNats);
@@ -66,14 +65,18 @@ test("a flow that is not one request is refused before anything is sent", async 
   expect(cycle).toMatchObject({ kind: "refused", error: refused });
 });
 
-test("a request id from before what the shard remembers is tried once more, whole", async ({ onTestFinished }) => {
-  const { client, shard } = await world(onTestFinished, { shard: { recordsMax: 0 } });
+test("a flow of a client that has seen nothing yet is sent once more, whole, where the shard has forgotten much", async ({
+  onTestFinished,
+}) => {
+  const { client, shard, connection } = await world(onTestFinished, { shard: { recordsMax: 0 } });
   await client.enqueue(item("z"));
-  const { leases } = await client.lease();
-  for (const lease of leases) await client.complete(lease);
-  let expired = 0;
-  shard.judge = ({ verb }) =>
-    verb === "enqueue" && expired++ === 0 ? errorBody("unavailable", "not yet", { retryAfterMs: 1 }) : "serve";
-  const results = await client.enqueueMany([item("a"), sum(0)]);
+  await client.complete(await firstLease(client));
+  await using fresh = await LeaseClient.connect({ connection, shard: "default", principal: "bob" });
+  const results = await fresh.enqueueMany([item("a"), sum(0)]);
   expect(results.map(({ kind }) => kind)).toEqual(["ok", "ok"]);
+  const flows = shard.of("enqueue").slice(1);
+  expect(flows.map(({ body }) => [body.after, (body["items"] as unknown[]).length])).toEqual([
+    [0, 2],
+    [fresh.sequenceSeen - 2, 2],
+  ]);
 });

@@ -6,6 +6,8 @@ import { canonicalState } from "../../services/core/canonical.ts";
 import { endDoomed } from "../../services/core/doomed.ts";
 import { DumpLines } from "../../services/core/dump-lines.ts";
 import { dumpText } from "../../services/core/dump-text.ts";
+import { stateHash } from "../../services/core/hash.ts";
+import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
 import { buryLapsed } from "../../services/core/term.ts";
 import { CheckedWorld } from "./checked-world.ts";
 import { ShardWorld, type WorldOptions } from "./shard-world.ts";
@@ -301,6 +303,28 @@ test("a dump tells what an item depends on", () => {
   expect(lines).toEqual([...canonicalState(shard.state)]);
 });
 
+test("a snapshot in which an item waits for what is not there is damaged", () => {
+  const shard = world();
+  const [itemId = ""] = shard.enqueue({}, { dependsOn: [first] });
+  const text = [...dumpText(shard.state)].join("");
+  const waits = JSON.stringify([itemId, 0, 0, 0]);
+  expect(text.split(waits)).toHaveLength(2);
+  const load = (instead: unknown) => () => {
+    const loader = new SnapshotLoader();
+    loader.add(text.replace(waits, JSON.stringify(instead)));
+    return loader.finish();
+  };
+  expect(stateHash(load([itemId, 0, 0, 0])())).toBe(stateHash(shard.state));
+  const damaged = expect.objectContaining({ code: "snapshot_damaged" });
+  for (const row of [
+    ["zz", 0, 0, 0],
+    [itemId, 9, 0, 0],
+    [itemId, 0, 0],
+    [itemId, 1, 0, 0],
+  ])
+    expect(load(row)).toThrow(damaged);
+});
+
 describe("an enqueue of a flow", () => {
   const refusal = (shard: FlowWorld, ...items: readonly Partial<Entry>[]) =>
     shard
@@ -362,6 +386,22 @@ describe("an enqueue of a flow", () => {
     const again = shard.send("enqueue", flow(0))["results"];
     expect(again).toEqual(before.map((result: object) => ({ ...result, duplicate: true })));
     expect(shard.send("enqueue", flow(1))["results"][2].error.code).toBe("conflict");
+  });
+
+  test("is request_expired, not item_not_found, where both may be so: the item may have been made", () => {
+    const shard = world({ recordsMax: 0 });
+    const [one = ""] = shard.enqueue({});
+    const request: RequestInput<"enqueue"> = {
+      ...{ requestId: "once", after: shard.state.sequence },
+      items: [{ resourceType: "t", resourceId: "r", dependsOn: [{ itemId: one }] }],
+    };
+    shard.send("enqueue", request);
+    shard.finish();
+    shard.finish();
+    expect(shard.send("enqueue", request)["results"][0].error.code).toBe("request_expired");
+    expect(shard.send("enqueue", { ...request, after: shard.state.sequence })["results"][0].error.code).toBe(
+      "item_not_found",
+    );
   });
 
   test("takes no more items that depend on one than its end can tell at once", () => {
@@ -442,6 +482,21 @@ describe("a flow that is exported and restored", () => {
     shard.finish();
     return shard;
   }
+
+  test("is refused where its file would make an item wait twice for one, or for none", () => {
+    const shard = world();
+    shard.enqueue({}, { dependsOn: [first] });
+    shard.send("drain", { drainId: "d" });
+    const [one, last] = shard.send("list", { drainId: "d" })["drained"];
+    const restore = (...dependencies: readonly object[]) => {
+      const target = otherLog();
+      const items = [one, { ...last, dependencies }] as never;
+      return target.send("restore", { drainId: "d", origin: { ...origin, logId: "log-0" }, items })["results"][1];
+    };
+    expect(restore(...last.dependencies, ...last.dependencies).error.code).toBe("invalid_argument");
+    expect(() => restore()).toThrow("dependencies");
+    expect(() => restore({ itemId: "a", outcome: "lost" })).toThrow("dependencies");
+  });
 
   test("waits in its own log for the items themselves", () => {
     const shard = world();

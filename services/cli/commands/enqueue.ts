@@ -29,8 +29,8 @@ const SINGLE_OPTIONS = [
 ] as const;
 const EXAMPLES = `
 A file has one item a line, with the fields of the enqueue request (contracts/schemas/requests/enqueue.json). The whole file is checked
-before the first item is sent. Items are sent in their order. In dependsOn an index counts the items of the file, from 0. Give each a requestId: then the command can be run again after a failure
-and enqueues nothing twice.
+before the first item is sent. Items are sent in their order; in dependsOn an index counts the items of the file, from 0. Give each a
+requestId: then the command can be run again after a failure and enqueues nothing twice.
 
 Examples:
   omnirelay enqueue --resource-type orders --resource-id 42 --body '{"step":"ship"}' --request-id ship-42
