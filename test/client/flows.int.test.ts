@@ -3,7 +3,15 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { NatsServer } from "../../infra/nats-server/embedded.ts";
 import { LeaseClient, unwrap } from "../../services/client/mod.ts";
 import { failOnLeakedSuiteServers, natsAvailability, natsServer, skipWithoutNats } from "../support/nats.ts";
-import { type ClientWorld, clientWorld, eventually, firstLease, item, startWorker, type WorldOptions } from "./client-world.ts";
+import {
+  type ClientWorld,
+  clientWorld,
+  eventually,
+  firstLease,
+  item,
+  startWorker,
+  type WorldOptions,
+} from "./client-world.ts";
 
 let server: NatsServer & AsyncDisposable;
 beforeEach(skipWithoutNats);

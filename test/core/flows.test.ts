@@ -1,7 +1,13 @@
 /** Flows: items that wait for other items, what they are told of them, and what becomes of them when one of those fails. */
 import { describe, expect, test } from "vitest";
 import type { RequestInput } from "../../contracts/commands.ts";
-import { DEPENDENCIES_MAX, DEPENDENCY_RESULTS_BYTES_MAX, DEPENDENTS_MAX } from "../../contracts/limits.ts";
+import {
+  DEPENDENCIES_MAX,
+  DEPENDENCY_RESULTS_BYTES_MAX,
+  DEPENDENTS_MAX,
+  FRAME_BYTES_MAX,
+  REQUEST_BYTES_MAX,
+} from "../../contracts/limits.ts";
 import { canonicalState } from "../../services/core/canonical.ts";
 import { endDoomed } from "../../services/core/doomed.ts";
 import { DumpLines } from "../../services/core/dump-lines.ts";
@@ -482,6 +488,24 @@ describe("a flow that is exported and restored", () => {
     shard.finish();
     return shard;
   }
+
+  test("is exported without results where a request could not restore it, and is granted with them all the same", () => {
+    const shard = new ShardWorld({ options: { itemBytesMax: 512 * 1024 } });
+    const count = 15;
+    const ids = shard.seed(count);
+    shard.seed(1, { body: "x".repeat(480 * 1024), dependsOn: ids.map((itemId) => ({ itemId })) });
+    const result = "y".repeat(8_000);
+    const leases = shard.send("lease", { maxItems: count })["leases"];
+    for (const { itemId, token } of leases) shard.send("complete", { leases: [{ itemId, token, result }] });
+    shard.send("drain", { drainId: "d" });
+    const { drained } = shard.send("list", { drainId: "d" });
+    expect(JSON.stringify(drained).length).toBeLessThan(REQUEST_BYTES_MAX - 1_024);
+    expect(drained[0].dependencies).toEqual(ids.map((itemId) => ({ itemId, outcome: "completed", truncated: true })));
+    shard.send("restore", { drainId: "d" });
+    const reply = shard.send("lease", {});
+    expect(reply["leases"][0].dependencies.map((one: { result: string }) => one.result)).toEqual(ids.map(() => result));
+    expect(JSON.stringify(reply).length).toBeLessThan(FRAME_BYTES_MAX);
+  });
 
   test("is refused where its file would make an item wait twice for one, or for none", () => {
     const shard = world();
