@@ -1,6 +1,7 @@
 /** The requests of the RPC surface, verb by verb: strict schemas, so that a typo or a field not built yet is refused. */
 import { z } from "zod";
 import { DRAIN_LEASES, DrainId, DrainOrigin, drainItemOf } from "./drain.ts";
+import { DependsOn, FailurePolicy, RequestedDependsOn } from "./flows.ts";
 import { FollowersPatch } from "./followers.ts";
 import {
   ItemId,
@@ -125,11 +126,14 @@ export const ItemPayload = z.strictObject({
     "Who it is done for: groups share a shard's workers where `fairness` is `groups`, and a group may have a quota.",
   ),
   quotaKey: GroupName.optional().describe("What it needs, a database or a service, where that has a quota."),
+  dependsOn: DependsOn,
+  onDependencyFailure: FailurePolicy.optional(),
 });
 export type ItemPayload = Readonly<z.infer<typeof ItemPayload>>;
 
 const EnqueueFields = z.strictObject({
   ...ItemPayload.shape,
+  dependsOn: RequestedDependsOn,
   delayMs: delayMs.optional().describe("The same as notBefore, counted from the enqueue. ms."),
   requestId: RequestId.optional().describe(
     "Makes this item idempotent per principal, in whatever request it stands. Never the same as an id of a request.",
@@ -138,10 +142,15 @@ const EnqueueFields = z.strictObject({
 export const EnqueueItem = EnqueueFields.refine((item) => item.delayMs === undefined || item.notBefore === undefined, {
   error: "delayMs and notBefore exclude each other",
   path: ["delayMs"],
-}).refine((item) => item.notAfter === undefined || item.notBefore === undefined || item.notBefore < item.notAfter, {
-  error: "must be after notBefore",
-  path: ["notAfter"],
-});
+})
+  .refine((item) => item.notAfter === undefined || item.notBefore === undefined || item.notBefore < item.notAfter, {
+    error: "must be after notBefore",
+    path: ["notAfter"],
+  })
+  .refine((item) => item.onDependencyFailure === undefined || item.dependsOn !== undefined, {
+    error: "needs dependsOn",
+    path: ["onDependencyFailure"],
+  });
 export type EnqueueItem = Readonly<z.infer<typeof EnqueueItem>>;
 
 const LeaseRef = z.strictObject({ itemId: ItemId, token: Token });
@@ -230,7 +239,9 @@ const PurgeRequest = z.strictObject({ ...envelope, itemIds: entriesOf(ItemId) })
 const ExplainRequest = z.strictObject({ ...envelope, itemId: ItemId });
 const PauseRequest = z.strictObject({ ...envelope });
 const ResumeRequest = z.strictObject({ ...envelope });
-export const DrainItem = drainItemOf(ItemPayload);
+/** As an export holds it: what it depends on stands beside it, with how that ended. */
+export const RestoredPayload = ItemPayload.omit({ dependsOn: true });
+export const DrainItem = drainItemOf(RestoredPayload);
 export type DrainItem = Readonly<z.infer<typeof DrainItem>>;
 const DrainRequest = z.strictObject({
   ...envelope,
@@ -295,7 +306,12 @@ const ListRequest = ListFields.refine(
   { error: "excludes every filter", path: ["drainId"] },
 );
 /** What each tick of a schedule enqueues: its times follow from the tick. */
-export const ScheduleItem = ItemPayload.omit({ notBefore: true, notAfter: true });
+export const ScheduleItem = ItemPayload.omit({
+  notBefore: true,
+  notAfter: true,
+  dependsOn: true,
+  onDependencyFailure: true,
+});
 const SchedulePutRequest = z.strictObject({ ...envelope, name: ScheduleName, ...scheduleFields, item: ScheduleItem });
 const ScheduleListRequest = z.strictObject({ ...envelope, ...schedulePage });
 const ScheduleDeleteRequest = z.strictObject({ ...envelope, name: ScheduleName });

@@ -1,5 +1,6 @@
 /** What processes agree on about drains: their ids, how an item stands in an export, and where an item that was restored comes from. */
 import { z } from "zod";
+import { Dependencies } from "./flows.ts";
 import {
   ItemId,
   LogId,
@@ -48,6 +49,7 @@ export const itemPast = {
       at: LogTimeMs,
     })
     .optional(),
+  dependencies: Dependencies.optional().describe("How those stand that its payload depends on, in the same order."),
 };
 
 /** An item as a drain exports it. A function, for the schema of payloads stands beside the requests that need this one. */

@@ -1,6 +1,6 @@
 /** The events of the log: what happened, in the past tense, complete enough that a fold over them is the whole state. */
 import { z } from "zod";
-import { ItemPayload, ScheduleItem } from "./commands.ts";
+import { ItemPayload, RestoredPayload, ScheduleItem } from "./commands.ts";
 import { DRAIN_LEASES, DrainId, ItemOrigin, itemPast } from "./drain.ts";
 import { FollowersPatch } from "./followers.ts";
 import {
@@ -155,7 +155,7 @@ const Released = z.strictObject({
 });
 const Cancelled = z.strictObject({
   type: z.literal("cancelled"),
-  actor,
+  actor: actor.optional().describe("Absent: the leader did it, for a dependency that was not completed."),
   ...item,
   reason: z.string().optional(),
   outcome: z
@@ -177,7 +177,7 @@ const Restored = z.strictObject({
   actor,
   drainId: DrainId,
   entry: z
-    .strictObject({ itemId: ItemId, origin: ItemOrigin, ...itemPast, item: ItemPayload })
+    .strictObject({ itemId: ItemId, origin: ItemOrigin, ...itemPast, item: RestoredPayload })
     .optional()
     .describe("An item that is made anew from an export. Absent: the drain is over and its items go on."),
 });

@@ -64,6 +64,13 @@ export const GROUP_LENGTH_MAX = 128;
 export const QUOTAS_MAX = 1_000;
 export const QUOTA_COUNT_MAX = 1_000_000;
 export const QUOTA_WEIGHT_MAX = 100;
+/** Items that one item may depend on, and that may depend on one item: its end tells them all in one step. */
+export const DEPENDENCIES_MAX = 100;
+export const DEPENDENTS_MAX = 1_000;
+/** Results of its dependencies that are kept with an item: with the largest item they fit one reply. Encoded JSON bytes. */
+export const DEPENDENCY_RESULTS_BYTES_MAX = 128 * KIB;
+/** Bytes of a dependency besides its result. */
+export const DEPENDENCY_BYTES = 160;
 /** Most resource types in one lease filter. */
 export const RESOURCE_TYPES_PER_FILTER_MAX = 64;
 
@@ -166,6 +173,10 @@ assert(
 );
 assert(FRAME_BYTES_AIM <= FRAME_BYTES_MAX && FRAME_BYTES_MAX < SERVER_MAX_PAYLOAD_MIN, "a frame must fit a message");
 assert(ITEM_BYTES_DEFAULT <= ITEM_BYTES_MAX && ITEM_BYTES_MAX < REQUEST_BYTES_MAX, "the largest item fits a request");
+assert(
+  REQUEST_BYTES_MAX + DEPENDENCY_RESULTS_BYTES_MAX + DEPENDENCIES_MAX * DEPENDENCY_BYTES + 32 * KIB <= FRAME_BYTES_MAX,
+  "a lease of the largest item fits one reply with what its dependencies left",
+);
 assert(LEASE_DURATION_MS_DEFAULT <= LEASE_DURATION_MS_MAX, "the default lease must be grantable");
 assert(LEASE_DURATION_MS_MAX <= LEASE_AGE_MS_DEFAULT, "a whole lease fits the default age");
 assert(TOKEN_EPOCH_STEP * TOKEN_EPOCH_LIMIT <= Number.MAX_SAFE_INTEGER + 1, "tokens stay safe integers");

@@ -4,6 +4,7 @@ import { Attributes, DrainItem, LIST_STATUSES, RetryPolicy, ScheduleItem } from 
 import { DRAIN_LEASES, DrainId, ItemOrigin } from "./drain.ts";
 import { ErrorBodySchema } from "./errors.ts";
 import { CANCEL_OUTCOMES, OUTCOMES } from "./events.ts";
+import { Dependency, FailurePolicy } from "./flows.ts";
 import { Follower, FollowerName } from "./followers.ts";
 import { ItemId, LogTimeMs, PeerId, Principal, Sequence, Token } from "./ids.ts";
 import { Exclusivity, ShardOptions } from "./options.ts";
@@ -21,6 +22,8 @@ const resultsOf = <Entry extends z.ZodType>(entry: Entry) => z.array(z.union([fa
 
 const EnqueueResult = z.looseObject({ itemId: ItemId, sequence: Sequence, duplicate: z.boolean() });
 const EnqueueReply = z.looseObject({ ...cited, ...counts, results: resultsOf(EnqueueResult) });
+
+const Dependencies = z.array(Dependency.loose()).optional();
 
 /** The item as a worker sees it. */
 const ItemView = z.looseObject({
@@ -52,6 +55,7 @@ const Lease = z.looseObject({
   heartbeatMs: z.number().min(1).describe("Suggested time between heartbeats. ms."),
   enqueuedAt: LogTimeMs,
   lastError: LastError.optional(),
+  dependencies: Dependencies.describe("How those ended that it depends on, in the order of the enqueue."),
   item: ItemView,
 });
 const LEASE_EMPTY_REASONS = ["none", "paused", "draining"] as const;
@@ -85,7 +89,9 @@ const ExplainReply = z.looseObject({
       z.looseObject({
         hold: z
           .string()
-          .describe("`paused`, `draining`, `delayed`, `keyBusy`, `keyHalted`, `keyQueued`, `behind`, `next`, …"),
+          .describe(
+            "`paused`, `draining`, `delayed`, `keyBusy`, `keyHalted`, `keyQueued`, `dependsOn`, `behind`, `next`, …",
+          ),
         message: z.string(),
         until: LogTimeMs.optional(),
         itemId: ItemId.optional().describe("The item that holds it back."),
@@ -156,6 +162,8 @@ const ItemRecord = z.looseObject({
   group: z.string().optional(),
   quotaKey: z.string().optional(),
   schedule: z.looseObject({ name: ScheduleName, tick: LogTimeMs }).optional().describe("The tick that made it."),
+  dependencies: Dependencies.describe("Those that it depends on, in the order of the enqueue."),
+  onDependencyFailure: FailurePolicy.optional(),
   redrives: z.int().min(1).optional().describe("How often it was redriven."),
   cancelRequested: z.looseObject({ reason: z.string().optional(), principal: Principal, at: LogTimeMs }).optional(),
   progress: z.looseObject({ text: z.string(), at: LogTimeMs }).optional(),

@@ -155,10 +155,16 @@ const namedKey = (principal: string, requestId: string) => `enqueue ${requestKey
 const leaseKey = (principal: string, requestId: string) => `lease ${requestKey(principal, requestId)}`;
 const tokenKey = (verb: string, principal: string, token: number) => `${verb} ${token} ${principal}`;
 /** Without an id an item is known by what it holds. */
-const unnamedKey = (principal: string, item: ItemPayload) => `enqueue ${principal} ${payloadText(item)}`;
+/** An item as it was sent, or as it stands in the log. */
+type AskedItem = Omit<ItemPayload, "dependsOn"> & {
+  readonly dependsOn?: readonly object[] | undefined;
+  readonly requestId?: string | undefined;
+};
+
+const unnamedKey = (principal: string, item: AskedItem) => `enqueue ${principal} ${payloadText(item)}`;
 
 /** What an item holds, in one order of its fields. */
-export function payloadText(item: ItemPayload & { readonly requestId?: string | undefined }): string {
+export function payloadText(item: AskedItem): string {
   const { requestId: _requestId, attributes = {}, ...rest } = item;
   const sorted = (fields: object) => Object.entries(fields).sort(([left], [right]) => (left < right ? -1 : 1));
   return JSON.stringify([sorted(rest), sorted(attributes)]);

@@ -2,6 +2,7 @@
 import type { ItemPayload } from "../../contracts/commands.ts";
 import type { ItemOrigin } from "../../contracts/drain.ts";
 import type { ShardOptions } from "../../contracts/options.ts";
+import type { NaiveFlow } from "./naive-flows.ts";
 import type { NaiveShared } from "./naive-shares.ts";
 import type { FailureWish, NaiveTerms } from "./naive-terms.ts";
 
@@ -29,6 +30,7 @@ export interface NaiveItem extends NaiveTerms, NaiveShared {
   readonly principal: string;
   readonly requestId: string | undefined;
   readonly uniqueKey: string | undefined;
+  readonly flow: NaiveFlow | undefined;
   readonly exclusivity: "none" | "resource" | "partition";
   /** What excludes others: the same for two items exactly when they exclude each other; empty for none. */
   readonly key: string;
@@ -55,8 +57,8 @@ export interface NaiveItem extends NaiveTerms, NaiveShared {
 
 /** An item at its enqueue; `at`: log time. ms. */
 export function newItem(
-  payload: ItemPayload,
-  enqueue: Pick<NaiveItem, "itemId" | "sequence" | "principal" | "requestId"> & {
+  payload: Omit<ItemPayload, "dependsOn">,
+  enqueue: Pick<NaiveItem, "itemId" | "sequence" | "principal" | "requestId" | "flow"> & {
     /** When it was enqueued: of a restored item in the log that it comes from. ms. */
     readonly at: number;
     readonly origin?: ItemOrigin;

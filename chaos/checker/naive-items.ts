@@ -1,6 +1,7 @@
 /** The items of the naive model without any index: who is there, who may be granted, and who comes first. */
 import type { ShardOptions } from "../../contracts/options.ts";
-import { isUnfinished, type NaiveItem, type NaiveStatus } from "./naive-item.ts";
+import { isCancelledByFlow, isDoomed, tellAll, waits } from "./naive-flows.ts";
+import { isEnded, isUnfinished, type NaiveItem, type NaiveStatus } from "./naive-item.ts";
 import { NaiveShares } from "./naive-shares.ts";
 import { comesBefore } from "./naive-terms.ts";
 
@@ -22,7 +23,7 @@ export class NaiveItems {
 
   /** Whether somebody could be granted this item at a log time, once what has lapsed is dead-lettered. */
   isEligible(item: NaiveItem, at = this.at): boolean {
-    if (item.status !== "pending" || item.notBefore > at) return false;
+    if (item.status !== "pending" || item.notBefore > at || waits(item)) return false;
     return this.isFree(item) && this.#isHead(item, at) && this.hasQuota(item, at);
   }
 
@@ -45,11 +46,38 @@ export class NaiveItems {
     return this.open.filter((item) => isOver(item) && (item.exclusivity === "resource" || this.isFree(item)));
   }
 
+  /** Whether the leader may make an item a dead letter at a log time, with this code. */
+  mayBury(item: NaiveItem, code: string, at: number): boolean {
+    if (code === "dependency_failed") return this.doomed().includes(item) && !isCancelledByFlow(item);
+    return code === "not_after" && this.lapsed(at).includes(item);
+  }
+
+  /** The pending items that the leader must end for those that they depend on. */
+  doomed(): readonly NaiveItem[] {
+    const isFree = (item: NaiveItem) => item.exclusivity === "resource" || this.isFree(item);
+    return this.open.filter((item) => isDoomed(item) && isFree(item));
+  }
+
+  /** Whether an item that nobody has may end so. */
+  mayRemove(item: NaiveItem | undefined, status: NaiveStatus, isMarked: boolean): boolean {
+    if (status === "discarded") return item?.status === "pending" && isMarked;
+    return item?.status === "deadLettered" || (item?.status === "pending" && status === "cancelled");
+  }
+
+  /** Who has a unique key. */
+  holderOf(uniqueKey: string): NaiveItem | undefined {
+    return this.open.find((item) => item.uniqueKey === uniqueKey && isUnfinished(item.status));
+  }
+
   /** Of the items of a resource that could be granted the first goes first, whatever its quota. */
   #isHead(item: NaiveItem, at: number): boolean {
     if (item.exclusivity !== "resource") return true;
     const isBefore = (other: NaiveItem) =>
-      other.key === item.key && other.status === "pending" && other.notBefore <= at && comesBefore(other, item);
+      other.key === item.key &&
+      other.status === "pending" &&
+      other.notBefore <= at &&
+      !waits(other) &&
+      comesBefore(other, item);
     return !this.open.some(isBefore);
   }
 
@@ -90,5 +118,6 @@ export class NaiveItems {
     const isOpen = isUnfinished(status) || item.halts;
     if (!isOpen) this.open = this.open.filter((other) => other !== item);
     item.history.push({ sequence: this.sequence, status });
+    if (isEnded(status)) tellAll(this.items, item, this.at);
   }
 }

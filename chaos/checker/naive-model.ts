@@ -4,15 +4,8 @@ import { actorOf, type Frame } from "../../contracts/frame.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions } from "../../contracts/options.ts";
 import { isOfQueue, OF_VERSION_2, type OtherEvent, type QueueEvent } from "./event-kinds.ts";
 import { NaiveDrains } from "./naive-drains.ts";
-import {
-  isEnded,
-  isUnfinished,
-  type NaiveEnd,
-  type NaiveItem,
-  type NaiveStatus,
-  type NaiveWorld,
-  newItem,
-} from "./naive-item.ts";
+import { isCancelledByFlow, isFlowKnown, naiveFlow } from "./naive-flows.ts";
+import { isEnded, type NaiveEnd, type NaiveItem, type NaiveStatus, type NaiveWorld, newItem } from "./naive-item.ts";
 import { NaiveItems } from "./naive-items.ts";
 import { NaivePressure } from "./naive-pressure.ts";
 import { NaiveRecords } from "./naive-records.ts";
@@ -128,7 +121,7 @@ export class NaiveModel extends NaiveItems {
         this.#lapsed(event);
         return;
       case "cancelled":
-        this.#cancelled(event, actor as Actor);
+        this.#cancelled(event, actor);
         return;
       case "redriven":
         this.#redriven(event, actor as Actor);
@@ -150,7 +143,7 @@ export class NaiveModel extends NaiveItems {
       case "scheduled":
       case "unscheduled":
       case "tickSkipped":
-        this.schedules.take(event, actor, this, (key) => this.#holderOf(key) !== undefined);
+        this.schedules.take(event, actor, this, (key) => this.holderOf(key) !== undefined);
     }
   }
 
@@ -166,10 +159,12 @@ export class NaiveModel extends NaiveItems {
     this.#mustBeAlone(item.uniqueKey, itemId);
     if (hasTerms(item)) this.#must(this.logVersion >= 2, "L4", `terms in a log of version ${this.logVersion}`);
     const { sequence, at } = this;
-    this.#admit(newItem(item, { itemId, sequence, at, principal, requestId }, options));
+    const flow = naiveFlow(item, item.dependsOn, this.byId);
+    this.#admit(newItem(item, { itemId, sequence, at, principal, requestId, flow }, options));
   }
 
   #admit(entry: NaiveItem): void {
+    this.#must(isFlowKnown(entry.flow, this.byId), "Q2", `item ${entry.itemId} depends on what never was`);
     this.#records.enqueued(entry);
     this.add(entry);
   }
@@ -185,7 +180,8 @@ export class NaiveModel extends NaiveItems {
     this.#must(isRight, "R1", `${origin.itemId} of this log is made anew, it is ${own?.status}`);
     this.#mustBeAlone(item.uniqueKey, itemId);
     const { enqueuedAt: at, enqueuedBy: principal } = past;
-    const names = { itemId, sequence, at, principal, requestId: undefined, origin };
+    const flow = naiveFlow(item, past.dependencies, this.byId);
+    const names = { itemId, sequence, at, principal, requestId: undefined, origin, flow };
     const entry = newItem(item, names, this.options as ShardOptions);
     entry.attempt = past.attempt;
     entry.charged = past.charged;
@@ -204,12 +200,8 @@ export class NaiveModel extends NaiveItems {
   /** Whoever has a unique key is the only pending or leased item that has it. */
   #mustBeAlone(uniqueKey: string | undefined, itemId: string): void {
     if (uniqueKey === undefined) return;
-    const holder = this.#holderOf(uniqueKey);
+    const holder = this.holderOf(uniqueKey);
     this.#must(holder === undefined, "R1", `${itemId} gets the unique key ${uniqueKey}, which ${holder?.itemId} has`);
-  }
-
-  #holderOf(uniqueKey: string): NaiveItem | undefined {
-    return this.open.find((item) => item.uniqueKey === uniqueKey && isUnfinished(item.status));
   }
 
   #leased(event: Extract<LogEvent, { type: "leased" }>, actor: Actor): void {
@@ -337,8 +329,12 @@ export class NaiveModel extends NaiveItems {
   }
 
   /** Ends at once what nobody has; whoever has it is asked, once. */
-  #cancelled({ itemId, outcome }: Extract<LogEvent, { type: "cancelled" }>, { principal }: Actor): void {
+  #cancelled({ itemId, outcome }: Extract<LogEvent, { type: "cancelled" }>, actor: Actor | undefined): void {
     const item = this.byId.get(itemId);
+    const { principal } = actor ?? { principal: "" };
+    const isAllowed =
+      actor !== undefined || (item !== undefined && this.doomed().includes(item) && isCancelledByFlow(item));
+    this.#must(isAllowed, "Q4", `${item?.status} ${itemId} cancelled by nobody`);
     const isLeased = item?.status === "leased";
     const isNew = item?.cancel === undefined && isLeased === (outcome === "requested");
     this.#must(isNew, "Q4", `${item?.status} ${itemId} cancelled: ${outcome}`);
@@ -367,11 +363,7 @@ export class NaiveModel extends NaiveItems {
   #remove(itemId: string, status: "cancelled" | "purged" | "discarded", { principal }: Pick<Actor, "principal">): void {
     const item = this.byId.get(itemId);
     const isMarked = item !== undefined && this.drains.marks(item);
-    const isThere =
-      status === "discarded"
-        ? item?.status === "pending" && isMarked
-        : item?.status === "deadLettered" || (item?.status === "pending" && status === "cancelled");
-    this.#must(isThere, "Q4", `${item?.status} ${itemId} is ${status}`);
+    this.#must(this.mayRemove(item, status, isMarked), "Q4", `${item?.status} ${itemId} is ${status}`);
     if (item === undefined) return;
     item.endedBy = { principal, sequence: this.sequence };
     this.#end(item, status);
@@ -383,11 +375,11 @@ export class NaiveModel extends NaiveItems {
     this.#records.ended(item, this.options as ShardOptions);
   }
 
-  #lapsed({ itemId }: Extract<LogEvent, { type: "deadLettered" }>): void {
+  #lapsed({ itemId, code }: Extract<LogEvent, { type: "deadLettered" }>): void {
     const item = this.byId.get(itemId);
-    if (item === undefined || !this.lapsed(this.at).includes(item)) {
+    if (item === undefined || !this.mayBury(item, code, this.at)) {
       const text = item === undefined ? "unknown" : `${item.status} until ${item.notAfter}`;
-      this.#must(false, "Q6", `item ${itemId}, ${text}, is dead-lettered at ${this.at}`);
+      this.#must(false, "Q6", `item ${itemId}, ${text}, is dead-lettered at ${this.at}: ${code}`);
       return;
     }
     this.#bury(item);

@@ -35,9 +35,12 @@ export interface Fate {
 }
 
 /** What only the logs of state version 2 hold. */
-export function hasTerms(item: EnqueueItem): boolean {
-  const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = item;
-  const terms = [priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey];
+export function hasTerms(
+  item: Omit<EnqueueItem, "dependsOn"> & { readonly dependsOn?: readonly object[] | undefined },
+): boolean {
+  const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey, dependsOn } =
+    item;
+  const terms = [priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey, dependsOn];
   return terms.some((term) => term !== undefined);
 }
 

@@ -12,6 +12,19 @@ export function extension({ extendMs, attemptTimeoutMs }: HeartbeatOptions): Env
   return extendMs === undefined ? undefined : { extendMs, attemptTimeoutMs };
 }
 
+/** Whether items name each other by their places in the request. */
+export const isFlow = (items: readonly EnqueueInput[]): boolean =>
+  items.some(({ dependsOn }) => dependsOn?.some((named) => "index" in named));
+
+/** What is wrong with items that name each other; undefined where they may be sent. */
+export function flowProblem(core: ClientCore, encoded: Parameters<ClientCore["requestCount"]>[0]): string | undefined {
+  if (encoded.some((one) => one.kind === "refused"))
+    return "items: one of them is not valid, and dependsOn names others by their places";
+  if (core.requestCount(encoded) > 1)
+    return "dependsOn: an index names an item of the same request, but the items need several; name them by their itemIds";
+  return undefined;
+}
+
 export function requestIdProblem(
   core: ClientCore,
   requestId: string,

@@ -51,6 +51,8 @@ export interface Envelope {
   readonly after?: number | undefined;
   readonly extendMs?: number | undefined;
   readonly attemptTimeoutMs?: number | undefined;
+  /** Its entries name each other by their places: whatever is sent again is sent as this whole request. */
+  readonly isWhole?: boolean;
 }
 
 /** What a request says about how long the server may take; undefined for the server's default. ms. */
@@ -241,6 +243,9 @@ class Batch<T> implements ExchangeOwner {
     const results = parsed.data.results as readonly EntryOutcome[];
     if (results.length !== this.#entries.length) return "again";
     sawSequence(parsed.data.sequence);
+    const { isWhole = false } = this.#envelope;
+    if (isWhole && isOnly && results.every(({ error }) => error?.code === "request_expired") && this.#renew())
+      return "done";
     let isAgain = false;
     // One for all: what was refused together can travel together again.
     let restMs: number | undefined;
@@ -248,7 +253,7 @@ class Batch<T> implements ExchangeOwner {
       const entry = this.#entries[index];
       if (entry === undefined || this.#isDone[index] === true) return;
       const { error } = result;
-      if (error?.retryable === true && !error.definite) {
+      if (error?.retryable === true && (!error.definite || (isWhole && onBackpressure === "wait"))) {
         isAgain = true;
         return;
       }
@@ -264,6 +269,13 @@ class Batch<T> implements ExchangeOwner {
     if (isAgain) return "again";
     this.#onEnd();
     return "done";
+  }
+
+  /** Sends all entries anew, with the sequence of this reply as `after`; false when that was done before, or was the caller's own. */
+  #renew(): boolean {
+    if (this.#envelope.after !== undefined || !this.#entries.every((entry) => entry.renew())) return false;
+    new Batch(this.#lane, this.#entries, this.#envelope, this.#onEnd).start();
+    return true;
   }
 
   refused(error: Refusal): void {

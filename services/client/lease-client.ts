@@ -6,7 +6,7 @@ import type { Clock } from "../../contracts/ports.ts";
 import type { ReplyOf } from "../../contracts/replies.ts";
 import { connectNats, leaveServer } from "../jetstream/connect.ts";
 import { createClock } from "../runtime/clock.ts";
-import { afterOnly, extension, requestIdProblem } from "./call-parts.ts";
+import { afterOnly, extension, flowProblem, isFlow, requestIdProblem } from "./call-parts.ts";
 import { type CallOptions, ClientCore } from "./client-core.ts";
 import { clientSettings, type LeaseClientOptions } from "./client-options.ts";
 import {
@@ -175,17 +175,25 @@ export class LeaseClient extends ShardAdmin {
     return this.#core.one(this.#enqueue, encodeItem(item), options, afterOnly(options));
   }
 
-  /** With a `requestId` of yours the items must fit one request: 1,000 items and about 575 KiB. Else they are split as needed. */
+  /**
+   * With a `requestId` of yours, or where one depends on another by its `index`, the items must fit one request: 1,000 items and about 575 KiB.
+   * Else they are split as needed.
+   */
   enqueueMany(
     items: readonly EnqueueInput[],
     options: IdempotentOptions = {},
   ): Promise<readonly EntryResult<Enqueued>[]> {
     const encoded = items.map(encodeItem);
     const { requestId, after } = options;
-    if (requestId === undefined) return this.#core.many(this.#enqueue, encoded, options, afterOnly(options));
-    const problem = requestIdProblem(this.#core, requestId, items, encoded);
+    const isWhole = isFlow(items);
+    if (requestId === undefined && !isWhole)
+      return this.#core.many(this.#enqueue, encoded, options, afterOnly(options));
+    const problem =
+      requestId === undefined
+        ? flowProblem(this.#core, encoded)
+        : requestIdProblem(this.#core, requestId, items, encoded);
     if (problem !== undefined) return Promise.reject(new RefusedError(errorBody("invalid_argument", problem)));
-    return this.#core.many(this.#enqueue, encoded, options, { requestId, after });
+    return this.#core.many(this.#enqueue, encoded, options, { requestId, after, isWhole });
   }
 
   /** Leases what is ready. Leases that come after the call was aborted are given back. */

@@ -1,6 +1,7 @@
 /** Folds the events of drains: begun, restored, discarded; and of items that are made anew from an export. */
 import assert from "node:assert/strict";
 import type { EventOf } from "../../contracts/events.ts";
+import { newFlow } from "./apply-flow.ts";
 import { admitItem, endItem, itemOf, leaveUnfinished, setExtra } from "./apply-item.ts";
 import type { EventMeta } from "./apply-lease.ts";
 import { type Drain, endDrain, isMarked } from "./drain-state.ts";
@@ -66,7 +67,9 @@ function restoreItem(state: ShardState, entry: Entry, { at }: EventMeta): void {
   });
   item.attempt = entry.attempt;
   item.charged = entry.charged;
-  setExtra(item, { redrives });
+  const flow =
+    entry.dependencies === undefined ? undefined : newFlow(state, entry.dependencies, entry.item.onDependencyFailure);
+  setExtra(item, { redrives, flow });
   if (lastError !== undefined) {
     const { reason, code, attempt } = lastError;
     const error = { reason, code, attempt, peerId: state.intern(lastError.peerId), at: lastError.at };

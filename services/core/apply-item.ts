@@ -1,5 +1,6 @@
 /** What the folds of all events do to items: their tables, their records, their hashes. */
 import assert from "node:assert/strict";
+import { enterFlow, leaveFlow, tellDependents } from "./apply-flow.ts";
 import { isMarked } from "./drain-state.ts";
 import { hashDeadLetter, hashItem, hashNewItem, hashRecord } from "./hash.ts";
 import { type DeadLetter, EndedRecord, type Ending, type Item, type ItemExtra } from "./item.ts";
@@ -11,12 +12,13 @@ export function itemOf(state: ShardState, itemId: string): Item {
   return item;
 }
 
-const NO_EXTRA: ItemExtra = { redrives: 0, redrivenAt: 0, cancel: undefined, progress: undefined };
+const NO_EXTRA: ItemExtra = { redrives: 0, redrivenAt: 0, cancel: undefined, progress: undefined, flow: undefined };
 
 /** What happens to few items: what is named changes. Nothing is kept of an item to which none of it happened. */
 export function setExtra(item: Item, patch: Partial<ItemExtra>): void {
   const extra = { ...(item.extra ?? NO_EXTRA), ...patch };
-  const isEmpty = extra.redrives === 0 && extra.cancel === undefined && extra.progress === undefined;
+  const { redrives, cancel, progress, flow } = extra;
+  const isEmpty = redrives === 0 && cancel === undefined && progress === undefined && flow === undefined;
   item.extra = isEmpty ? undefined : extra;
 }
 
@@ -28,6 +30,7 @@ export function admitItem(state: ShardState, item: Item, at: number): void {
   state.enqueueRequests.add(item);
   enterUnfinished(state, item);
   state.ready.admit(item, at);
+  if (item.extra !== undefined) enterFlow(state, item);
   state.pending += 1;
   state.enqueuedTotal += 1;
 }
@@ -75,10 +78,12 @@ export function endItem(state: ShardState, item: Item, end: ItemEnd): void {
   const { token, principal, digest, ending, result } = end;
   state.items.delete(item.itemId);
   state.itemSum.subtract(item.high, item.low);
+  if (item.extra !== undefined) leaveFlow(state, item);
   if (ending === "completed") state.completedTotal += 1;
   else state.removedTotal += 1;
   const record = new EndedRecord(item, token, principal, digest, state.sequence, ending);
   record.result = result;
+  tellDependents(state, record);
   remember(state, item, record);
 }
 

@@ -4,6 +4,7 @@ import type { Actor, EventOf, OUTCOMES } from "../../contracts/events.ts";
 import { tokenOf } from "../../contracts/ids.ts";
 import { LOG_VERSION_TERMS } from "../../contracts/limits.ts";
 import { bury, endItem, itemOf, leaveUnfinished, rehash, setExtra } from "./apply-item.ts";
+import { holdingFlow } from "./flow.ts";
 import { hashLastError, hashLease, hashLeaseEnd, hashLeaseRequest } from "./hash.ts";
 import { type EndKind, type Item, type LeaseEnd, LeaseRequestRecord, type LiveLease } from "./item.ts";
 import { haltsPartition } from "./ready.ts";
@@ -32,6 +33,7 @@ export function applyLeased(state: ShardState, event: EventOf<"leased">, meta: E
   // Messages are put together when they are needed: a million events make a million of each.
   if (item.status !== "pending") assert.fail(`leased while ${item.status}`);
   if (event.attempt !== item.attempt + 1) assert.fail(`attempt ${event.attempt} after ${item.attempt}`);
+  if (holdingFlow(item) !== undefined) assert.fail(`leased while it waits for others`);
   if (item.delayedTo > meta.at) assert.fail(`leased at ${meta.at}, delayed to ${item.delayedTo}`);
   state.cut?.keep(item);
   state.ready.take(item);

@@ -7,7 +7,8 @@ import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
 import { applyDrain } from "./apply-drain.ts";
 import { applyCancelled, applyDeadLettered, applyPurged, applyRedriven } from "./apply-ends.ts";
-import { admitItem, evictRecords } from "./apply-item.ts";
+import { newFlow } from "./apply-flow.ts";
+import { admitItem, evictRecords, setExtra } from "./apply-item.ts";
 import {
   applyCompleted,
   applyExpired,
@@ -190,6 +191,15 @@ function applyEnqueued(state: ShardState, event: EventOf<"enqueued">, meta: Even
   const principal = state.intern(meta.actor.principal);
   const { requestId, digest, schedule } = event;
   const item = newItem(state, payload, { itemId, enqueuedAt: meta.at, principal, requestId, digest }, schedule);
+  const { dependsOn, onDependencyFailure } = payload;
+  if (dependsOn !== undefined)
+    setExtra(item, {
+      flow: newFlow(
+        state,
+        dependsOn.map((named) => ({ itemId: named.itemId, outcome: "pending" })),
+        onDependencyFailure,
+      ),
+    });
   admitItem(state, item, meta.at);
   if (event.schedule !== undefined) applyTick(state, event.schedule, meta.at);
 }

@@ -57,7 +57,7 @@ function decideCancel(
   state: ShardState,
   itemId: string,
   reason: string | undefined,
-): Decision<EventOf<"cancelled">, CancelResult> {
+): Decision<EventOf<"cancelled"> & { actor: number }, CancelResult> {
   const item = state.items.get(itemId);
   if (item === undefined) {
     const record = state.records.get(itemId);

@@ -2,8 +2,10 @@
 import assert from "node:assert/strict";
 import { LOG_VERSION_TERMS } from "../../contracts/limits.ts";
 import { isAbove } from "./backpressure.ts";
+import { checkFlows, flowFields } from "./canonical-flow.ts";
 import { checkSchedules, scheduleFieldsOf } from "./canonical-schedule.ts";
 import { drainFields, isMarked } from "./drain-state.ts";
+import { holdingFlow } from "./flow.ts";
 import {
   hashDeadLetter,
   hashLastError,
@@ -109,10 +111,11 @@ function itemFields(item: Item): object {
   };
 }
 
-export function extraFields({ redrives, redrivenAt, cancel, progress }: ItemExtra): object {
+export function extraFields({ redrives, redrivenAt, cancel, progress, flow }: ItemExtra): object {
   const asked = cancel && { principal: cancel.principal, reason: cancel.reason, at: cancel.at };
   const marks = redrivenAt === 0 ? undefined : { redrivenAt };
-  return { redrives, cancel: asked, progress: progress && { text: progress.text, at: progress.at }, ...marks };
+  const told = progress && { text: progress.text, at: progress.at };
+  return { redrives, cancel: asked, progress: told, ...marks, ...(flow && { flow: flowFields(flow) }) };
 }
 
 export function termsFields(terms: ItemTerms): object {
@@ -163,6 +166,7 @@ export function assertInvariants(state: ShardState): void {
   checkRecords(state, items);
   checkHeap(state.schedules.ticking);
   checkSchedules(state);
+  checkFlows(state, items, isHeldBack);
   checkHashes(state, items);
 }
 
@@ -216,7 +220,7 @@ const idOf = (item: Item): string => item.itemId;
 function checkKeys(state: ShardState, items: readonly Item[]): void {
   const expected = new Map<string, { ids: string[]; halted: boolean }>();
   for (const item of items) {
-    const isFree = item.exclusivity === "resource" && state.ready.isDelayed(item);
+    const isFree = item.exclusivity === "resource" && isWaiting(state, item);
     const isOver = item.status === "deadLettered" && item.deadLetter?.halts !== true;
     if (item.exclusivity === "none" || isFree || isOver) {
       assert(item.key === undefined, `key of ${item.itemId}`);
@@ -265,11 +269,15 @@ function resourceIds(key: KeyQueue): readonly string[] {
 function checkLanes(state: ShardState, items: readonly Item[]): void {
   const { ready } = state;
   const isOpen = (item: Item): boolean => item.status === "pending" && !isHeldBack(item);
-  const leasable = items.filter((item) => isOpen(item) && !ready.isDelayed(item));
+  const leasable = items.filter((item) => isOpen(item) && !isWaiting(state, item));
   checkTimes(state, items.filter(isOpen));
   checkLeasable(ready.lanes, leasable);
   checkShares(state, items);
 }
+
+/** For the end of its delay, or for what it depends on. */
+const isWaiting = ({ ready }: ShardState, item: Item): boolean =>
+  ready.isDelayed(item) || (item.status === "pending" && holdingFlow(item) !== undefined);
 
 const isHeldBack = (item: Item): boolean => item.key !== undefined && (item.key.head !== item || item.key.halted);
 

@@ -1,7 +1,8 @@
 /** The pages of a drain: its marked items with everything that restoring needs. */
-import type { DrainItem, ItemPayload, RequestOf } from "../../contracts/commands.ts";
+import type { DrainItem, RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
-import { FRAME_BYTES_MAX, PAGE_SCAN_MAX, PAGE_SIZE_DEFAULT } from "../../contracts/limits.ts";
+import type { Dependency } from "../../contracts/flows.ts";
+import { FRAME_BYTES_MAX, PAGE_SCAN_MAX, PAGE_SIZE_DEFAULT, REQUEST_BYTES_MAX } from "../../contracts/limits.ts";
 import { isMarked } from "./drain-state.ts";
 import type { Item } from "./item.ts";
 import { FRAME_BYTES_RESERVE } from "./limits.ts";
@@ -45,15 +46,29 @@ function drainItem(item: Item): DrainItem {
     ...{ itemId, sequence, enqueuedAt, enqueuedBy, attempt, charged },
     ...((extra?.redrives ?? 0) === 0 ? undefined : { redrives: extra?.redrives }),
     ...(lastError === undefined ? undefined : { lastError: lastErrorView(lastError) }),
+    ...dependenciesOf(item),
     item: payloadOf(item),
   };
 }
 
+/** Without results where they would make the item longer than a request that restores it. */
+function dependenciesOf(item: Item): Pick<DrainItem, "dependencies"> | undefined {
+  const flow = item.extra?.flow;
+  if (flow === undefined) return undefined;
+  const fits = itemRecordLength(item, "full") <= REQUEST_BYTES_MAX - FRAME_BYTES_RESERVE;
+  const dependencies = flow.dependencies.map((dependency): Dependency => {
+    const { result, ...rest } = dependency;
+    return fits || result === undefined ? dependency : { ...rest, truncated: true };
+  });
+  return { dependencies };
+}
+
 /** As it was asked for, with a delay as the time until which it still holds, and the exclusivity that it got. */
-function payloadOf(item: Item): ItemPayload {
+function payloadOf(item: Item): DrainItem["item"] {
   const { priority = 0, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = item.terms ?? {};
-  // Whatever a payload may hold must be named here.
-  const fields: Readonly<Record<keyof ItemPayload, unknown>> = {
+  // Whatever a payload may hold must be named here, but for what it depends on: that has gone its own way since.
+  const fields: Readonly<Record<Exclude<keyof DrainItem["item"], "onDependencyFailure">, unknown>> &
+    Pick<DrainItem["item"], "onDependencyFailure"> = {
     resourceType: item.resourceType,
     resourceId: item.resourceId,
     partitionKey: item.partitionKey,
@@ -65,6 +80,7 @@ function payloadOf(item: Item): ItemPayload {
     priority: priority === 0 ? undefined : priority,
     notBefore: item.delayedTo === 0 ? undefined : item.delayedTo,
     ...{ notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey },
+    onDependencyFailure: item.extra?.flow?.policy,
   };
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as ItemPayload;
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as DrainItem["item"];
 }

@@ -10,6 +10,7 @@ import { canonicalLine, extraFields, sorted, termsFields } from "./canonical.ts"
 import { scheduleFieldsOf } from "./canonical-schedule.ts";
 import { ENDINGS, type ItemExtra, type ItemTerms } from "./item.ts";
 import type { ScheduleFields } from "./schedules.ts";
+import { FlowRow, readFlow } from "./snapshot-flow.ts";
 import {
   damaged,
   END_KINDS,
@@ -216,10 +217,20 @@ function termsFieldsOf(row: Row | undefined): Fields {
   };
 }
 
-function extraFieldsOf([redrives, principal, reason, cancelAt, text, progressAt, redrivenAt = 0]: Row): object {
+function extraFieldsOf([
+  redrives,
+  principal,
+  reason,
+  cancelAt,
+  text,
+  progressAt,
+  redrivenAt = 0,
+  flowRow,
+]: Row): object {
   const cancel = principal === 0 ? undefined : { principal, reason: optional(reason), at: cancelAt };
+  const flow = FlowRow.safeParse(flowRow).data;
   const progress = text === 0 ? undefined : { text, at: progressAt };
-  return extraFields({ redrives, redrivenAt, cancel, progress } as ItemExtra);
+  return extraFields({ redrives, redrivenAt, cancel, progress, flow: flow && readFlow(flow) } as ItemExtra);
 }
 
 function scheduleFieldsIn(row: Row): object {

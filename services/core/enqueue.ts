@@ -3,9 +3,15 @@ import type { EnqueueItem, ItemPayload, RequestOf } from "../../contracts/comman
 import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
 import { isPressed } from "./backpressure.ts";
+import { type EarlierEntry, indexProblem, resolveDependencies } from "./dependencies.ts";
 import { digestFields, payloadDigest } from "./hash.ts";
 import { termsProblem } from "./item-terms.ts";
-import { BACKPRESSURE_RETRY_AFTER_MS, EVENT_BYTES, FRAME_FULL_RETRY_AFTER_MS } from "./limits.ts";
+import {
+  BACKPRESSURE_RETRY_AFTER_MS,
+  DEPENDENCY_NAME_BYTES,
+  EVENT_BYTES,
+  FRAME_FULL_RETRY_AFTER_MS,
+} from "./limits.ts";
 import {
   type Context,
   cite,
@@ -39,6 +45,8 @@ export interface EnqueueTerms {
   /** The sequence known when the id was first used. */
   readonly after: number | undefined;
   readonly frameBytesLeft: number;
+  /** What was answered to the entries before it; none by default. */
+  readonly earlier?: readonly EarlierEntry[];
   /** The log takes no new items. */
   readonly isLogHigh?: boolean;
 }
@@ -64,6 +72,7 @@ export function executeEnqueue(
       after: request.after,
       // Whoever comes after one that did not fit would be before it in their partition.
       frameBytesLeft: isFull ? 0 : emitter.bytesLeft,
+      earlier: results.entries as readonly EarlierEntry[],
       isLogHigh: context.logPressure !== undefined,
     });
     if (decision.kind === "refused") {
@@ -101,7 +110,7 @@ function ownId(requestId: string | undefined): string | undefined {
  * Shapes: one `enqueued`; or the earlier result with `duplicate: true` for a known request id with the same contents, or for a unique key that
  * a pending or leased item has.
  * Refuses with: invalid_argument (times and lengths that the shard does not allow), unsupported_version (a log that is too old for them),
- * payload_too_large, unavailable (frame full), backpressure, request_expired, conflict (first that applies).
+ * payload_too_large, unavailable (frame full), backpressure, request_expired, conflict, what `resolveDependencies` refuses (first that applies).
  */
 export function decideEnqueue(
   state: ShardState,
@@ -128,10 +137,14 @@ export function decideEnqueue(
     };
   const problem = termsProblem(state, item, terms.at);
   if (problem !== undefined) return refused(problem);
+  const { earlier = [] } = terms;
+  const misplaced = indexProblem(item, earlier.length);
+  if (misplaced !== undefined) return refused(misplaced);
   const bodyBytes = item.body === undefined ? 0 : jsonLength(item.body);
   const tooLarge = bodyProblem(state, bodyBytes);
   if (tooLarge !== undefined) return refused(tooLarge);
-  const eventBytes = EVENT_BYTES + payloadLength(item, bodyBytes) + 6 * (terms.requestId?.length ?? 0);
+  const nameBytes = 6 * (terms.requestId?.length ?? 0) + DEPENDENCY_NAME_BYTES * (item.dependsOn?.length ?? 0);
+  const eventBytes = EVENT_BYTES + payloadLength(item, bodyBytes) + nameBytes;
   if (eventBytes > terms.frameBytesLeft) return refused(frameFull());
   if (isPressed(state, terms.at)) return refused(backpressure(state, terms.at));
   if (terms.isLogHigh === true) return refused(logPressureRefusal());
@@ -147,6 +160,9 @@ export function decideEnqueue(
         details: { itemId: other.itemId },
       }),
     );
+  // Last: that it names what is forgotten says nothing about an effect that the request had before.
+  const named = item.dependsOn && resolveDependencies(state, item.dependsOn, earlier);
+  if (named !== undefined && "error" in named) return refused(named.error);
   const sequence = state.sequence + 1;
   const itemId = itemIdOf(state.tokenEpoch, sequence);
   return {
@@ -155,7 +171,7 @@ export function decideEnqueue(
       type: "enqueued",
       actor: 0,
       itemId,
-      item: payloadOf(item, terms.at),
+      item: payloadOf(item, named, terms.at),
       ...(terms.requestId === undefined || digest === undefined ? undefined : { requestId: terms.requestId, digest }),
     },
     result: { itemId, sequence, duplicate: false },
@@ -186,9 +202,14 @@ function backpressure(state: ShardState, at: number) {
   });
 }
 
-/** As the log holds it: without its request id, and its delay as a time. */
-function payloadOf(item: EnqueueItem, at: number): ItemPayload {
-  if (item.requestId === undefined && item.delayMs === undefined) return item;
-  const { requestId: _requestId, delayMs = 0, ...payload } = item;
-  return delayMs === 0 ? payload : { ...payload, notBefore: at + delayMs };
+/** As the log holds it: without its request id, its delay as a time, and what it depends on by item ids. */
+function payloadOf(
+  item: EnqueueItem,
+  named: readonly { readonly itemId: string }[] | undefined,
+  at: number,
+): ItemPayload {
+  if (item.requestId === undefined && item.delayMs === undefined && named === undefined) return item as ItemPayload;
+  const { requestId: _requestId, delayMs = 0, dependsOn: _dependsOn, ...payload } = item;
+  const dependsOn = named === undefined ? undefined : { dependsOn: [...named] };
+  return { ...payload, ...(delayMs === 0 ? undefined : { notBefore: at + delayMs }), ...dependsOn };
 }

@@ -2,6 +2,7 @@
 import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import { quotaName } from "../../contracts/quotas.ts";
+import { failedOf, holdingFlow, type ItemFlow } from "./flow.ts";
 import { type Item, notAfterOf } from "./item.ts";
 import { type Context, cite, type Outcome, refuse } from "./outcome.ts";
 import type { ShardState } from "./state.ts";
@@ -51,6 +52,8 @@ function holdsOf(state: ShardState, item: Item, now: number): readonly Hold[] {
     });
   const key = keyHold(item);
   if (key !== undefined) holds.push(key);
+  const flow = holdingFlow(item);
+  if (flow !== undefined) holds.push(flowHold(flow));
   if (item.delayedTo > now)
     holds.push({ hold: "delayed", message: "it is granted only from then on", until: item.delayedTo });
   const notAfter = notAfterOf(item);
@@ -104,6 +107,20 @@ function quotaHolds(state: ShardState, { terms }: Item, now: number): readonly H
       });
   }
   return holds;
+}
+
+/** What those do to it that it depends on. */
+function flowHold(flow: ItemFlow): Hold {
+  const failed = failedOf(flow);
+  if (failed !== undefined)
+    return {
+      hold: "dependencyFailed",
+      message: `${failed.itemId}, which it depends on, was not completed: it is being ended`,
+      itemId: failed.itemId,
+    };
+  const next = flow.dependencies.find(({ outcome }) => outcome === "pending");
+  const message = `it waits for ${flow.open} of the ${flow.dependencies.length} items that it depends on`;
+  return { hold: "dependsOn", message, ...(next === undefined ? undefined : { itemId: next.itemId }) };
 }
 
 /** What another item of its resource or partition does to it. */

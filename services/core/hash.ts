@@ -8,7 +8,8 @@
  * - item, changing part: the fixed part's hash, status, attempt, charged, lease (token, principal, peerId, grantedAt, grantMs, requestId;
  *   renewedAt, durationMs, expiresAt), last end (token, kind, principal, digest, outcome), last error (reason, code, attempt, peerId, at),
  *   dead letter (reason, code, at, halts); version 2: delayedTo, extra (redrives, cancel: reason,
- *   principal, at; progress: text, at; redrivenAt where it is not 0)
+ *   principal, at; progress: text, at; redrivenAt where it is not 0; flow where there is one: the sum over its dependencies of policy, place,
+ *   itemId, outcome, result, truncated)
  * - record: itemId, principal, requestId, digest, token, settledBy, settleDigest, endedSequence; version 2: ending, where it is no completion
  * - lease request: principal, requestId, digest
  * - schedule (version 2): name, cron, timeZone, catchUp, paused, digest of its item, principal, sequence, next
@@ -19,6 +20,7 @@
  *   drains as text, pressedAt, count and sum of the schedules
  */
 import type { EnqueueItem } from "../../contracts/commands.ts";
+import { DEPENDENCY_OUTCOMES, type Dependency, FAILURE_POLICIES, type FailurePolicy } from "../../contracts/flows.ts";
 import { EXCLUSIVITIES, OPTIONS_OF_TERMS, SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
 import { drainText } from "./drain-state.ts";
 import { type Hash64, Hasher, hexOf } from "./hasher.ts";
@@ -66,6 +68,8 @@ export function payloadDigest(payload: EnqueueItem): string {
   const terms = [priority, delayMs, notBefore, notAfter, leaseDurationMs, policy, uniqueKey];
   if (terms.some((term) => term !== undefined)) hasher.text(JSON.stringify(terms.map((term) => term ?? null)));
   if (group !== undefined || quotaKey !== undefined) hasher.text("group").optional(group).optional(quotaKey);
+  const { dependsOn, onDependencyFailure } = payload;
+  if (dependsOn !== undefined) hasher.text("flow").text(JSON.stringify(dependsOn)).optional(onDependencyFailure);
   return hasher.end().hex();
 }
 
@@ -120,10 +124,25 @@ export function hashItem(item: Item): void {
   item.low = hasher.low;
 }
 
-function hashExtra({ redrives, redrivenAt, cancel, progress }: ItemExtra): void {
+function hashExtra({ redrives, redrivenAt, cancel, progress, flow }: ItemExtra): void {
   hasher.int(redrives).optional(cancel?.principal).optional(cancel?.reason).optionalNumber(cancel?.at);
   hasher.optional(progress?.text).optionalNumber(progress?.at);
   if (redrivenAt !== 0) hasher.number(redrivenAt);
+  if (flow !== undefined) hasher.text("flow").hash(flow);
+}
+
+/** `index`: its place among the dependencies of its item. */
+export function hashDependency(
+  policy: FailurePolicy,
+  index: number,
+  { itemId, outcome, result, truncated }: Dependency,
+): Hash64 {
+  hasher.begin().int(FAILURE_POLICIES.indexOf(policy)).int(index).text(itemId);
+  return hasher
+    .int(DEPENDENCY_OUTCOMES.indexOf(outcome))
+    .optional(result)
+    .int(truncated === true ? 1 : 0)
+    .end();
 }
 
 function hashOptional(value: Hash64 | undefined): void {

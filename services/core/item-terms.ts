@@ -12,9 +12,11 @@ const PRIORITY_STEP_MS = 2 ** 42;
 /** What an item is called beside its payload. */
 type ItemNames = Pick<Item, "itemId" | "enqueuedAt" | "principal" | "requestId" | "digest">;
 type Ticked = { readonly name: string; readonly tick: number };
+/** What it depends on is no part of this. */
+type Payload = Omit<ItemPayload, "dependsOn">;
 
 /** The item that the event at the state's sequence makes of a payload, with the shard's exclusivity where it names none. */
-export function newItem(state: ShardState, payload: ItemPayload, names: ItemNames, ticked?: Ticked): Item {
+export function newItem(state: ShardState, payload: Payload, names: ItemNames, ticked?: Ticked): Item {
   const { payloadEncoding } = payload;
   return new Item({
     itemId: names.itemId,
@@ -37,7 +39,7 @@ export function newItem(state: ShardState, payload: ItemPayload, names: ItemName
 }
 
 /** undefined when the payload names none of them, as nearly all do. `ageingMs`: of the shard, at the enqueue. */
-function termsOf(payload: ItemPayload, ageingMs: number, ticked: Ticked | undefined): ItemTerms | undefined {
+function termsOf(payload: Payload, ageingMs: number, ticked: Ticked | undefined): ItemTerms | undefined {
   const { priority = 0, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = payload;
   const hasNone =
     priority === 0 &&
@@ -97,7 +99,8 @@ function policyOf({ retry, retryFirstMs, retryMaxMs }: ShardOptions): RetryPolic
 
 /** Why the shard does not take an item with these times at log time `at`; undefined when it does. */
 export function termsProblem(state: ShardState, item: EnqueueItem, at: number): ErrorBody | undefined {
-  const { delayMs, notBefore, notAfter, leaseDurationMs, priority, retry, uniqueKey, group, quotaKey } = item;
+  const { delayMs, notBefore, notAfter, leaseDurationMs, priority, retry, uniqueKey, group, quotaKey, dependsOn } =
+    item;
   const isPlain =
     delayMs === undefined &&
     notBefore === undefined &&
@@ -107,7 +110,8 @@ export function termsProblem(state: ShardState, item: EnqueueItem, at: number): 
     retry === undefined &&
     uniqueKey === undefined &&
     group === undefined &&
-    quotaKey === undefined;
+    quotaKey === undefined &&
+    dependsOn === undefined;
   if (isPlain) return undefined;
   if (state.logVersion < LOG_VERSION_TERMS) return versionRefusal(state.logVersion, LOG_VERSION_TERMS);
   const { leaseDurationMsMax } = state.options;
@@ -130,6 +134,6 @@ export function versionRefusal(logVersion: number, wanted: number): ErrorBody {
   );
 }
 
-function invalid(path: string, message: string): ErrorBody {
+export function invalid(path: string, message: string): ErrorBody {
   return errorBody("invalid_argument", `${path}: ${message}`, { details: { issues: [{ path, message }] } });
 }

@@ -1,6 +1,7 @@
 /** The records of a shard's state: item, lease, end of a lease, ended item, lease request. Flat classes, for a million of them must be small. */
 import type { RetryPolicy } from "../../contracts/commands.ts";
 import type { Exclusivity } from "../../contracts/options.ts";
+import type { ItemFlow } from "./flow.ts";
 import type { HeapEntry, IndexedHeap } from "./indexed-heap.ts";
 
 /**
@@ -124,6 +125,8 @@ export interface ItemExtra {
   readonly cancel: { readonly reason: string | undefined; readonly principal: string; readonly at: number } | undefined;
   /** What its last heartbeat told. */
   readonly progress: { readonly text: string; readonly at: number } | undefined;
+  /** What it depends on, from its enqueue on. */
+  readonly flow: ItemFlow | undefined;
 }
 
 /** How an item ended: `completed`; `cancelled` while nobody had it; `purged`; `discarded`; or cancelled by the end of the lease that it had. */

@@ -3,6 +3,7 @@ import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
 import { FRAME_BYTES_MAX } from "../../contracts/limits.ts";
+import { flowLength } from "./flow.ts";
 import { digestFields } from "./hash.ts";
 import type { Item } from "./item.ts";
 import type { TypeLanes } from "./lanes.ts";
@@ -142,7 +143,8 @@ function leaseLength(item: Item): number {
     payloadLength(item, item.bodyBytes) +
     6 * (item.requestId?.length ?? 0) +
     fenceKeyLength(item) +
-    errorBytes
+    errorBytes +
+    flowLength(item.extra?.flow)
   );
 }
 
@@ -172,6 +174,7 @@ function replyLeases(state: ShardState, items: readonly Item[]): Outcome {
       heartbeatMs: Math.max(1, Math.floor(lease.durationMs / 3)),
       enqueuedAt: item.enqueuedAt,
       ...(item.lastError === undefined ? undefined : { lastError: lastErrorView(item.lastError) }),
+      ...(item.extra?.flow === undefined ? undefined : { dependencies: item.extra.flow.dependencies }),
       item: itemView(item, true),
     };
     leases.push(target);

@@ -7,6 +7,8 @@ export const EVENT_BYTES = 256;
 /** Bytes of a payload besides its texts of free length and its retry policy, and of the longest policy. */
 export const PAYLOAD_BYTES = 256;
 export const RETRY_BYTES = 512;
+/** Bytes of the name of an item that another one depends on. */
+export const DEPENDENCY_NAME_BYTES = 80;
 /** Bytes of a lease in a reply besides its item, fence key and last error. */
 export const LEASE_BYTES = 384;
 /** Bytes of an item in `get` and `list` besides its payload, last error and dead letter. */

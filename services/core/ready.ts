@@ -1,10 +1,12 @@
 /** Who may be next: the lanes of leasable items, and behind them the queues of keys and what is delayed. Derived from the items, never hashed. */
 import assert from "node:assert/strict";
 import type { ShardOptions } from "../../contracts/options.ts";
+import { failedOf, holdingFlow } from "./flow.ts";
 import { IndexedHeap, isBefore } from "./indexed-heap.ts";
 import { type Item, KeyQueue, type Lapse, notAfterOf, rankOf } from "./item.ts";
 import { Lanes } from "./lanes.ts";
 import { link, unlink } from "./partition-list.ts";
+import { SequenceIndex } from "./sequence-index.ts";
 import { StripedMap } from "./striped-map.ts";
 
 /** `/` and `%` are escaped where two parts meet or an other kind of key could read the same. */
@@ -36,7 +38,7 @@ export function haltsPartition(item: Item, options: ShardOptions): boolean {
 }
 
 /**
- * Invariant: a pending item is in a lane, unless it is among the delayed or an other one of its key holds it back.
+ * Invariant: a pending item is in a lane, unless it is among the delayed, or what it depends on or an other one of its key holds it back.
  * `at` is log time, in ms. What is delayed is let go by `release` alone, which only a leader calls: an item that was granted may be anywhere.
  */
 export class Ready {
@@ -46,6 +48,8 @@ export class Ready {
   readonly delayed = new IndexedHeap<Item>();
   /** Pending items that may be granted for some time only; of a partition only its head. */
   readonly lapses = new IndexedHeap<Lapse>();
+  /** Pending items that will not run, for one that they depend on was not completed; of a partition only its head. */
+  readonly doomed = new SequenceIndex<Item>();
   /** What was delayed to this log time or before has been let go: no later frame may be of an earlier time. ms. */
   releasedAt = 0;
 
@@ -193,6 +197,13 @@ export class Ready {
     else this.place(key.head, at);
   }
 
+  /** Tells of a pending item that it waits for none of its dependencies any more, or that it will not run. */
+  letGo(item: Item, at: number): void {
+    const { key } = item;
+    if (key !== undefined && (key.head !== item || key.halted)) return;
+    this.place(item, at);
+  }
+
   /** The pending item whose time is over first, if it is over by `at`. */
   lapsed(at: number): Item | undefined {
     const first = this.lapses.top();
@@ -205,8 +216,14 @@ export class Ready {
     return item.delayedTo !== 0 && item.slot >= 0 && this.delayed.entries[item.slot] === item;
   }
 
-  /** Shows an item that nothing of its key holds back, or lets it wait for the end of its delay. */
+  /** Shows an item that nothing of its key holds back, or lets it wait for its dependencies or for the end of its delay. */
   private place(item: Item, at: number): void {
+    const flow = holdingFlow(item);
+    if (flow !== undefined) {
+      this.watch(item);
+      if (failedOf(flow) !== undefined) this.doomed.insert(item);
+      return;
+    }
     if (item.delayedTo <= at) {
       this.enter(item);
       return;
@@ -250,6 +267,11 @@ export class Ready {
 
   /** Takes a pending item out of the delayed, out of its lane, or from those that wait for its resource. */
   private detach(item: Item): void {
+    const flow = holdingFlow(item);
+    if (flow !== undefined) {
+      if (failedOf(flow) !== undefined) this.doomed.remove(item);
+      return;
+    }
     if (this.isDelayed(item)) this.delayed.remove(item);
     else if (item.exclusivity === "resource" && item.key?.head !== item) {
       if (item.key?.waiting === undefined) assert.fail(`item ${item.itemId} waits nowhere`);

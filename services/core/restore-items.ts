@@ -3,6 +3,7 @@ import type { DrainItem } from "../../contracts/commands.ts";
 import type { DrainOrigin, ItemOrigin } from "../../contracts/drain.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
+import { restoredDependencies } from "./dependencies.ts";
 import { frameFull } from "./enqueue.ts";
 import type { Remembered } from "./item.ts";
 import { EndedRecord } from "./item.ts";
@@ -77,7 +78,7 @@ export function executeRestoreItems(
  * Decides one item of an export.
  *
  * Refuses with: item_not_found and request_expired (an item of this log that never was, or whose end is forgotten), conflict (another item has
- * its unique key), payload_too_large (first that applies).
+ * its unique key), payload_too_large, invalid_argument (it would wait twice for one item) (first that applies).
  */
 function decideRestore(
   state: ShardState,
@@ -92,7 +93,7 @@ function decideRestore(
     if (own === undefined) return refused(forgotten(state, entry.itemId));
     if (!(own instanceof EndedRecord) || own.ending !== "discarded") return duplicate(own);
   }
-  const { sequence: _sequence, itemId: _itemId, item, ...past } = entry;
+  const { sequence: _sequence, itemId: _itemId, item, dependencies, ...past } = entry;
   const holder = item.uniqueKey === undefined ? undefined : state.unique.get(item.uniqueKey);
   if (holder !== undefined)
     return refused(
@@ -109,9 +110,11 @@ function decideRestore(
       }),
     );
   const itemId = itemIdOf(state.tokenEpoch, state.sequence + 1);
+  const waits = dependencies && restoredDependencies(state, dependencies, origin);
+  if (waits !== undefined && "error" in waits) return refused(waits.error);
   return {
     kind: "accepted",
-    event: { type: "restored", actor: 0, drainId, entry: { itemId, origin, ...past, item } },
+    event: { type: "restored", actor: 0, drainId, entry: { itemId, origin, ...past, ...waits, item } },
     result: { itemId, duplicate: false },
   };
 }

@@ -1,7 +1,8 @@
 /** Encoded sizes without encoding: what texts weigh as JSON in a frame or a reply. */
 import type { ItemPayload } from "../../contracts/commands.ts";
 import type { EventOf, LogEvent } from "../../contracts/events.ts";
-import { EVENT_BYTES, PAYLOAD_BYTES, RETRY_BYTES } from "./limits.ts";
+import { DEPENDENCY_BYTES } from "../../contracts/limits.ts";
+import { DEPENDENCY_NAME_BYTES, EVENT_BYTES, PAYLOAD_BYTES, RETRY_BYTES } from "./limits.ts";
 
 /** Bytes of a text as a JSON string in UTF-8, quotes included. */
 export function jsonLength(text: string): number {
@@ -29,7 +30,7 @@ function isShortEscape(unit: number): boolean {
 const optionalLength = (text: string | undefined): number => (text === undefined ? 0 : jsonLength(text));
 
 /** Bytes of an item's payload as JSON, field names included, rounded up. */
-export function payloadLength(payload: ItemPayload, bodyBytes: number): number {
+export function payloadLength(payload: Omit<ItemPayload, "dependsOn">, bodyBytes: number): number {
   let bytes = PAYLOAD_BYTES + bodyBytes + jsonLength(payload.resourceType) + jsonLength(payload.resourceId);
   bytes += optionalLength(payload.partitionKey) + optionalLength(payload.payloadEncoding);
   bytes += optionalLength(payload.uniqueKey) + optionalLength(payload.group) + optionalLength(payload.quotaKey);
@@ -47,6 +48,7 @@ export function eventLength(event: LogEvent): number {
       return (
         EVENT_BYTES +
         payloadLength(event.item, optionalLength(event.item.body)) +
+        DEPENDENCY_NAME_BYTES * (event.item.dependsOn?.length ?? 0) +
         optionalLength(event.requestId) +
         optionalLength(event.schedule?.name)
       );
@@ -90,7 +92,9 @@ export function eventLength(event: LogEvent): number {
 
 function restoredLength({ entry }: EventOf<"restored">): number {
   if (entry === undefined) return 0;
-  const { origin, lastError, item } = entry;
+  const { origin, lastError, dependencies = [], item } = entry;
   const error = lastError === undefined ? 0 : 2 * EVENT_BYTES + jsonLength(lastError.reason);
-  return 2 * EVENT_BYTES + jsonLength(origin.itemId) + error + payloadLength(item, optionalLength(item.body));
+  const waits = dependencies.reduce((sum, { result }) => sum + DEPENDENCY_BYTES + optionalLength(result), 0);
+  const texts = jsonLength(origin.itemId) + payloadLength(item, optionalLength(item.body));
+  return 2 * EVENT_BYTES + error + waits + texts;
 }

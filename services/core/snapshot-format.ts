@@ -16,6 +16,7 @@ import { drainFields } from "./drain-state.ts";
 import { digest64, stateHash } from "./hash.ts";
 import { ENDINGS, type EndedRecord, type Item, type ItemExtra, type LiveLease } from "./item.ts";
 import type { ScheduleFields } from "./schedules.ts";
+import { flowRow } from "./snapshot-flow.ts";
 import type { ShardState } from "./state.ts";
 
 export const SNAPSHOT_FORMAT = 2;
@@ -46,6 +47,8 @@ export const SCHEDULE_FIELDS = 10;
 export const EXTRA_FIELDS = 6;
 /** The same with the sequence of a redrive during a drain. */
 export const EXTRA_FIELDS_MARKED = 7;
+/** The same with what it depends on. */
+export const EXTRA_FIELDS_FLOW = 8;
 export const LEASE_FIELDS = 10;
 export const END_FIELDS = 5;
 export const ERROR_FIELDS = 5;
@@ -202,10 +205,11 @@ function termsRow({ terms }: Item, { delayedTo, extra }: ItemChanges): unknown[]
   return row;
 }
 
-function extraRow({ redrives, redrivenAt, cancel, progress }: ItemExtra): unknown[] {
+function extraRow({ redrives, redrivenAt, cancel, progress, flow }: ItemExtra): unknown[] {
   const asked = cancel === undefined ? [0, 0, 0] : [cancel.principal, cancel.reason ?? 0, cancel.at];
   const told = progress === undefined ? [0, 0] : [progress.text, progress.at];
-  return [redrives, ...asked, ...told, ...(redrivenAt === 0 ? [] : [redrivenAt])];
+  const rest = flow !== undefined ? [redrivenAt, flowRow(flow)] : redrivenAt === 0 ? [] : [redrivenAt];
+  return [redrives, ...asked, ...told, ...rest];
 }
 
 function leaseRow(lease: LiveLease): unknown[] {

@@ -11,12 +11,14 @@ import {
   type LeaseEnd,
   LeaseRequestRecord,
 } from "./item.ts";
+import { FlowRow, readFlow } from "./snapshot-flow.ts";
 import {
   END_FIELDS,
   END_KINDS,
   END_OUTCOMES,
   ERROR_FIELDS,
   EXTRA_FIELDS,
+  EXTRA_FIELDS_FLOW,
   EXTRA_FIELDS_MARKED,
   ID_BASE,
   ITEM_FIELDS,
@@ -92,15 +94,17 @@ function readMore(row: Row): Pick<ItemTerms, "group" | "quotaKey" | "schedule"> 
 
 /** After its terms were read: they hold it. */
 function readExtra(): ItemExtra | undefined {
-  const row = termsRow.inner(7, extraRow, EXTRA_FIELDS, EXTRA_FIELDS_MARKED);
+  const row = termsRow.inner(7, extraRow, EXTRA_FIELDS, EXTRA_FIELDS_MARKED, EXTRA_FIELDS_FLOW);
   if (row === undefined) return undefined;
   const principal = row.optionalText(1);
   const progress = row.optionalText(4);
+  const flow = row.length === EXTRA_FIELDS_FLOW ? row.optionalOf(7, FlowRow) : undefined;
   return {
     redrives: row.count(0),
-    redrivenAt: row.length === EXTRA_FIELDS_MARKED ? row.count(6) : 0,
+    redrivenAt: row.length === EXTRA_FIELDS ? 0 : row.count(6),
     cancel: principal === undefined ? undefined : { principal, reason: row.optionalText(2), at: row.count(3) },
     progress: progress === undefined ? undefined : { text: progress, at: row.count(5) },
+    flow: flow && readFlow(flow),
   };
 }
 

@@ -1,6 +1,7 @@
 /** Builds a state from the text of a snapshot, and trusts none of it: what it returns is the state of the cut, or it throws. */
 import assert from "node:assert/strict";
 import { QUOTA_KINDS } from "../../contracts/quotas.ts";
+import { enterFlow } from "./apply-flow.ts";
 import { enterUnfinished } from "./apply-item.ts";
 import { countMarked } from "./drain-state.ts";
 import { digestFields, hashRecord, stateHash } from "./hash.ts";
@@ -164,6 +165,12 @@ function insertItem(state: ShardState, item: Item, row: Row): void {
   state.items.set(item.itemId, item);
   state.itemSum.add(item.high, item.low);
   if (!state.ready.restore(item)) throw row.damaged(`a ${item.status} item is held back by an older one of its key`);
+  if (item.extra?.flow !== undefined) {
+    for (const { itemId, outcome } of item.extra.flow.dependencies)
+      if (outcome === "pending" && state.items.get(itemId) === undefined)
+        throw row.damaged(`it waits for ${itemId}, which is not there`);
+    enterFlow(state, item);
+  }
   if (item.status === "deadLettered") {
     state.deadLetters.insert(item);
     state.deadLettered += 1;

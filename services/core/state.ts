@@ -81,6 +81,8 @@ export class ShardState {
   readonly leasesByPeer = new Map<string, number>();
   /** Pending and leased items by their unique key. */
   readonly unique = new Map<string, Item>();
+  /** By the id of an item that has not ended: those that depend on it, whatever their status. */
+  readonly dependents = new Map<string, Set<Item>>();
 
   readonly itemSum = new HashSum();
   readonly recordSum = new HashSum();

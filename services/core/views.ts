@@ -1,5 +1,6 @@
 /** Items as replies show them. */
 
+import { flowLength, type ItemFlow } from "./flow.ts";
 import type { EndedRecord, Item, LastErrorRecord } from "./item.ts";
 import { originOf } from "./item-origin.ts";
 import { EVENT_BYTES, ITEM_RECORD_BYTES, RETRY_BYTES } from "./limits.ts";
@@ -33,7 +34,7 @@ export function lastErrorView(error: LastErrorRecord) {
 
 /** The item as an operator sees it. Cut to its state it says `truncated: true`. */
 export function itemRecord(state: ShardState, item: Item, depth: ViewDepth): object {
-  const { lease, lastError, deadLetter } = item;
+  const { lease, lastError, deadLetter, extra } = item;
   return {
     itemId: item.itemId,
     status: item.status,
@@ -62,9 +63,18 @@ export function itemRecord(state: ShardState, item: Item, depth: ViewDepth): obj
       : {
           item: itemView(item, depth === "full"),
           ...(lastError === undefined ? undefined : { lastError: lastErrorView(lastError) }),
+          ...dependenciesView(extra?.flow, depth === "full"),
           ...(deadLetter === undefined ? undefined : { deadLetter: deadLetterView(deadLetter) }),
         }),
   };
+}
+
+/** Without results a page of a list stays short. */
+function dependenciesView(flow: ItemFlow | undefined, withResults: boolean): object | undefined {
+  if (flow === undefined) return undefined;
+  const { dependencies, policy: onDependencyFailure } = flow;
+  if (withResults) return { dependencies, onDependencyFailure };
+  return { dependencies: dependencies.map(({ itemId, outcome }) => ({ itemId, outcome })), onDependencyFailure };
 }
 
 /** What it names of its order and its time; a delay also when it is over. */
@@ -105,7 +115,9 @@ export function endedRecord(record: EndedRecord, withResult: boolean): object {
     sequence: sequenceOfItemId(record.itemId),
     enqueuedBy: record.principal,
     ...originView(record),
-    ...(record.ending === "completed" ? { completedBy: record.settledBy } : { endedBy: record.settledBy }),
+    ...(record.ending === "completed" ? { completedBy: record.settledBy } : undefined),
+    // Nobody did it where the leader ended it for a dependency.
+    ...(record.ending === "completed" || record.settledBy === "" ? undefined : { endedBy: record.settledBy }),
     endedSequence: record.endedSequence,
     ...(record.result === undefined ? undefined : withResult ? { result: record.result } : { truncated: true }),
   };
@@ -116,7 +128,7 @@ export function itemRecordLength(item: Item, depth: ViewDepth): number {
   if (depth === "state") return ITEM_RECORD_BYTES;
   const payload = payloadLength(item, depth === "full" ? item.bodyBytes : 0) + 6 * (item.requestId?.length ?? 0);
   const reasons = item.lastError === undefined ? 0 : 2 * (ITEM_RECORD_BYTES + jsonLength(item.lastError.reason));
-  return ITEM_RECORD_BYTES + payload + reasons + extraLength(item);
+  return ITEM_RECORD_BYTES + payload + reasons + extraLength(item) + flowLength(item.extra?.flow);
 }
 
 /** Bytes of what few items have, rounded up. */

@@ -1,6 +1,7 @@
 /** The golden log of the newest state version: fixed commands, whose frames are checked in. Another file for each version that was raised. */
 import type { RequestInput } from "../../contracts/commands.ts";
 import type { Frame } from "../../contracts/frame.ts";
+import { endDoomed } from "../../services/core/doomed.ts";
 import { stateHash } from "../../services/core/hash.ts";
 import { writeTicks } from "../../services/core/schedule-ticks.ts";
 import { releaseTerm, startTerm, writeStateHash } from "../../services/core/term.ts";
@@ -89,6 +90,7 @@ function goldenWorld(): ShardWorld {
   const last = settled.at(-1);
   if (last !== undefined) world.expire(last.itemId, "age");
   shares(world, wait);
+  flows(world);
   drains(world);
   world.frame((sink) => writeStateHash(world.state, { at: world.at }, sink));
   return world;
@@ -183,6 +185,29 @@ function ends(world: ShardWorld): void {
   const letters = [take(), take()];
   for (const lease of letters) world.send("fail", { leases: [{ ...lease, reason: "bad", requeue: false }] });
   world.send("purge", { itemIds: letters.slice(1).map(({ itemId }) => itemId) }, { principal: "operator" });
+}
+
+/** State version 2: items that wait for others, run with what those left, fail with them by each policy, and are brought back. */
+function flows(world: ShardWorld): void {
+  const operator = { principal: "operator" };
+  const type = { resourceType: "flow", resourceId: "f" };
+  const entries = [
+    type,
+    type,
+    { ...type, dependsOn: [{ index: 0 }, { index: 1 }] },
+    { ...type, dependsOn: [{ index: 1 }], onDependencyFailure: "run" as const },
+    { ...type, dependsOn: [{ index: 1 }], onDependencyFailure: "cancel" as const },
+    { ...type, dependsOn: [{ index: 0 }], notAfter: world.at + 60_000, exclusivity: "partition" as const },
+    { ...type, dependsOn: [{ index: 5 }, { index: 0 }] },
+  ];
+  const ids = (world.send("enqueue", { items: entries })["results"] as { itemId: string }[]).map((one) => one.itemId);
+  const take = (): { itemId: string; token: number } => world.take({ resourceTypes: ["flow"] });
+  world.send("complete", { leases: [{ ...take(), result: "first" }] });
+  world.send("cancel", { itemIds: ids.slice(1, 2) }, operator);
+  world.frame((sink) => endDoomed(world.state, world.at, 100_000, sink));
+  world.send("redrive", { itemIds: ids.slice(2, 3) }, operator);
+  take();
+  world.send("complete", { leases: [take()] });
 }
 
 /** State version 2: drains that are restored and discarded, items that are made anew, leases that are evicted. */

@@ -23,6 +23,7 @@ describe("a log of state version 1", () => {
     { priority: 0 },
     { delayMs: 0 },
     { notBefore: 0 },
+    { dependsOn: [{ itemId: "3" }] },
     { notAfter: 2_000 },
     { leaseDurationMs: 1_000 },
     { retry: { kind: "none" as const } },

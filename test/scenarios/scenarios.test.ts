@@ -3,14 +3,15 @@
  * Rewrite them with `vitest run test/scenarios -u`, then read the diff.
  *
  * `<peer> <verb> <request as JSON>` sends a request; `wait <ms>` lets log time pass; `expire <itemId> [age]` ends a lease as the leader
- * does; `turn` lets the leader do what its clock makes it do: end the time of items, tick schedules; `chance <number below 1>` is what the leader
- * draws from then on, 0 before; `options <JSON>` stands first and seeds the shard; `#` is prose. Log time begins at 1000.
+ * does; `turn` lets the leader do what its clock makes it do: end the time of items, tick schedules, end items that will not run; `chance <number below 1>` is
+ * what the leader draws from then on, 0 before; `options <JSON>` stands first and seeds the shard; `#` is prose. Log time begins at 1000.
  */
 import { globSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { principalOfPeer } from "../../contracts/ids.ts";
 import { isVerb } from "../../contracts/subjects.ts";
 import { assertInvariants, canonicalState } from "../../services/core/canonical.ts";
+import { endDoomed } from "../../services/core/doomed.ts";
 import { parseCommand } from "../../services/core/parse.ts";
 import { writeTicks } from "../../services/core/schedule-ticks.ts";
 import { buryLapsed } from "../../services/core/term.ts";
@@ -66,6 +67,7 @@ function step(world: ShardWorld, chance: Chance, line: string): string[] {
 function turn(world: ShardWorld): void {
   world.frame((sink) => {
     buryLapsed(world.state, { at: world.at }, TURN_BYTES, sink);
+    endDoomed(world.state, world.at, TURN_BYTES, sink);
     writeTicks(world.state, world.at, TURN_BYTES, nextTick, sink);
   });
 }

@@ -5,6 +5,7 @@ import type { EnqueueItem, RequestOf } from "../../contracts/commands.ts";
 import { DrainAnswers } from "./drain-answers.ts";
 import { EndsAnswers } from "./ends-answers.ts";
 import { ExplainOracle } from "./explain-oracle.ts";
+import { judgeNames, judgeTold, judgeUnknown } from "./flow-answers.ts";
 import type { LogOracle } from "./log-oracle.ts";
 import { judgeSchedules } from "./schedule-oracle.ts";
 import type { Attempt, Operation } from "./sim-client.ts";
@@ -157,6 +158,7 @@ export class AnswerOracle {
       const isOwn = isSame && (requestId !== undefined || entry["duplicate"] === false);
       if (item !== undefined && !isOwn) this.#ends.metKey(entry, item, asked, attempt, answer.sequence, must);
       must(item?.sequence === entry["sequence"], "L7", `item of sequence ${item?.sequence}`);
+      judgeNames(item, asked, entry, answer.results ?? [], must);
     }
   }
 
@@ -180,6 +182,7 @@ export class AnswerOracle {
       const holder = item?.lease?.token === token ? item.lease.principal : this.#log.model.ends.get(token)?.principal;
       must(holder === principal, "F2", `lease ${token} is of ${holder}`);
       this.#promise(token, entry, attempt, answer.sequence);
+      judgeTold(item, entry, answer.sequence === this.#log.sequence, must);
     }
   }
 
@@ -248,7 +251,9 @@ export class AnswerOracle {
   #refusedItem(error: NonNullable<Entry["error"]>, item: EnqueueItem | undefined, attempt: Attempt, must: Must): void {
     if (error.code === "backpressure") this.#mustHaveBeenFull(error, attempt, must);
     if (error.code === "unsupported_version") this.#mustHaveBeenOld(attempt, must);
-    if (error.code === "invalid_argument") must(item?.notAfter !== undefined, "F7", "a good item is called invalid");
+    const mayBeBad = (item?.notAfter ?? item?.dependsOn) !== undefined;
+    if (error.code === "invalid_argument") must(mayBeBad, "F7", "a good item is called invalid");
+    if (error.code === "item_not_found") judgeUnknown(this.#log.model.byId, item, must);
   }
 
   #mustHaveBeenOld({ sentMs }: Attempt, must: Must): void {

@@ -31,10 +31,14 @@ export class EndsOracle {
     else if (event.type === "cancelled") this.#cancelled(item, event);
     else if (event.type === "redriven") this.#redriven(item);
     else if (event.type === "purged") this.#cover("purged");
-    else if (event.type === "deadLettered") this.#late.add(item);
+    else if (event.type === "deadLettered") this.#buried(item, event);
     else this.#ended(item, event);
     if (item.halts) this.#halting.add(item);
     else if (this.#halting.delete(item)) this.#cover(`${event.type}_of_halting_letter`);
+  }
+
+  #buried(item: NaiveItem, { code }: EventOf<"deadLettered">): void {
+    if (code === "not_after") this.#late.add(item);
   }
 
   /** Workers write the token of their lease into what they tell. */

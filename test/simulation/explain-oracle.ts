@@ -1,4 +1,5 @@
 /** Judges what `explain` says: each reason that it names is there, and none is missing that nobody could overlook. */
+import { isDoomed, waits } from "../../chaos/checker/naive-flows.ts";
 import { isEnded, isUnfinished, type NaiveItem, statusAt } from "../../chaos/checker/naive-item.ts";
 import { comesBefore } from "../../chaos/checker/naive-terms.ts";
 import type { Answer, Must } from "./answer-oracle.ts";
@@ -42,8 +43,10 @@ export class ExplainOracle {
       must(names.has("paused") === model.isPaused, "F7", `paused: ${model.isPaused}`);
       const isDraining = model.drains.on !== undefined;
       must(names.has("draining") === isDraining, "F7", `draining: ${isDraining}`);
-      const isHeld = !model.isPaused && !isDraining && !isDelayed(item) && model.isHeldBack(item);
+      const isHeld = !model.isPaused && !isDraining && !isDelayed(item) && !waits(item) && model.isHeldBack(item);
       must(!isHeld || KEY_HOLDS.some((name) => names.has(name)) || names.has("lapsed"), "F7", "its key holds it back");
+      const isWaiting = names.has("dependsOn") || names.has("dependencyFailed");
+      must(isWaiting === waits(item), "F7", `waits for others: ${waits(item)}`);
     }
     const isAsked = status === "leased" && item.cancel !== undefined;
     must(names.has("cancelRequested") === isAsked, "F7", `cancelled at ${item.cancel?.sequence}`);
@@ -76,6 +79,10 @@ export class ExplainOracle {
         return item.notBefore === until;
       case "lapsed":
         return Number.isFinite(item.notAfter);
+      case "dependsOn":
+        return waits(item) && item.flow?.dependencies.some((one) => one.itemId === itemId) === true;
+      case "dependencyFailed":
+        return isDoomed(item);
       case "quotaFull":
       case "rateLimited":
         return !model.hasQuota(item);

@@ -10,6 +10,7 @@ import { createState } from "../../services/core/state.ts";
 import { chainOf } from "../../services/runtime/frame-codec.ts";
 import { DrainOracle } from "./drain-oracle.ts";
 import { EndsOracle } from "./ends-oracle.ts";
+import { FlowOracle } from "./flow-oracle.ts";
 import { ScheduleOracle } from "./schedule-oracle.ts";
 import { ShareOracle } from "./share-oracle.ts";
 import type { StoredMessage } from "./sim-stream.ts";
@@ -76,6 +77,7 @@ export class LogOracle {
   readonly #times: TimeOracle;
   readonly #shares: ShareOracle;
   readonly #ends: EndsOracle;
+  readonly #flows: FlowOracle;
   readonly #drains: DrainOracle;
   readonly #schedules: ScheduleOracle;
   /** The frame that is being taken. */
@@ -93,6 +95,7 @@ export class LogOracle {
     this.#times = new TimeOracle(this.model, options.fail, options.cover);
     this.#shares = new ShareOracle(this.model, options.cover);
     this.#ends = new EndsOracle(this.model, options.fail, options.cover);
+    this.#flows = new FlowOracle(this.model, options.fail, options.cover);
     this.#drains = new DrainOracle(this.model, options.cover);
     this.#schedules = new ScheduleOracle(this.model, options.isBounded, options.fail, options.cover);
     const { region, shard, logId, isStrict: strict } = options;
@@ -137,6 +140,7 @@ export class LogOracle {
     this.#frame = frame;
     this.model.take(frame);
     this.#times.wrote(frame);
+    this.#flows.wrote(frame);
     this.#schedules.wrote(frame);
     const problem = applyProblem(this.state, frame);
     if (problem !== undefined) {
@@ -165,6 +169,7 @@ export class LogOracle {
     this.#times.happened(event);
     this.#shares.happened(event);
     this.#ends.happened(event);
+    this.#flows.happened(event);
     this.#drains.happened(event);
     this.#schedules.happened(event);
   }

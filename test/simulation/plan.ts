@@ -60,7 +60,17 @@ const LOSING: ReadonlySet<FaultClass> = new Set(["replica_lag", "server_killed",
  */
 const FEATURES = [
   ...(["delays", "ends", "priorities", "lease_lengths", "retries", "failure_terms", "old_log"] as const),
-  ...(["cancels", "redrives", "unique_keys", "reports", "quotas", "drains", "schedules", "watermarks"] as const),
+  ...([
+    "cancels",
+    "redrives",
+    "unique_keys",
+    "reports",
+    "quotas",
+    "drains",
+    "schedules",
+    "watermarks",
+    "flows",
+  ] as const),
 ] as const;
 export type Feature = (typeof FEATURES)[number];
 

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { CORE, NODE, PERSISTENCE, type Plant, plant } from "./plant.ts";
 import { PLANTS_OF_DRAINS } from "./plants-of-drains.ts";
 import { PLANTS_OF_ENDS } from "./plants-of-ends.ts";
+import { PLANTS_OF_FLOWS } from "./plants-of-flows.ts";
 import { PLANTS_OF_SCHEDULES } from "./plants-of-schedules.ts";
 import { PLANTS_OF_SHARES } from "./plants-of-shares.ts";
 import { PLANTS_OF_TERMS } from "./plants-of-terms.ts";
@@ -309,6 +310,7 @@ export const PLANTS: readonly Plant[] = [
   ),
   ...PLANTS_OF_TERMS,
   ...PLANTS_OF_ENDS,
+  ...PLANTS_OF_FLOWS,
   ...PLANTS_OF_SHARES,
   ...PLANTS_OF_DRAINS,
   ...PLANTS_OF_SCHEDULES,

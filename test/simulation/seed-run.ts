@@ -155,7 +155,7 @@ function isSettled(world: World): boolean {
   return world.shards.every((shard) => {
     const { model } = shard.log;
     if (model.schedules.byName.size > 0 || model.isPaused || model.drains.on !== undefined) return false;
-    if (!isLed(world, shard) || model.count("leased") > 0) return false;
+    if (!isLed(world, shard) || model.count("leased") > 0 || model.doomed().length > 0) return false;
     // Every delay ends within seconds.
     if (model.items.some((item) => model.isEligible(item, Number.POSITIVE_INFINITY))) return false;
     return world.dispatchers.every(({ life, peerId }) => {

@@ -13,6 +13,8 @@ import type { World } from "./world.ts";
 const TIMEOUT_MS = 700;
 /** Operations of the first caller between two tries to raise the version of a log. */
 const RAISE_EVERY = 6;
+/** Of the youngest items so many may be named as what others depend on. */
+const YOUNG = 12;
 
 export class SimCaller {
   readonly client: SimClient;
@@ -71,7 +73,8 @@ export class SimCaller {
   #enqueue(shard: SimShard): void {
     const { draws } = this.client;
     const count = 1 + draws.below(4);
-    const items = Array.from({ length: count }, () => ({
+    const young = shard.log.model.items.slice(-YOUNG).map(({ itemId }) => itemId);
+    const items = Array.from({ length: count }, (_, index) => ({
       resourceType: draws.pick(["a", "b", "c"]),
       resourceId: `r${draws.below(5)}`,
       ...(draws.chance(0.6) ? { partitionKey: `p${draws.below(3)}` } : {}),
@@ -79,6 +82,7 @@ export class SimCaller {
       ...(draws.chance(0.2) ? { maxAttempts: 1 + draws.below(4) } : {}),
       ...(draws.chance(0.1) ? { body: "x".repeat(draws.below(3_000)) } : {}),
       ...this.#wishes.ofItem(shard.serverMs),
+      ...this.#wishes.ofFlow(index, young),
     }));
     this.client.issue(
       shard,

@@ -34,7 +34,7 @@ export class TimeOracle {
     if (event.type === "enqueued") this.#enqueued(item);
     else if (event.type === "leased") this.#leased(item, event);
     else if (event.type === "failed" || event.type === "expired") this.#failed(item, event);
-    else if (event.type === "deadLettered") this.#lapsed(item);
+    else if (event.type === "deadLettered" && event.code === "not_after") this.#lapsed(item);
   }
 
   /** A frame that the model has just taken. */

@@ -57,6 +57,24 @@ export class Wishes {
     };
   }
 
+  /** What an entry of an enqueue depends on: entries before it, and items of `known`. */
+  ofFlow(entry: number, known: readonly string[]): Pick<EnqueueItem, "dependsOn" | "onDependencyFailure"> {
+    const draws = this.#draws;
+    if (!this.#wants("flows", 0.4)) return {};
+    const names = new Map<string, { readonly index: number } | { readonly itemId: string }>();
+    for (let count = 1 + draws.below(3); count > 0; count -= 1) {
+      if (entry > 0 && draws.chance(0.6)) {
+        const index = draws.below(entry);
+        names.set(`entry ${index}`, { index });
+      } else {
+        const itemId = draws.chance(0.05) ? "nothing" : (known[draws.below(known.length)] ?? "nothing");
+        names.set(itemId, { itemId });
+      }
+    }
+    const policy = draws.pick([undefined, "deadLetter", "cancel", "run"] as const);
+    return { dependsOn: [...names.values()], ...(policy === undefined ? {} : { onDependencyFailure: policy }) };
+  }
+
   /** What a beat tells of the work under a lease. */
   ofBeat(token: number): { readonly progress?: string } {
     return this.#wants("reports", 0.5) ? { progress: `${token} ${this.#draws.below(100)} %` } : {};

@@ -2,7 +2,8 @@
 import { type Command, Option } from "commander";
 import { EnqueueItem } from "../../../contracts/commands.ts";
 import { OperatingError } from "../../../contracts/errors.ts";
-import { RequestId } from "../../../contracts/ids.ts";
+import { FAILURE_POLICIES } from "../../../contracts/flows.ts";
+import { ItemId, RequestId } from "../../../contracts/ids.ts";
 import { DELAY_MS_MAX } from "../../../contracts/limits.ts";
 import type { Enqueued } from "../../client/lease-client.ts";
 import type { EntryResult } from "../../client/refusal.ts";
@@ -17,11 +18,19 @@ import type { Terminal } from "../terminal.ts";
 
 type EnqueueOptions = AskOptions & ItemOptions & { readonly file?: string };
 
-const SINGLE_OPTIONS = [...ITEM_OPTIONS, "delayMs", "notBefore", "notAfter", "requestId"] as const;
+const SINGLE_OPTIONS = [
+  ...ITEM_OPTIONS,
+  "delayMs",
+  "notBefore",
+  "notAfter",
+  "requestId",
+  "dependsOn",
+  "onDependencyFailure",
+] as const;
 const EXAMPLES = `
 A file has one item a line, with the fields of the enqueue request (contracts/schemas/requests/enqueue.json). The whole file is checked
-before the first item is sent. Items are sent in their order. Give each a requestId: then the command can be run again after a failure
-and enqueues nothing twice.
+before the first item is sent. Items are sent in their order; in dependsOn an index counts the items of the file, from 0. Give each a
+requestId: then the command can be run again after a failure and enqueues nothing twice.
 
 Examples:
   omnirelay enqueue --resource-type orders --resource-id 42 --body '{"step":"ship"}' --request-id ship-42
@@ -45,6 +54,16 @@ export function enqueueCommand(terminal: Terminal, done: Done): Command {
     )
     .addOption(
       new Option("--request-id <id>", "makes it one item however often it is sent").argParser(parsedBy(RequestId)),
+    )
+    .addOption(
+      new Option("--depends-on <id>", "an item that it waits for; may be repeated").argParser(
+        (value: string, before: { itemId: string }[] = []) => [...before, { itemId: parsedBy(ItemId)(value) }],
+      ),
+    )
+    .addOption(
+      new Option("--on-dependency-failure <policy>", "what becomes of it when one of those is not completed").choices(
+        FAILURE_POLICIES,
+      ),
     )
     .addHelpText("after", EXAMPLES)
     .action(async (options: EnqueueOptions, command: Command) => {

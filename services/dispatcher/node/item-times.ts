@@ -1,4 +1,5 @@
-/** What the leader does by itself each turn: ends delays, the time in which items may be granted, and leases for a drain; makes the items of schedules. */
+/** What the leader does by itself each turn: ends delays, the time in which items may be granted, items whose dependencies failed, and leases for a drain; makes the items of schedules. */
+import { endDoomed } from "../../core/doomed.ts";
 import { endDrainedLeases, endsLeases } from "../../core/drain.ts";
 import { writeTicks } from "../../core/schedule-ticks.ts";
 import { buryLapsed } from "../../core/term.ts";
@@ -17,6 +18,10 @@ export function turnTimes(
   if (state.ready.lapsed(at) !== undefined) {
     const open = openFrame();
     buryLapsed(state, open.head, Math.min(open.bytesLeft, TURN_BYTES_MAX), open);
+  }
+  if (state.ready.doomed.size > 0) {
+    const open = openFrame();
+    endDoomed(state, open.head.at, Math.min(open.bytesLeft, TURN_BYTES_MAX), open);
   }
   if (endsLeases(state)) {
     const open = openFrame();
