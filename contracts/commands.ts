@@ -31,7 +31,9 @@ import {
   PRIORITY_MAX,
   PROGRESS_LENGTH_MAX,
   REASON_LENGTH_MAX,
+  REQUEST_BYTES_MAX,
   RESOURCE_TYPES_PER_FILTER_MAX,
+  RESTORE_BYTES_MAX,
   RESULT_BYTES_MAX,
   RETRY_DELAYS_MAX,
   TIMEOUT_MS_MAX,
@@ -361,3 +363,6 @@ export type Command = { readonly [V in Verb]: { readonly verb: V; readonly reque
 export type CommandOf<V extends Verb> = Extract<Command, { readonly verb: V }>;
 /** What `execute` of the core takes: leadership is no part of the state machine, the node hands it over. */
 export type ShardCommand = Exclude<Command, CommandOf<"handover">>;
+
+/** Largest body of a request. Bytes. */
+export const requestBytesMax = (verb: Verb): number => (verb === "restore" ? RESTORE_BYTES_MAX : REQUEST_BYTES_MAX);

@@ -32,6 +32,8 @@ export const ITEM_ID_LENGTH_MAX = 64;
 export const ENTRIES_PER_REQUEST_MAX = 1_000;
 /** Largest request body: its events, with their envelope, must fit one frame. Bytes. */
 export const REQUEST_BYTES_MAX = 576 * KIB;
+/** Largest `restore`: an item that filled its request comes back with its past. Bytes. */
+export const RESTORE_BYTES_MAX: number = REQUEST_BYTES_MAX + 16 * KIB;
 /** Bytes that one entry's event may add to what stood in the request. */
 export const EVENT_OVERHEAD_BYTES_MAX = 150;
 /** Largest frame, reply or page. Bytes. */
@@ -168,7 +170,7 @@ export const TOKEN_EPOCH_STEP = 2 ** 40;
 export const TOKEN_EPOCH_LIMIT = 8_192;
 
 assert(
-  REQUEST_BYTES_MAX + ENTRIES_PER_REQUEST_MAX * EVENT_OVERHEAD_BYTES_MAX + 16 * KIB <= FRAME_BYTES_MAX,
+  RESTORE_BYTES_MAX + ENTRIES_PER_REQUEST_MAX * EVENT_OVERHEAD_BYTES_MAX + 16 * KIB <= FRAME_BYTES_MAX,
   "the events of the largest request must fit one frame",
 );
 assert(FRAME_BYTES_AIM <= FRAME_BYTES_MAX && FRAME_BYTES_MAX < SERVER_MAX_PAYLOAD_MIN, "a frame must fit a message");

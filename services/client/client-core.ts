@@ -1,7 +1,7 @@
 /** What every call of a client shares: the exchanges, the lanes, request ids, and the highest sequence that was seen. */
 import type { NatsConnection } from "@nats-io/transport-node";
 import { z } from "zod";
-import { HeartbeatRequest, REQUESTS, type RequestInput } from "../../contracts/commands.ts";
+import { HeartbeatRequest, REQUESTS, type RequestInput, requestBytesMax } from "../../contracts/commands.ts";
 import { OperatingError } from "../../contracts/errors.ts";
 import { RequestId, Sequence } from "../../contracts/ids.ts";
 import { REQUEST_BYTES_MAX } from "../../contracts/limits.ts";
@@ -168,8 +168,8 @@ export class ClientCore {
       const error = this.#refusalOf(refusal === undefined ? undefined : { kind: "refused", error: refusal }, signal);
       if (error !== undefined) return reject(error.reason);
       const bytes = encoder.encode(JSON.stringify(request));
-      if (bytes.length > REQUEST_BYTES_MAX)
-        return reject(new RefusedError(tooLarge("the request", bytes.length, REQUEST_BYTES_MAX)));
+      const bytesMax = requestBytesMax(verb);
+      if (bytes.length > bytesMax) return reject(new RefusedError(tooLarge("the request", bytes.length, bytesMax)));
       const { shard, principal, onBackpressure } = this.settings;
       const saw = (sequence: number): void => this.#saw(sequence);
       const owner = new Call<V>(verb, { signal, resolve, reject, saw, abandoned });

@@ -1,6 +1,6 @@
 /** The only door for unknown bytes: turns a request's body into a command, or says what is wrong with it. */
 import type { Command } from "../../contracts/commands.ts";
-import { REQUESTS } from "../../contracts/commands.ts";
+import { REQUESTS, requestBytesMax } from "../../contracts/commands.ts";
 import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
 import { isSafeKey } from "../../contracts/ids.ts";
 import {
@@ -8,7 +8,6 @@ import {
   ENTRIES_PER_REQUEST_MAX,
   ISSUES_MAX,
   ITEM_BYTES_MAX,
-  REQUEST_BYTES_MAX,
   RESULT_BYTES_MAX,
 } from "../../contracts/limits.ts";
 import type { Verb } from "../../contracts/subjects.ts";
@@ -39,10 +38,9 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
  * payload_too_large when an item body or result is all that is wrong.
  */
 export function parseCommand(verb: Verb, bytes: Uint8Array): Command | Refusal {
-  if (bytes.length > REQUEST_BYTES_MAX)
-    return tooLarge([
-      { path: "", message: `the request has ${bytes.length} bytes, the limit is ${REQUEST_BYTES_MAX}` },
-    ]);
+  const bytesMax = requestBytesMax(verb);
+  if (bytes.length > bytesMax)
+    return tooLarge([{ path: "", message: `the request has ${bytes.length} bytes, the limit is ${bytesMax}` }]);
   const decoded = decode(bytes);
   if ("error" in decoded) return decoded;
   const { value } = decoded;

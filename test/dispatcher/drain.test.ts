@@ -1,6 +1,12 @@
 /** What a leader does about drains beside deciding them: it ends leases, frame by frame and leader by leader, and serves who waited. */
 import { expect, test } from "vitest";
-import { LOG_VERSION_TERMS } from "../../contracts/limits.ts";
+import {
+  ATTRIBUTE_VALUE_LENGTH_MAX,
+  ITEM_BYTES_MAX,
+  LOG_VERSION_TERMS,
+  REASON_LENGTH_MAX,
+  REQUEST_BYTES_MAX,
+} from "../../contracts/limits.ts";
 import { NodeWorld } from "./node-world.ts";
 
 /** More than one frame can end. */
@@ -73,4 +79,27 @@ test("evict names whose leases end, not who asks", () => {
   nodes.enqueue(1);
   nodes.ask("lease", {}, "worker");
   expect(nodes.ask("evict", { peerId: "worker" }, "operator")).toMatchObject({ evicted: 1, left: 0 });
+});
+
+test("brings an item back that filled its request, with all of its past", () => {
+  const nodes = world();
+  nodes.leading(nodes.addNode("a"));
+  nodes.ask("configure", { logVersion: LOG_VERSION_TERMS, options: { itemBytesMax: ITEM_BYTES_MAX } });
+  const item = { resourceType: "t", resourceId: "r", body: "x".repeat(ITEM_BYTES_MAX - 2) };
+  const bytes = JSON.stringify({ items: [{ ...item, attributes: {} }] }).length;
+  const attributes: Record<string, string> = {};
+  const longest = ATTRIBUTE_VALUE_LENGTH_MAX - '"99":"",'.length;
+  for (let left = REQUEST_BYTES_MAX - bytes; left > 100; left -= longest + 8)
+    attributes[String(Object.keys(attributes).length + 10)] = "y".repeat(Math.min(longest, left - 8));
+  const enqueued = nodes.ask("enqueue", { items: [{ ...item, attributes }] });
+  expect(enqueued["results"]).toMatchObject([{ duplicate: false }]);
+  const [lease] = nodes.ask("lease", {})["leases"] as { itemId: string; token: number }[];
+  const reason = "\u0001".repeat(REASON_LENGTH_MAX);
+  nodes.ask("fail", { leases: [{ itemId: lease?.itemId, token: lease?.token, reason }] });
+  nodes.ask("drain", { drainId: "d" });
+  const items = nodes.ask("list", { drainId: "d" })["drained"];
+  expect(nodes.ask("discard", { drainId: "d" })).toMatchObject({ left: 0 });
+  const origin = { logId: "log-1", region: "local", shard: "default" };
+  const restored = nodes.ask("restore", { drainId: "d", origin, items });
+  expect(restored["results"]).toMatchObject([{ duplicate: false }]);
 });
