@@ -1,6 +1,7 @@
 /** The independent search judges by what callers saw alone: no log, no cited sequences. */
 import { expect, test } from "vitest";
-import { type LeaseStep, leaseModel, leaseSteps } from "../../chaos/checker/lease-search.ts";
+import { type LeaseStep, leaseModel } from "../../chaos/checker/lease-model.ts";
+import { leaseSteps } from "../../chaos/checker/lease-search.ts";
 import { type RequestStep, requestModel, requestSteps } from "../../chaos/checker/request-search.ts";
 import { search } from "../../chaos/checker/search.ts";
 import { Tally } from "../../chaos/checker/tally.ts";
@@ -51,10 +52,10 @@ test("an item that is granted to a second worker while the first may rely on it 
 
 const enqueue: LeaseStep = { kind: "enqueue", invoked: 0, returned: 1 };
 const grant = (token: number, invoked: number, until: number): LeaseStep => ({
-  ...{ kind: "grant", token, attempt: token, until, invoked, returned: invoked + 1 },
+  ...{ kind: "grant", token, attempt: token, peerId: "w", until, invoked, returned: invoked + 1 },
 });
 const complete = (token: number, invoked: number, returned = invoked + 1): LeaseStep => ({
-  ...{ kind: "settle", end: "completed", token, invoked, returned },
+  ...{ kind: "settle", end: "completed", isOpen: true, token, invoked, returned },
 });
 const stale = (token: number, invoked: number): LeaseStep => ({ kind: "stale", token, invoked, returned: invoked + 1 });
 
