@@ -1,4 +1,4 @@
-/** Which features of the queue the load of a run uses: drawn from its seed, none and all of them among the draws. */
+/** Which features of the queue the load of a run uses: all, none, or some that follow from its seed. */
 import { randomFrom } from "../drill.ts";
 
 export const FEATURES = [
@@ -9,13 +9,12 @@ export type Feature = (typeof FEATURES)[number];
 
 /** Another series of draws than those of the plan and of the workload. */
 const SERIES = 15_485_863;
-/** Parts of the runs; in the others each feature is there or not. */
-const NONE = 0.2;
-const ALL = 0.3;
+/** Of so many seeds in a row one has none, and one has all. */
+const ROUND = 5;
 
 export function drawFeatures(seed: number): readonly Feature[] {
+  if (seed % ROUND === 0) return [];
+  if (seed % ROUND === 1) return FEATURES;
   const draw = randomFrom(seed + SERIES);
-  const kind = draw();
-  if (kind < NONE) return [];
-  return kind < NONE + ALL ? FEATURES : FEATURES.filter(() => draw() < 0.5);
+  return FEATURES.filter(() => draw() < 0.5);
 }

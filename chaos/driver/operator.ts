@@ -1,6 +1,6 @@
 /**
  * What an operator does beside the load, at a low rate and as far as the run has it: cancels, redrives and purges, pauses, drains and evicts, sets
- * quotas and options, puts schedules, and reads. Everything that holds items back lasts a second at most, and nothing of it is left in the end.
+ * quotas and options, puts schedules, and reads. Everything that holds items back lasts less than a second, and nothing of it is left in the end.
  */
 import type { ReplyOf } from "../../contracts/replies.ts";
 import { pause, randomFrom } from "../drill.ts";
@@ -9,11 +9,11 @@ import type { Feature } from "./features.ts";
 import { QUOTA_NAMES } from "./item-wishes.ts";
 import type { Caller, OutcomeOf, WorkloadParts } from "./workload.ts";
 
-const TURN_MS = 300;
+const TURN_MS = 150;
 const REPEAT_MS = 150;
 /** How long a drain or a pause lasts. ms. */
 const HELD_MS_MIN = 200;
-const HELD_MS_MAX = 1_000;
+const HELD_MS_MAX = 600;
 const LETTERS_MAX = 30;
 /** Time between two that are redriven by one request, at most. ms. */
 const EVERY_MS_MAX = 300;
@@ -72,8 +72,9 @@ export class Operator {
 
   async run(): Promise<void> {
     if (this.#deeds.length === 0) return;
-    while (!this.#parts.isSettling()) {
-      await this.#pick(this.#deeds)();
+    for (let turn = 0; !this.#parts.isSettling(); turn += 1) {
+      // In turn, so that a short run meets each of them.
+      await this.#deeds[turn % this.#deeds.length]?.();
       await pause(TURN_MS);
     }
     while (!(await this.#isAtEnd())) await pause(TURN_MS);
