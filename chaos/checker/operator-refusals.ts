@@ -43,7 +43,7 @@ export class OperatorRefusals {
     const item = model.byId.get(itemId);
     const statuses = this.#statuses(item, this.#span(operation));
     let isTrue: boolean;
-    if (error.code === "item_not_found") isTrue = item === undefined || isEnded(item.status);
+    if (error.code === "item_not_found") isTrue = item === undefined || statuses.some(isUnknown);
     else if (f === "cancel") isTrue = statuses.some((status) => isEnded(status) && status !== "cancelled");
     else isTrue = statuses.some((status) => status !== "deadLettered") || this.#isKeyTaken(operation, item, error);
     tally.check("F7", isTrue, () => `${id}: ${error.code}, and item ${itemId} was ${statuses.join()}`);
@@ -87,3 +87,6 @@ export class OperatorRefusals {
     return [statusAt(item, since), ...later.map(({ status }) => status)];
   }
 }
+
+/** Not there yet, or ended and perhaps forgotten. */
+const isUnknown = (status: NaiveStatus | undefined): boolean => status === undefined || isEnded(status);

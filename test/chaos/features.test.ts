@@ -1,7 +1,7 @@
 /** The features of a run follow from its seed, and every few runs meet the plain load, the whole queue, and something between. */
 import { expect, test } from "vitest";
-import { ItemWishes } from "../../chaos/driver/item-wishes.ts";
 import { drawFeatures, FEATURES } from "../../chaos/driver/features.ts";
+import { ItemWishes } from "../../chaos/driver/item-wishes.ts";
 import { EnqueueItem } from "../../contracts/commands.ts";
 
 const seeds = Array.from({ length: 100 }, (_, index) => index + 1);

@@ -99,7 +99,10 @@ export class HistoryOperator {
   /** Of a young item; of one that was never there while there is none. */
   #someId(): string {
     const { items, records } = this.#state;
-    const ids = [...items.values(), ...records.values()].map(({ itemId }) => itemId).sort().slice(-40);
+    const ids = [...items.values(), ...records.values()]
+      .map(({ itemId }) => itemId)
+      .sort()
+      .slice(-40);
     return ids[Math.floor(this.#draw() * ids.length)] ?? "none";
   }
 
