@@ -61,6 +61,14 @@ export class OperatorAnswers {
       case "list":
         this.#listed(operation, must);
         return;
+      case "enqueue":
+      case "lease":
+      case "heartbeat":
+      case "complete":
+      case "fail":
+      case "release":
+      case "stats":
+        return;
     }
   }
 

@@ -44,7 +44,16 @@ export function ordersOf(operation: ShardOperation): readonly Order[] {
     case "schedule-put":
     case "schedule-delete":
       return [{ kind: "setting", name: `${SETTINGS[operation.f]} ${operation.request.name}`, type, allowed: 1 }];
-    default:
+    case "enqueue":
+    case "lease":
+    case "heartbeat":
+    case "complete":
+    case "fail":
+    case "release":
+    case "stats":
+    case "get":
+    case "list":
+    case "schedule-list":
       return [];
   }
 }

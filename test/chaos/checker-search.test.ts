@@ -133,7 +133,7 @@ test.each<readonly [string, readonly LeaseStep[]]>([
     [enqueue, grant(1, 10, 50), fail(1, 20, "dead"), taken("redrive", 30), grant(2, 40, 90)],
   ],
   ["an item that died unseen and comes back", [enqueue, taken("redrive", 30), grant(2, 40, 90)]],
-])("%s is possible", (_what, steps) => expect(judgeLeases(steps)).toBe("possible"));
+])("with operators %s is possible", (_what, steps) => expect(judgeLeases(steps)).toBe("possible"));
 
 test.each<readonly [string, readonly LeaseStep[]]>([
   [
@@ -166,4 +166,4 @@ test.each<readonly [string, readonly LeaseStep[]]>([
     "a grant behind a drain that had ended before the lease",
     [enqueue, drain(2, 8), grant(1, 10, 50), grant(2, 30, 90)],
   ],
-])("%s is impossible", (_what, steps) => expect(judgeLeases(steps)).toBe("impossible"));
+])("with operators %s is impossible", (_what, steps) => expect(judgeLeases(steps)).toBe("impossible"));

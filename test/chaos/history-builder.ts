@@ -105,7 +105,8 @@ class HistoryBuilder {
         },
         // While an operator holds items back there is less to do.
         okMutationsMin: this.#operator === undefined ? rounds : rounds / 2,
-        ...{ faults: { "leader-killed": 2 }, leaderChangesMin: 3, writeGapMsMax: 5_000 },
+        ...{ faults: { "leader-killed": 2 }, leaderChangesMin: 3 },
+        writeGapMsMax: this.#operator === undefined ? 5_000 : 20_000,
       }),
       operations: this.#operations,
       faults: this.#faults,
@@ -279,7 +280,7 @@ class HistoryBuilder {
       return { f: "lease", args: { maxItems: 2, leaseDurationMs: LEASE_MS, ...id, ...types } };
     }
     const { itemId, token } = held;
-    const longer = kind < 0.27 ? { extendMs: 2 * LEASE_MS } : undefined;
+    const longer = kind < 0.27 && this.#operator === undefined ? { extendMs: 2 * LEASE_MS } : undefined;
     const progress = this.#operator === undefined ? {} : { progress: `${token} ${this.#count}` };
     const refs = caller.held.slice(0, 3).map((each) => ({ ...refOf(each), ...(each === held ? progress : {}) }));
     if (kind < 0.4) return { f: "heartbeat", args: { leases: refs, ...longer } };
