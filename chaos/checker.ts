@@ -2,7 +2,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { checkConvergence, checkFinalStates, checkWriteGap, sequencesOf } from "./checker/convergence.ts";
-import { leaseModel, leaseSteps } from "./checker/lease-search.ts";
+import { leaseModel } from "./checker/lease-model.ts";
+import { leaseSteps } from "./checker/lease-search.ts";
 import { type LogTruth, readLogTruth } from "./checker/log-truth.ts";
 import { requestModel, requestSteps } from "./checker/request-search.ts";
 import { checkResource } from "./checker/resource.ts";

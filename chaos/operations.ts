@@ -4,7 +4,11 @@ import type { ErrorBody } from "../contracts/errors.ts";
 import { ItemId, PeerId, Principal, RegionName, Sequence, ShardName, Token } from "../contracts/ids.ts";
 
 /** Verbs on the wire, with their bodies and replies; and a write to the fenced resource. */
-const FUNCTIONS = ["enqueue", "lease", "heartbeat", "complete", "fail", "release", "stats", "fenced_write"] as const;
+const FUNCTIONS = [
+  ...(["enqueue", "lease", "heartbeat", "complete", "fail", "release", "stats", "fenced_write"] as const),
+  ...(["cancel", "redrive", "purge", "pause", "resume", "configure", "drain", "restore", "evict"] as const),
+  ...(["get", "list", "schedule-put", "schedule-list", "schedule-delete"] as const),
+] as const;
 export type OperationFunction = (typeof FUNCTIONS)[number];
 
 const ns = z
@@ -87,6 +91,8 @@ export const RunPlan = z.strictObject({
   dispatchers: z.array(PeerId).min(1),
   /** Faults by kind: how many of each must have been applied. */
   faults: z.record(z.string(), z.int().min(1)),
+  /** Of the queue, that the load uses. */
+  features: z.array(z.string()).default([]),
   /** Requests that must have been answered with something newly written to the log. */
   okMutationsMin: z.int().min(1),
   /** Terms that must have begun after the first operation. */

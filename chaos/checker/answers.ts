@@ -1,11 +1,12 @@
 /** Compares each ok answer with the naive model as it stood at the sequence that the answer cites. */
 
-import { hasMetKey, payloadText } from "./causes.ts";
+import { hasMetKey, loggedPayload, payloadText } from "./causes.ts";
 import { LeaseViews } from "./lease-views.ts";
 import type { LogIndex } from "./log-index.ts";
 import type { LogTruth } from "./log-truth.ts";
 import { isUnfinished } from "./naive-item.ts";
 import type { NaiveModel } from "./naive-model.ts";
+import { OperatorAnswers } from "./operator-answers.ts";
 import type { Tally } from "./tally.ts";
 import {
   beatEntries,
@@ -34,10 +35,12 @@ export interface AnswerParts {
 export class Answers {
   readonly #parts: AnswerParts;
   readonly #views: LeaseViews;
+  readonly #operators: OperatorAnswers;
 
   constructor(parts: AnswerParts) {
     this.#parts = parts;
     this.#views = new LeaseViews(parts.truth);
+    this.#operators = new OperatorAnswers(parts);
   }
 
   check(operation: ShardOperation): void {
@@ -55,6 +58,7 @@ export class Answers {
     else if (operation.f === "heartbeat") this.#renewed(operation);
     else if (operation.f === "stats") this.#counted(operation);
     else if (isSettle(operation)) this.#settled(operation);
+    else this.#operators.check(operation);
   }
 
   #enqueued(operation: ShardOperationOf<"enqueue">, reply: ShardOperationOf<"enqueue">["reply"]): void {
@@ -80,7 +84,8 @@ export class Answers {
       const isOwn =
         known?.actor?.principal === principal && known.event.requestId === entryRequestId(operation, entry.index);
       tally.check("R2", isOwn, () => `${id}: item ${itemId} is of another request: ${known?.event.requestId}`);
-      const isSame = known !== undefined && payloadText(known.event.item) === payloadText(entry.asked);
+      const payload = loggedPayload(entry.asked, model.byId.get(itemId)?.enqueuedAt ?? 0);
+      const isSame = known !== undefined && payloadText(known.event.item) === payloadText(payload);
       tally.check("R2", isSame, () => `${id}: item ${itemId} holds other things than were sent`);
       if (!duplicate) fresh.push(sequence);
     }
@@ -104,7 +109,10 @@ export class Answers {
     const { id, principal, request } = operation;
     if (reply === undefined) return;
     if (reply.reason === "paused") tally.check("F7", model.isPaused, () => `${id}: it is not paused`);
+    const { on } = model.drains;
+    if (reply.reason === "draining") tally.check("F7", on !== undefined, () => `${id}: no drain is on`);
     if (reply.reason === "none") {
+      tally.check("F7", on === undefined, () => `${id}: got nothing, and is not told of drain ${on?.drainId}`);
       const next = model.isPaused ? undefined : model.next(request.resourceTypes);
       tally.check("Q5", next === undefined, () => `${id}: got nothing, though ${next?.itemId} may be granted`);
     }
@@ -147,7 +155,7 @@ export class Answers {
     const { id, principal } = operation;
     for (const { asked, answered } of beatEntries(operation)) {
       if (answered === undefined) continue;
-      const lease = model.byId.get(asked.itemId)?.lease;
+      const { lease, cancel, progress } = model.byId.get(asked.itemId) ?? {};
       const isHeld = lease?.token === asked.token && lease.principal === principal;
       tally.check(
         "F2",
@@ -157,6 +165,11 @@ export class Answers {
       if (!isHeld) continue;
       const ends = lease.expiresAt;
       tally.check("F7", ends === answered.expiresAt, () => `${id}: ends at ${ends}, not ${answered.expiresAt}`);
+      const isAsked = cancel !== undefined;
+      const isTold = (answered.cancelRequested === true) === isAsked;
+      tally.check("F7", isTold, () => `${id}: the cancellation of ${asked.itemId} is ${isAsked ? "not " : ""}told`);
+      const isThere = asked.progress === undefined || progress?.some(({ text }) => text === asked.progress) === true;
+      tally.check("L3", isThere, () => `${id}: ${asked.progress} of ${asked.itemId} is not in the log`);
     }
   }
 
@@ -175,6 +188,9 @@ export class Answers {
         continue;
       const isOwn = end?.type === ENDS[f] && end.principal === principal && end.itemId === asked.itemId;
       tally.check("F2", isOwn, () => `${id}: lease ${token} of ${end?.principal} ended as ${end?.type}`);
+      const [ended] = index.ended.get(token) ?? [];
+      const left = ended?.event.type === "completed" ? ended.event.result : undefined;
+      tally.check("R2", left === asked.result, () => `${id}: lease ${token} left ${left}, not ${asked.result}`);
       if (f === "fail")
         tally.check("R2", end?.outcome === answered.outcome, () => `${id}: ${answered.outcome}, not ${end?.outcome}`);
       if (!answered.duplicate) fresh.push(end?.sequence ?? 0);
@@ -191,6 +207,11 @@ export class Answers {
     this.#gauge(id, "deadLettered", reply.deadLettered, model.count("deadLettered"));
     this.#gauge(id, "enqueued", reply.enqueued, model.items.length);
     this.#gauge(id, "completed", reply.completed, model.count("completed"));
+    const removed = model.count("cancelled") + model.count("purged") + model.count("discarded");
+    this.#gauge(id, "removed", reply.removed, removed);
+    const { on } = model.drains;
+    const isHeld = reply.paused === model.isPaused && reply.drain?.drainId === on?.drainId;
+    tally.check("F7", isHeld, () => `${id}: paused ${reply.paused}, drain ${reply.drain?.drainId}, not ${on?.drainId}`);
     const { leader, sequence } = reply;
     tally.check("F7", leader === model.leader, () => `${id}: led by ${leader}, at ${sequence} by ${model.leader}`);
     const hash = hashes.get(sequence);

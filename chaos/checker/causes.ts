@@ -1,7 +1,8 @@
 /** Who may have made which event: operations grouped by what they would make, beside the events that the log has of it. */
-import type { ItemPayload } from "../../contracts/commands.ts";
+import type { EnqueueItem, ItemPayload } from "../../contracts/commands.ts";
 import { type LogIndex, requestKey } from "./log-index.ts";
 import type { LoggedEvent } from "./log-truth.ts";
+import { nameOfOrdered, ordersOf } from "./orders.ts";
 import {
   beatEntries,
   type EnqueueEntry,
@@ -15,8 +16,8 @@ import {
 } from "./timed-operations.ts";
 
 type Type = ShardOperation["type"];
-/** What is asked for: grants are counted by the request, a renewal is no effect to be counted. */
-export type CauseKind = "enqueue" | "lease" | "settle" | "heartbeat";
+/** What is asked for: grants are counted by the request, a renewal is no effect to be counted, a setting may be there before. */
+export type CauseKind = "enqueue" | "lease" | "settle" | "heartbeat" | "order" | "setting";
 
 /** Operations that ask for one and the same thing. */
 export interface Cause {
@@ -85,6 +86,8 @@ export class Causes {
     else if (isSettle(operation))
       for (const { asked, type } of settleEntries(operation))
         this.#add("settle", tokenKey(operation.f, principal, asked.token), operation, type, "once");
+    else if (operation.f !== "fenced_write")
+      for (const { kind, name, type, allowed } of ordersOf(operation)) this.#add(kind, name, operation, type, allowed);
   }
 
   #lease(operation: ShardOperationOf<"lease">, { leased }: LogIndex): void {
@@ -127,14 +130,15 @@ function* clientEvents(index: LogIndex): Generator<readonly [string, LoggedEvent
     const { principal = "", requestId } = event.actor ?? {};
     yield [requestId === undefined ? tokenKey("lease", principal, event.token) : leaseKey(principal, requestId), event];
   }
-  for (const event of index.ordered) yield [`${event.event.type} ${namesOf(event.event)}`, event];
+  for (const event of index.ordered) yield [nameOfOrdered(event, index), event];
   for (const event of index.renewed)
     for (const { token } of event.event.leases)
       yield [tokenKey("heartbeat", event.actor?.principal ?? "", token), event];
   for (const ends of index.ended.values())
     for (const event of ends) {
       const { type, token } = event.event;
-      if (type !== "expired") yield [tokenKey(VERBS[type], event.actor?.principal ?? "", token), event];
+      const isOfHolder = type !== "expired" && (type !== "released" || event.event.reason === undefined);
+      if (isOfHolder) yield [tokenKey(VERBS[type], event.actor?.principal ?? "", token), event];
     }
 }
 
@@ -154,22 +158,26 @@ export function hasMetKey(
 const namedKey = (principal: string, requestId: string) => `enqueue ${requestKey(principal, requestId)}`;
 const leaseKey = (principal: string, requestId: string) => `lease ${requestKey(principal, requestId)}`;
 const tokenKey = (verb: string, principal: string, token: number) => `${verb} ${token} ${principal}`;
-/** Without an id an item is known by what it holds. */
 /** An item as it was sent, or as it stands in the log. */
 type AskedItem = Omit<ItemPayload, "dependsOn"> & {
   readonly dependsOn?: readonly object[] | undefined;
   readonly requestId?: string | undefined;
 };
 
-const unnamedKey = (principal: string, item: AskedItem) => `enqueue ${principal} ${payloadText(item)}`;
+/** Without an id an item is known by what it holds; its delay stands in the log as a time. */
+const unnamedKey = (
+  principal: string,
+  { delayMs: _delayMs, notBefore: _notBefore, ...item }: AskedItem & Pick<EnqueueItem, "delayMs">,
+) => `enqueue ${principal} ${payloadText(item)}`;
+
+/** An item as the log holds it, where it was enqueued at this log time. ms. */
+export function loggedPayload({ delayMs = 0, ...item }: EnqueueItem, at: number): Omit<EnqueueItem, "delayMs"> {
+  return delayMs === 0 ? item : { ...item, notBefore: at + delayMs };
+}
 
 /** What an item holds, in one order of its fields. */
 export function payloadText(item: AskedItem): string {
   const { requestId: _requestId, attributes = {}, ...rest } = item;
   const sorted = (fields: object) => Object.entries(fields).sort(([left], [right]) => (left < right ? -1 : 1));
   return JSON.stringify([sorted(rest), sorted(attributes)]);
-}
-
-function namesOf(event: LogIndex["ordered"][number]["event"]): string {
-  return "itemId" in event ? event.itemId : event.drainId;
 }

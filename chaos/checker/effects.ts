@@ -6,7 +6,9 @@ import type { Invariant, Tally } from "./tally.ts";
 import type { Operation } from "./timed-operations.ts";
 
 /** By what a refused request shows that had an effect. */
-const REFUSED: Readonly<Record<CauseKind, Invariant>> = { enqueue: "Q7", lease: "F7", settle: "F2", heartbeat: "F2" };
+const REFUSED: Readonly<Record<CauseKind, Invariant>> = {
+  ...{ enqueue: "Q7", lease: "F7", settle: "F2", heartbeat: "F2", order: "F7", setting: "F7" },
+};
 
 export function checkEffects(causes: Causes, { isOnMajority }: LogTruth, tally: Tally): void {
   for (const cause of causes.all) {
@@ -21,7 +23,8 @@ export function checkEffects(causes: Causes, { isOnMajority }: LogTruth, tally: 
     const isOnce = count <= allowed;
     tally.check(ok > 0 ? "R1" : "R3", isOnce, () => `${name} had ${count} effects, at most ${allowed} were asked for`);
     if (ok === 0) continue;
-    if (kind !== "lease") tally.check("L3", count > 0, () => `${name} was acknowledged and is not in the log`);
+    if (kind !== "lease" && kind !== "setting")
+      tally.check("L3", count > 0, () => `${name} was acknowledged and is not in the log`);
     for (const { sequence, streamSequence } of events)
       tally.check("L3", isOnMajority(streamSequence), () => `${sequence} of ${name} is on a minority of the replicas`);
   }

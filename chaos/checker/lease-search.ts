@@ -1,88 +1,39 @@
-/** The leases of one item as callers see them: a lease model that knows no log and no sequences, only tokens that somebody was given. */
+/** What callers did to each item and what they were told of it: the steps that the search puts in an order. */
+import type { LeaseStep } from "./lease-model.ts";
 import { push } from "./log-index.ts";
 import { validUntil } from "./promises.ts";
-import type { Interval, Model } from "./search.ts";
+import type { Interval } from "./search.ts";
 import {
   beatEntries,
   enqueueEntries,
   entryRequestId,
+  isOrder,
   isSettle,
   type Operation,
+  type OrderOperation,
+  orderEntries,
   type SettleOperation,
   type ShardOperationOf,
   settleEntries,
 } from "./timed-operations.ts";
 
-/**
- * `retold`: a repeated lease request was told a lease that it had got before. `repeated`: a settlement was answered as a duplicate.
- * `stale`: the token was refused for certain. `shortened`: an unknown beat may have made the lease shorter.
- */
-export type LeaseStep = Interval &
-  (
-    | { readonly kind: "enqueue" }
-    | { readonly kind: "grant"; readonly token: number; readonly attempt: number; readonly until: number }
-    | { readonly kind: "retold"; readonly token: number; readonly until: number }
-    | { readonly kind: "beat"; readonly token: number; readonly until: number; readonly isExact: boolean }
-    | { readonly kind: "shortened" | "stale"; readonly token: number }
-    | { readonly kind: "settle" | "repeated"; readonly token: number; readonly end: "completed" | "dead" | "pending" }
-  );
-
-interface LeaseState {
-  readonly status: "absent" | "pending" | "leased" | "completed" | "dead";
-  /** Of the last grant. */
-  readonly token: number;
-  readonly attempt: number;
-  /** Before this moment the lease cannot have run out. ns. */
-  readonly until: number;
-  /** The last settlement: token and end. */
-  readonly settled: string;
-}
-
-/** A lease may run out unseen, once the time for which its holder knows it valid is over: then it is as if it had not been. */
-export const leaseModel: Model<LeaseState, LeaseStep> = {
-  start: { status: "absent", token: 0, attempt: 0, until: 0, settled: "" },
-  keyOf: ({ status, token, until, settled }) => `${status} ${token} ${until} ${settled}`,
-  step(state, step) {
-    const { status, token, until } = state;
-    const hasRunOut = status === "leased" && step.returned >= until;
-    const isHeld = status === "leased" && step.kind !== "enqueue" && token === step.token;
-    switch (step.kind) {
-      case "enqueue":
-        return status === "absent" ? { ...state, status: "pending" } : undefined;
-      case "grant":
-        if (status !== "pending" && !hasRunOut) return undefined;
-        if (step.token <= token || step.attempt <= state.attempt) return undefined;
-        return { ...state, status: "leased", token: step.token, attempt: step.attempt, until: step.until };
-      case "stale":
-        if (!isHeld) return state;
-        return hasRunOut ? { ...state, status: "pending", settled: "" } : undefined;
-      case "repeated":
-        return state.settled === settledText(step) ? state : undefined;
-      case "retold":
-        return isHeld ? { ...state, until: Math.max(until, step.until) } : undefined;
-      case "beat":
-        return isHeld ? { ...state, until: step.isExact ? step.until : Math.max(until, step.until) } : undefined;
-      case "shortened":
-        return isHeld ? { ...state, until: 0 } : undefined;
-      case "settle":
-        return isHeld ? { ...state, status: step.end, settled: settledText(step) } : undefined;
-    }
-  },
-};
-
-const settledText = ({ token, end }: { readonly token: number; readonly end: string }) => `${token} ${end}`;
-
 /** What callers did to each item, by item id. */
 export function leaseSteps(operations: readonly Operation[]): ReadonlyMap<string, readonly LeaseStep[]> {
   const steps = new LeaseSteps();
-  for (const operation of operations) if (operation.f === "enqueue") steps.enqueue(operation);
+  for (const operation of operations)
+    if (operation.f === "enqueue") steps.enqueue(operation);
+    else if (operation.f === "schedule-put") steps.schedule(operation);
   const grants = new Grants();
   for (const operation of operations) if (operation.f === "lease") grants.add(operation);
   grants.give(steps);
   for (const operation of operations) {
     if (operation.f === "heartbeat") steps.beat(operation);
     else if (isSettle(operation)) steps.settle(operation);
+    else if (isOrder(operation)) steps.order(operation);
   }
+  for (const operation of operations)
+    if (operation.f === "evict") steps.evict(operation);
+    else if (operation.f === "drain") steps.drain(operation, operations);
   return steps.all;
 }
 
@@ -104,6 +55,12 @@ class LeaseSteps {
       const until = Math.min(returned, known?.returned ?? returned);
       this.all.set(answered.itemId, [{ kind: "enqueue", invoked: from, returned: until }]);
     }
+  }
+
+  /** Its items come from no request; what their leases show is what it was put with. */
+  schedule({ invoked, type, request }: ShardOperationOf<"schedule-put">): void {
+    const name = itemName(request.item);
+    if (type !== "fail" && !this.#open.has(name)) this.#open.set(name, { invoked, returned: Number.POSITIVE_INFINITY });
   }
 
   /** The item of a lease whose enqueue was never answered has come from one of unknown outcome. */
@@ -138,8 +95,49 @@ class LeaseSteps {
       }
       const returned = type === "info" ? Number.POSITIVE_INFINITY : operation.returned;
       const kind = answered?.duplicate === true ? "repeated" : "settle";
+      const isOpen = answered?.outcome === undefined;
       for (const end of endsOf(operation.f, answered?.outcome, asked.requeue))
-        this.add(itemId, { kind, invoked, returned, token, end });
+        this.add(itemId, { kind, invoked, returned, token, end, isOpen });
+    }
+  }
+
+  order(operation: OrderOperation): void {
+    const { invoked, f } = operation;
+    for (const { asked, answered, type } of orderEntries(operation)) {
+      // Of others nobody knows since when they are there.
+      if (type === "fail" || this.all.get(asked)?.[0]?.kind !== "enqueue") continue;
+      const times = { invoked, returned: answered === undefined ? Number.POSITIVE_INFINITY : operation.returned };
+      const isRepeat = answered?.duplicate === true;
+      if (f === "cancel")
+        for (const outcome of ["ended", "requested"] as const) {
+          if ((answered?.outcome ?? outcome) === outcome) this.add(asked, { ...times, kind: f, outcome, isRepeat });
+        }
+      else if (!isRepeat) this.add(asked, { ...times, kind: f });
+    }
+  }
+
+  /** Ends whatever lease the peer has at that moment. */
+  evict({ invoked, returned, type, request: { peerId }, reply }: ShardOperationOf<"evict">): void {
+    if (type === "fail") return;
+    // One that was not told to be all of them may be about others.
+    const until = reply?.left === 0 ? returned : Number.POSITIVE_INFINITY;
+    const isHeld = (step: LeaseStep) => step.kind === "grant" && step.peerId === peerId && step.invoked <= until;
+    for (const steps of this.all.values())
+      if (steps.some(isHeld)) steps.push({ kind: "evict", peerId, invoked, returned: until });
+  }
+
+  /** Ends leases as long as it is on, if it was asked to. */
+  drain({ invoked, type, request }: ShardOperationOf<"drain">, operations: readonly Operation[]): void {
+    if (type === "fail" || request.leases !== "expire") return;
+    const ends = operations.filter(
+      ({ f, type: ended, request: other }) =>
+        f === "restore" && ended === "ok" && (other as typeof request).drainId === request.drainId,
+    );
+    const latest = Math.min(...ends.map(({ returned }) => returned));
+    for (const steps of this.all.values()) {
+      const isGranted = steps.some((step) => step.kind === "grant" && step.invoked <= latest);
+      const isThere = steps.some(({ returned }) => returned >= invoked);
+      if (isGranted && isThere) steps.push({ kind: "drain", latest, invoked, returned: Number.POSITIVE_INFINITY });
     }
   }
 }
@@ -148,7 +146,9 @@ class LeaseSteps {
 function endsOf(f: SettleOperation["f"], outcome: string | undefined, requeue: boolean | undefined) {
   if (f === "complete") return ["completed"] as const;
   if (f === "release") return ["pending"] as const;
-  if (outcome === undefined && requeue !== false) return ["pending", "dead"] as const;
+  if (outcome === undefined)
+    return requeue === false ? (["dead", "gone"] as const) : (["pending", "dead", "gone"] as const);
+  if (outcome === "cancelled") return ["gone"] as const;
   return outcome === "requeued" ? (["pending"] as const) : (["dead"] as const);
 }
 
@@ -167,6 +167,7 @@ interface Grant {
   readonly item: NamedItem;
   readonly token: number;
   readonly attempt: number;
+  readonly peerId: string;
   /** Of the lease request. */
   readonly name: string;
   readonly tells: { readonly invoked: number; readonly returned: number; readonly until: number }[];
@@ -180,24 +181,25 @@ class Grants {
 
   add(operation: ShardOperationOf<"lease">): void {
     const { principal, request, invoked, returned, reply, id, type } = operation;
+    const { peerId = principal } = request;
     const name = JSON.stringify(request.requestId === undefined ? [id] : [principal, request.requestId]);
     if (type !== "fail") this.#invoked.set(name, Math.min(invoked, this.#invoked.get(name) ?? invoked));
     for (const { itemId, token, attempt, validMs, item } of reply?.leases ?? []) {
       // One token told to two requests is two grants: the model refuses the second.
       const key = `${token} ${itemId} ${name}`;
-      const grant = this.#grants.get(key) ?? { token, name, itemId, item, attempt, tells: [] };
+      const grant = this.#grants.get(key) ?? { token, name, itemId, item, attempt, peerId, tells: [] };
       grant.tells.push({ invoked, returned, until: validUntil(invoked, validMs) });
       this.#grants.set(key, grant);
     }
   }
 
   give(steps: LeaseSteps): void {
-    for (const { token, name, itemId, item, attempt, tells } of this.#grants.values()) {
+    for (const { token, name, itemId, item, attempt, peerId, tells } of this.#grants.values()) {
       const [first, ...others] = tells.sort((a, b) => a.returned - b.returned);
       if (first === undefined) continue;
       // Whichever of the requests was answered first, any of them may have been what the lease was granted to.
       const invoked = this.#invoked.get(name) ?? first.invoked;
-      steps.add(itemId, { ...first, kind: "grant", token, attempt, invoked }, item);
+      steps.add(itemId, { ...first, kind: "grant", token, attempt, peerId, invoked }, item);
       for (const tell of others) steps.add(itemId, { ...tell, kind: "retold", token }, item);
     }
   }

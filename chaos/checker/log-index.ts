@@ -5,9 +5,12 @@ import type { LoggedEvent } from "./log-truth.ts";
 export type Enqueued = LoggedEvent<EventOf<"enqueued">>;
 export type Leased = LoggedEvent<EventOf<"leased">>;
 export type Renewed = LoggedEvent<EventOf<"renewed">>;
-/** What is done to items that the load never asks for. */
-type Ordered = LoggedEvent<
-  EventOf<"cancelled" | "redriven" | "purged" | "drained" | "restored" | "discarded" | "released">
+/** What operators ask for. */
+export type Ordered = LoggedEvent<
+  EventOf<
+    | ("cancelled" | "redriven" | "purged" | "drained" | "restored" | "discarded" | "released")
+    | ("paused" | "resumed" | "configured" | "scheduled" | "unscheduled")
+  >
 >;
 export type Ended = LoggedEvent<EventOf<"completed" | "failed" | "released" | "expired">>;
 
@@ -53,7 +56,8 @@ export class LogIndex {
       case "failed":
       case "released":
       case "expired":
-        if (event.type === "released" && event.reason !== undefined) this.ordered.push(logged as Ordered);
+        // What is ended for a drain is ended by the leader.
+        if (event.type === "released" && event.reason === "evicted") this.ordered.push(logged as Ordered);
         push(this.ended, event.token, logged as Ended);
         return;
       case "cancelled":
@@ -62,17 +66,17 @@ export class LogIndex {
       case "drained":
       case "restored":
       case "discarded":
+      case "configured":
+      case "paused":
+      case "resumed":
+      case "scheduled":
+      case "unscheduled":
         this.ordered.push(logged as Ordered);
         return;
       case "deadLettered":
       case "logCreated":
       case "termStarted":
       case "termReleased":
-      case "configured":
-      case "paused":
-      case "resumed":
-      case "scheduled":
-      case "unscheduled":
       case "tickSkipped":
       case "stateHash":
         return;

@@ -5,14 +5,18 @@ import { payloadText } from "./causes.ts";
 import { type LogIndex, requestKey } from "./log-index.ts";
 import { isEnded } from "./naive-item.ts";
 import type { NaiveModel } from "./naive-model.ts";
+import { OperatorRefusals } from "./operator-refusals.ts";
 import type { RealTime } from "./real-time.ts";
 import type { Tally } from "./tally.ts";
 import {
   beatEntries,
   enqueueEntries,
   entryRequestId,
+  isOrder,
   isSettle,
   type Operation,
+  type OrderOperation,
+  orderEntries,
   type SettleOperation,
   type ShardOperation,
   type ShardOperationOf,
@@ -22,8 +26,11 @@ import {
 /** The client's own word: the broker has said that nobody got the request. */
 const NOBODY_THERE = "no_responders";
 const LEASE_CODES: readonly ErrorCode[] = ["permission_denied", "item_not_found", "stale_token", "unavailable"];
+const ORDER_CODES: readonly ErrorCode[] = ["item_not_found", "conflict", "unavailable"];
 /** What an entry of a batch may be refused with; `unavailable` where it does not fit into the frame. */
-const ENTRY_CODES: Readonly<Record<"enqueue" | "heartbeat" | SettleOperation["f"], readonly string[]>> = {
+const ENTRY_CODES: Readonly<
+  Record<"enqueue" | "heartbeat" | SettleOperation["f"] | OrderOperation["f"] | "get", readonly string[]>
+> = {
   enqueue: [
     ...(["invalid_argument", "unsupported_version", "payload_too_large", "unavailable"] as const),
     ...(["backpressure", "request_expired", "conflict"] as const),
@@ -32,6 +39,10 @@ const ENTRY_CODES: Readonly<Record<"enqueue" | "heartbeat" | SettleOperation["f"
   complete: [...LEASE_CODES, "conflict"] satisfies ErrorCode[],
   fail: [...LEASE_CODES, "conflict", "unsupported_version"] satisfies ErrorCode[],
   release: LEASE_CODES,
+  cancel: ORDER_CODES,
+  redrive: ORDER_CODES,
+  purge: ORDER_CODES,
+  get: ["item_not_found"] satisfies ErrorCode[],
 };
 
 export interface RefusalParts {
@@ -52,10 +63,12 @@ interface LeaseRef {
 /** Invariant: `contents` holds what was sent under each request id of an enqueue. */
 export class Refusals {
   readonly #parts: RefusalParts;
+  readonly #operators: OperatorRefusals;
   readonly #contents = new Map<string, Set<string>>();
 
   constructor(parts: RefusalParts, operations: readonly Operation[]) {
     this.#parts = parts;
+    this.#operators = new OperatorRefusals(parts);
     for (const operation of operations) {
       if (operation.f !== "enqueue") continue;
       const { principal, request } = operation;
@@ -72,7 +85,10 @@ export class Refusals {
 
   check(operation: ShardOperation): void {
     const { error, id, type } = operation;
-    if (type === "fail" && error !== undefined && error.code !== NOBODY_THERE) this.#registered(id, error);
+    if (type === "fail" && error !== undefined && error.code !== NOBODY_THERE) {
+      this.#registered(id, error);
+      this.#operators.whole(operation, error);
+    }
     if (operation.f === "enqueue") {
       for (const { error: refused, index } of enqueueEntries(operation)) {
         this.#entry(operation, operation.f, refused);
@@ -84,7 +100,17 @@ export class Refusals {
         this.#entry(operation, operation.f, refused);
         if (refused?.definite === true) this.#lease(operation, asked, refused);
       }
-    }
+    } else if (isOrder(operation)) {
+      for (const { error: refused, asked, type: ended } of orderEntries(operation)) {
+        this.#entry(operation, operation.f, refused);
+        if (type === "ok" && ended === "fail" && refused !== undefined) this.#operators.item(operation, asked, refused);
+      }
+    } else if (operation.f === "get")
+      for (const [index, itemId] of operation.request.itemIds.entries()) {
+        const { error: refused } = (operation.reply?.results[index] ?? {}) as { readonly error?: OperationError };
+        this.#entry(operation, operation.f, refused);
+        if (refused !== undefined) this.#operators.item(operation, itemId, refused);
+      }
   }
 
   /** `definite` may be weaker than the registry's; what is never definite there nobody can know for certain. */
@@ -114,6 +140,10 @@ export class Refusals {
       const requestId = request.requestId ?? entryRequestId(operation, index) ?? "";
       const contents = this.#contents.get(requestKey(principal, requestId));
       tally.check("R2", (contents?.size ?? 0) > 1, () => `${id}: ${requestId} never had other contents`);
+    }
+    if (error.code === "invalid_argument") {
+      const isBounded = request.items[index]?.notAfter !== undefined;
+      tally.check("F7", isBounded, () => `${id}: a good item is called invalid`);
     }
     const details = error["details"] as { pending?: number } | undefined;
     // A log that is nearly full refuses them too.

@@ -1,10 +1,16 @@
 /** The operations of a run on one time line: invocations paired with their ends, requests and replies in the words of the contract. */
 import { REQUESTS, type RequestOf } from "../../contracts/commands.ts";
 import { REPLIES, type ReplyOf } from "../../contracts/replies.ts";
-import { FencedWrite, type OperationError, type OperationRecord, type OperationType } from "../operations.ts";
+import {
+  FencedWrite,
+  type OperationError,
+  type OperationFunction,
+  type OperationRecord,
+  type OperationType,
+} from "../operations.ts";
 import type { Tally } from "./tally.ts";
 
-type JudgedVerb = "enqueue" | "lease" | "heartbeat" | "complete" | "fail" | "release" | "stats";
+type JudgedVerb = Exclude<OperationFunction, "fenced_write">;
 
 interface Times {
   readonly id: string;
@@ -108,15 +114,15 @@ export const enqueueEntries = (operation: ShardOperationOf<"enqueue">): readonly
   entriesOf(operation, operation.request.items, operation.reply);
 
 export type BeatEntry = Entry<
-  { readonly itemId: string; readonly token: number },
-  { readonly expiresAt: number; readonly validMs: number }
+  { readonly itemId: string; readonly token: number; readonly progress?: string | undefined },
+  { readonly expiresAt: number; readonly validMs: number; readonly cancelRequested?: boolean | undefined }
 >;
 export const beatEntries = (operation: ShardOperationOf<"heartbeat">): readonly BeatEntry[] =>
   entriesOf(operation, operation.request.leases, operation.reply);
 
 export type SettleOperation = ShardOperationOf<"complete"> | ShardOperationOf<"fail"> | ShardOperationOf<"release">;
 export type SettleEntry = Entry<
-  { readonly itemId: string; readonly token: number; readonly requeue?: boolean },
+  { readonly itemId: string; readonly token: number; readonly requeue?: boolean; readonly result?: string | undefined },
   { readonly duplicate: boolean; readonly outcome?: string }
 >;
 export const settleEntries = (operation: SettleOperation): readonly SettleEntry[] =>
@@ -125,6 +131,15 @@ export const settleEntries = (operation: SettleOperation): readonly SettleEntry[
     operation.request.leases,
     operation.reply,
   );
+
+/** Of what is asked of items by their ids. */
+export type OrderOperation = ShardOperationOf<"cancel" | "redrive" | "purge">;
+export type OrderEntry = Entry<string, { readonly duplicate: boolean; readonly outcome?: string }>;
+export const orderEntries = (operation: OrderOperation): readonly OrderEntry[] =>
+  entriesOf<string, NonNullable<OrderEntry["answered"]>>(operation, operation.request.itemIds, operation.reply);
+
+export const isOrder = (operation: Operation): operation is OrderOperation =>
+  operation.f === "cancel" || operation.f === "redrive" || operation.f === "purge";
 
 export const isSettle = (operation: Operation): operation is SettleOperation =>
   operation.f === "complete" || operation.f === "fail" || operation.f === "release";

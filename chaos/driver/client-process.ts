@@ -1,5 +1,7 @@
 /** A client of a run: enqueues items at a steady pace, repeats what has an unknown outcome, and reads. */
 import { pause, randomFrom } from "../drill.ts";
+import { ItemWishes } from "./item-wishes.ts";
+import { KnownItems, Operator } from "./operator.ts";
 import { type Caller, runWorkload, type WorkloadParts } from "./workload.ts";
 
 const LANES = 4;
@@ -12,6 +14,8 @@ const REPEATS_MAX = 40;
 const ITEMS_MAX = 3;
 const RESOURCES = 8;
 const PARTITIONS = 6;
+/** The one client that is an operator too. */
+const OPERATING = "c1";
 
 /** Parts of the requests. */
 const GIVEN_UP = 0.25;
@@ -25,8 +29,9 @@ const AHEAD_MAX = 3;
 type Draw = () => number;
 type Body = Readonly<Record<string, unknown>>;
 
-async function runLane(parts: WorkloadParts, index: number): Promise<void> {
+async function runLane(parts: WorkloadParts, known: KnownItems, index: number): Promise<void> {
   const { settings, caller, isSettling } = parts;
+  const wishes = new ItemWishes(settings.features, settings.seed + index * 7_919);
   const draw = randomFrom(settings.seed + index * 7_919);
   const name = `${settings.name}-${index}`;
   const own: Caller = { name, isPatient: index === 0 };
@@ -34,8 +39,8 @@ async function runLane(parts: WorkloadParts, index: number): Promise<void> {
     const startMs = performance.now();
     if (draw() < STATS) await caller.call(own, "stats", readRequest(caller.knownSequence, draw));
     else {
-      const request = enqueueRequest(`${name}-${count}`, draw);
-      const isOk = await enqueue(parts, own, request, draw);
+      const request = enqueueRequest(`${name}-${count}`, draw, wishes);
+      const isOk = await enqueue(parts, known, own, request, draw);
       if (isOk && draw() < REPEATED_AFTER_OK) await caller.call(own, "enqueue", request);
     }
     await pause(Math.max(0, PERIOD_MS - (performance.now() - startMs)));
@@ -51,20 +56,30 @@ function readRequest(knownSequence: number, draw: Draw): Body {
 }
 
 /** Sends the same until its outcome is known, or it is given up. */
-async function enqueue({ caller }: WorkloadParts, own: Caller, request: Body, draw: Draw): Promise<boolean> {
+async function enqueue(
+  { caller }: WorkloadParts,
+  known: KnownItems,
+  own: Caller,
+  request: Body,
+  draw: Draw,
+): Promise<boolean> {
   const isGivenUp = draw() < GIVEN_UP;
   for (let repeat = 0; repeat <= REPEATS_MAX; repeat += 1) {
-    const { type } = await caller.call(own, "enqueue", request);
-    if (type === "ok") return true;
-    if (type === "info" && isGivenUp) return false;
+    const outcome = await caller.call(own, "enqueue", request);
+    if (outcome.type === "ok") {
+      known.add(outcome.reply);
+      return true;
+    }
+    if (outcome.type === "info" && isGivenUp) return false;
     await pause(REPEAT_MS);
   }
   return false;
 }
 
-function enqueueRequest(requestId: string, draw: Draw): Body {
+function enqueueRequest(requestId: string, draw: Draw, wishes: ItemWishes): Body {
   const count = 1 + Math.floor(draw() * ITEMS_MAX);
-  return { requestId, items: Array.from({ length: count }, (_, index) => item(`${requestId}-${index}`, draw)) };
+  const one = (index: number) => ({ ...item(`${requestId}-${index}`, draw), ...wishes.ofItem(Date.now()) });
+  return { requestId, items: Array.from({ length: count }, (_, index) => one(index)) };
 }
 
 /** Most items are independent; some exclude each other by resource, some are in order by partition. */
@@ -79,6 +94,8 @@ function item(id: string, draw: Draw): Body {
 }
 
 await runWorkload(async (parts) => {
-  const lanes = Array.from({ length: LANES }, (_, index) => runLane(parts, index));
+  const known = new KnownItems();
+  const lanes = Array.from({ length: LANES }, (_, index) => runLane(parts, known, index));
+  if (parts.settings.principal === OPERATING) lanes.push(new Operator(parts, known).run());
   await Promise.all(lanes);
 });

@@ -8,10 +8,11 @@ import { connectNats } from "../../services/jetstream/connect.ts";
 import { killAtEnd } from "../at-end.ts";
 import { StreamGroup } from "../stream-group.ts";
 import { DrillProcess } from "./drill-process.ts";
+import type { Feature } from "./features.ts";
 import { Leadership } from "./leadership.ts";
 import { Links } from "./links.ts";
 import { type PlantName, plantFlags } from "./plant.ts";
-import { WORKLOAD_READY, type WorkloadSettings } from "./workload.ts";
+import { LEASE_MS, WORKLOAD_READY, type WorkloadSettings } from "./workload.ts";
 
 export interface MeshOptions {
   /** Name of the run. */
@@ -21,6 +22,8 @@ export interface MeshOptions {
   /** Of the data of servers and dispatchers. Exists. */
   readonly dataFolder: string;
   readonly seed: number;
+  /** Of the queue, that clients and workers use. */
+  readonly features: readonly Feature[];
   /** The nats-server that is run. */
   readonly binary: string;
   /** A bug that every dispatcher carries. */
@@ -54,8 +57,8 @@ const WORKERS = ["w1", "w2"] as const;
 const DISPATCHER_SCRIPT = join(import.meta.dirname, "../../services/dispatcher/main.ts");
 const CLIENT_SCRIPT = fileURLToPath(import.meta.resolve("./client-process.ts"));
 const WORKER_SCRIPT = fileURLToPath(import.meta.resolve("./worker-process.ts"));
-/** Only what a worker buries ends otherwise than completed; and the whole log is kept for the checker. */
-const SHARD_OPTIONS = "maxAttempts=1000,onDeadLetter=continue,logTrim=off";
+/** Nothing dies of its attempts that does not ask for it, nothing stands behind a dead letter; and the whole log is kept for the checker. */
+const SHARD_OPTIONS = `maxAttempts=1000,onDeadLetter=continue,logTrim=off,leaseDurationMsDefault=${LEASE_MS}`;
 /** Often, so that who is started again begins with a snapshot. */
 const SNAPSHOTS = ["--snapshot-events", "500", "--snapshot-ms", "3000"];
 /** nats-server allows no shorter one; it ends as soon as its clients have left. */
@@ -115,7 +118,7 @@ async function describeProcesses(
   servers: readonly NatsServer[],
   onUnordered: (what: string) => void,
 ): Promise<{ readonly dispatchers: Processes; readonly clients: Processes; readonly workers: Processes }> {
-  const { run, folder, dataFolder, seed, plant } = options;
+  const { run, folder, dataFolder, seed, plant, features } = options;
   const logFile = (name: string): string => join(folder, `${name}.log`);
   const make = async (
     names: readonly string[],
@@ -139,7 +142,7 @@ async function describeProcesses(
       ...{ name: principal, script, logFile: logFile(principal), readyText: WORKLOAD_READY, onUnordered },
       argsOf: (life) => {
         const name = `${principal}-${life}`;
-        const own = { name, principal, natsUrls, seed: seedOf(seed, name) };
+        const own = { name, principal, natsUrls, seed: seedOf(seed, name), features };
         return [JSON.stringify({ run, folder, shard: SHARD, ...own } satisfies WorkloadSettings)];
       },
     });

@@ -13,6 +13,7 @@ import { LineFile } from "../recorder.ts";
 import { type RunFigures, runFigures, timedFaults } from "../run-figures.ts";
 import { renderTimeline } from "../timeline.ts";
 import type { Recovery } from "../writes.ts";
+import { drawFeatures, type Feature } from "./features.ts";
 import { readJournal } from "./fenced-resource.ts";
 import type { LeaderChange } from "./leadership.ts";
 import { DISPATCHERS, type Mesh, REGION, SERVER_COUNT, SHARD, startMesh } from "./mesh.ts";
@@ -69,15 +70,17 @@ const POLL_MS = 200;
 /** Makes the run and judges it. Throws when it could not be made, which says nothing about the system. */
 export async function makeRun(request: RunRequest): Promise<RunResult> {
   const { name, seed, evidence, plant, report } = request;
+  const features = drawFeatures(seed);
+  report(`features: ${features.join(", ") || "none"}`);
   const folder = join(evidence, name);
   // One that is there already holds the history of another run.
   mkdirSync(folder);
-  writeFileSync(join(folder, RUN_FILES.plan), JSON.stringify(planOf(request), null, 2));
+  writeFileSync(join(folder, RUN_FILES.plan), JSON.stringify(planOf(request, features), null, 2));
   const data = temporaryFolder("omnirelay-matrix-");
   let problems: readonly string[];
   let mesh: Mesh | undefined;
   try {
-    mesh = await startMesh({ run: name, folder, dataFolder: data.path, seed, binary: request.binary, plant });
+    mesh = await startMesh({ run: name, folder, dataFolder: data.path, seed, features, binary: request.binary, plant });
     problems = await underFaults(mesh, request, folder);
   } finally {
     await mesh?.close();
@@ -117,10 +120,11 @@ async function judgeRun(
   return { name, seed, folder, status, reasons, planned: plan.length, faults, recoveries, figures, verdict };
 }
 
-function planOf({ name, seed, plan, seconds }: RunRequest): RunPlan {
+function planOf({ name, seed, plan, seconds }: RunRequest, features: readonly Feature[]): RunPlan {
   return {
     ...{ run: name, seed, region: REGION, shard: SHARD, replicas: SERVER_COUNT, dispatchers: DISPATCHERS },
     faults: countByKind(plan),
+    features: [...features],
     okMutationsMin: Math.ceil(seconds * OK_MUTATIONS_PER_SECOND),
     leaderChangesMin: movesLeader(plan) ? handoversFor(DISPATCHERS.length) + 1 : 0,
     // A fault of NATS may be one long election: little is answered while it lasts.

@@ -7,6 +7,7 @@ import type { ReplyOf } from "../../contracts/replies.ts";
 import type { FencedStore } from "../../services/persistence/fenced-store.ts";
 import { pause, randomFrom } from "../drill.ts";
 import { openResource, writeFenced } from "./fenced-resource.ts";
+import { WorkWishes } from "./work-wishes.ts";
 import { type Caller, LEASE_MS, runWorkload, type WorkloadParts } from "./workload.ts";
 
 const LANES = 8;
@@ -36,12 +37,14 @@ class Lane {
   readonly #store: FencedStore;
   readonly #own: Caller;
   readonly #draw: () => number;
+  readonly #wishes: WorkWishes;
 
   constructor(parts: WorkloadParts, store: FencedStore, index: number) {
     this.#parts = parts;
     this.#store = store;
     this.#own = { name: `${parts.settings.name}-${index}`, isPatient: index === 0 };
     this.#draw = randomFrom(parts.settings.seed + index * 7_919);
+    this.#wishes = new WorkWishes(parts.settings.features, parts.settings.seed + index * 7_919);
   }
 
   async run(): Promise<void> {
@@ -54,7 +57,7 @@ class Lane {
 
   async #take(requestId: string): Promise<readonly Lease[]> {
     const maxItems = 1 + Math.floor(this.#draw() * LEASES_MAX);
-    const request = { requestId, maxItems, waitMs: WAIT_MS, leaseDurationMs: LEASE_MS };
+    const request = { requestId, maxItems, waitMs: WAIT_MS, ...this.#wishes.ofLease() };
     const { caller } = this.#parts;
     for (let repeat = 0; repeat < REPEATS_MAX; repeat += 1) {
       const outcome = await caller.call(this.#own, "lease", request);
@@ -72,13 +75,17 @@ class Lane {
       case "vanish":
         return;
       case "complete":
-        return this.#settle("complete", lease, {});
-      case "hold":
-        await this.#hold(lease, 1.25 * LEASE_MS * this.#draw());
+        return this.#complete(lease);
+      case "hold": {
+        const isCancelled = await this.#hold(lease, 1.25 * LEASE_MS * this.#draw());
+        const end = isCancelled ? this.#wishes.ofCancel() : "complete";
+        if (end === "fail") return this.#settle("fail", lease, { reason: "cancelled" });
+        if (end === "release") return this.#settle("release", lease, {});
         this.#write(lease);
-        return this.#settle("complete", lease, {});
+        return this.#complete(lease);
+      }
       case "fail":
-        return this.#settle("fail", lease, { reason: "drill" });
+        return this.#settle("fail", lease, { reason: "drill", ...this.#wishes.ofFailure() });
       case "bury":
         return this.#settle("fail", lease, { reason: "drill", requeue: false });
       case "release":
@@ -86,7 +93,7 @@ class Lane {
       case "outlive":
         await pause(LEASE_MS * (1.2 + this.#draw()));
         this.#write(lease);
-        return this.#settle("complete", lease, {});
+        return this.#complete(lease);
     }
   }
 
@@ -99,12 +106,21 @@ class Lane {
     return "complete";
   }
 
-  async #hold({ itemId, token }: Lease, ms: number): Promise<void> {
+  /** Ends early when it is told that nobody wants the item any more; whether it was. */
+  async #hold({ itemId, token }: Lease, ms: number): Promise<boolean> {
     const endMs = performance.now() + ms;
     while (performance.now() < endMs) {
-      await this.#parts.caller.call(this.#own, "heartbeat", { leases: [{ itemId, token }] });
+      const leases = [{ itemId, token, ...this.#wishes.ofBeat(token) }];
+      const outcome = await this.#parts.caller.call(this.#own, "heartbeat", { leases });
+      const [told] = outcome.type === "ok" ? outcome.reply.results : [];
+      if (told?.["cancelRequested"] === true) return true;
       await pause(Math.max(0, Math.min(HEARTBEAT_MS, endMs - performance.now())));
     }
+    return false;
+  }
+
+  #complete(lease: Lease): Promise<void> {
+    return this.#settle("complete", lease, this.#wishes.ofCompletion(lease.token));
   }
 
   async #settle(f: "complete" | "fail" | "release", { itemId, token }: Lease, more: object): Promise<void> {

@@ -7,6 +7,7 @@ import { beatSubscription, rpcSubject } from "../../contracts/subjects.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { type OperationFunction, RUN_FILES, typeOfReply } from "../operations.ts";
 import { Recorder } from "../recorder.ts";
+import type { Feature } from "./features.ts";
 
 /** Given to a workload process as JSON in its one argument. */
 export interface WorkloadSettings {
@@ -19,6 +20,7 @@ export interface WorkloadSettings {
   readonly shard: string;
   readonly natsUrls: readonly string[];
   readonly seed: number;
+  readonly features: readonly Feature[];
 }
 
 /** What the driver says to a workload process. `settle`: begin nothing new and bring everything to its end. `stop`: end when nothing is under way. */
@@ -39,6 +41,7 @@ type Outcome<V extends RecordedVerb> =
   | { readonly type: "ok"; readonly reply: ReplyOf<V> }
   | { readonly type: "fail"; readonly code: string }
   | { readonly type: "info" };
+export type OutcomeOf<V extends RecordedVerb> = Outcome<V>;
 
 /** Has one request under way at most; the recorder checks it. */
 export interface Caller {

@@ -4,7 +4,7 @@ import { judge } from "../../chaos/checker.ts";
 import { buildHistory } from "./history-builder.ts";
 import { appendEvent, askedOf, type EditedRun, editedCopy, eventsOf, first, okOf, resultsOf } from "./history-edits.ts";
 
-const history = buildHistory(4, 200, true);
+const history = buildHistory(4, 200, { hasKeys: true });
 
 function violated(run: EditedRun): readonly string[] {
   const { invariants } = judge(run);

@@ -1,6 +1,7 @@
 /** The independent search judges by what callers saw alone: no log, no cited sequences. */
 import { expect, test } from "vitest";
-import { type LeaseStep, leaseModel, leaseSteps } from "../../chaos/checker/lease-search.ts";
+import { type LeaseStep, leaseModel } from "../../chaos/checker/lease-model.ts";
+import { leaseSteps } from "../../chaos/checker/lease-search.ts";
 import { type RequestStep, requestModel, requestSteps } from "../../chaos/checker/request-search.ts";
 import { search } from "../../chaos/checker/search.ts";
 import { Tally } from "../../chaos/checker/tally.ts";
@@ -51,10 +52,10 @@ test("an item that is granted to a second worker while the first may rely on it 
 
 const enqueue: LeaseStep = { kind: "enqueue", invoked: 0, returned: 1 };
 const grant = (token: number, invoked: number, until: number): LeaseStep => ({
-  ...{ kind: "grant", token, attempt: token, until, invoked, returned: invoked + 1 },
+  ...{ kind: "grant", token, attempt: token, peerId: "w", until, invoked, returned: invoked + 1 },
 });
 const complete = (token: number, invoked: number, returned = invoked + 1): LeaseStep => ({
-  ...{ kind: "settle", end: "completed", token, invoked, returned },
+  ...{ kind: "settle", end: "completed", isOpen: true, token, invoked, returned },
 });
 const stale = (token: number, invoked: number): LeaseStep => ({ kind: "stale", token, invoked, returned: invoked + 1 });
 
@@ -97,3 +98,72 @@ test("the search ends at its budget, however many orders there are", () => {
   const impossible = [enqueue, grant(1, 10, 50), ...beats, grant(1, 40, 90)];
   expect(search(leaseModel, impossible, 5_000)).toEqual({ verdict: "unknown", steps: 5_001 });
 });
+
+const cancel = (outcome: "ended" | "requested", invoked: number, returned = invoked + 1): LeaseStep => ({
+  ...{ kind: "cancel", outcome, isRepeat: false, invoked, returned },
+});
+const release = (token: number, invoked: number): LeaseStep =>
+  ({ ...complete(token, invoked), end: "pending" }) as LeaseStep;
+const fail = (token: number, invoked: number, end: "pending" | "dead" | "gone"): LeaseStep =>
+  ({ ...complete(token, invoked), end, isOpen: false }) as LeaseStep;
+const taken = (kind: "redrive" | "purge", invoked: number): LeaseStep => ({ kind, invoked, returned: invoked + 1 });
+const evict = (peerId: string, invoked: number): LeaseStep => ({
+  kind: "evict",
+  peerId,
+  invoked,
+  returned: invoked + 1,
+});
+const drain = (invoked: number, latest: number): LeaseStep => ({ kind: "drain", latest, invoked, returned: NEVER });
+
+test.each<readonly [string, readonly LeaseStep[]]>([
+  ["a completion behind a request to stop", [enqueue, grant(1, 10, 50), cancel("requested", 20), complete(1, 30)]],
+  ["a failure that ends as it was asked", [enqueue, grant(1, 10, 50), cancel("requested", 20), fail(1, 30, "gone")]],
+  ["a request to stop to somebody whom nobody told of its lease", [enqueue, cancel("requested", 20)]],
+  [
+    "a cancellation that nobody heard of",
+    [enqueue, grant(1, 10, 50), cancel("requested", 20, NEVER), release(1, 30), grant(2, 60, 90)],
+  ],
+  [
+    "a grant behind an eviction, within the time of the lease",
+    [enqueue, grant(1, 10, 50), evict("w", 20), grant(2, 30, 90)],
+  ],
+  ["a grant behind a drain that ends leases", [enqueue, grant(1, 10, 50), drain(15, 25), grant(2, 30, 90)]],
+  [
+    "a dead letter that comes back",
+    [enqueue, grant(1, 10, 50), fail(1, 20, "dead"), taken("redrive", 30), grant(2, 40, 90)],
+  ],
+  ["an item that died unseen and comes back", [enqueue, taken("redrive", 30), grant(2, 40, 90)]],
+])("with operators %s is possible", (_what, steps) => expect(judgeLeases(steps)).toBe("possible"));
+
+test.each<readonly [string, readonly LeaseStep[]]>([
+  [
+    "a grant behind the release of an item that was cancelled",
+    [enqueue, grant(1, 10, 50), cancel("requested", 20), release(1, 30), grant(2, 60, 90)],
+  ],
+  [
+    "a grant behind the expiry of an item that was cancelled",
+    [enqueue, grant(1, 10, 50), cancel("requested", 20), grant(2, 60, 90)],
+  ],
+  [
+    "a failure that is told otherwise than it was asked",
+    [enqueue, grant(1, 10, 50), cancel("requested", 20), fail(1, 30, "pending")],
+  ],
+  ["a failure that ends as nobody asked", [enqueue, grant(1, 10, 50), fail(1, 30, "gone")]],
+  ["a grant behind a cancellation", [enqueue, cancel("ended", 20), grant(1, 30, 50)]],
+  ["a cancellation of an item that somebody has", [enqueue, grant(1, 10, 50), cancel("ended", 20)]],
+  ["a grant behind a purge", [enqueue, grant(1, 10, 50), fail(1, 20, "dead"), taken("purge", 30), grant(2, 40, 90)]],
+  [
+    "a grant of a dead letter that nobody brought back",
+    [enqueue, grant(1, 10, 50), fail(1, 20, "dead"), grant(2, 40, 90)],
+  ],
+  [
+    "an item that comes back although it is completed",
+    [enqueue, grant(1, 10, 50), complete(1, 20), taken("redrive", 30)],
+  ],
+  ["a completion behind an eviction", [enqueue, grant(1, 10, 50), evict("w", 20), complete(1, 30)]],
+  ["a grant behind the eviction of another peer", [enqueue, grant(1, 10, 50), evict("v", 20), grant(2, 30, 90)]],
+  [
+    "a grant behind a drain that had ended before the lease",
+    [enqueue, drain(2, 8), grant(1, 10, 50), grant(2, 30, 90)],
+  ],
+])("with operators %s is impossible", (_what, steps) => expect(judgeLeases(steps)).toBe("impossible"));

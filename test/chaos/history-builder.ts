@@ -6,6 +6,7 @@ import { REQUESTS, type ShardCommand } from "../../contracts/commands.ts";
 import { SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
 import type { Outcome } from "../../services/core/outcome.ts";
 import { HistoryLeader, REGION, SHARD } from "./history-leader.ts";
+import { HistoryOperator } from "./history-operator.ts";
 
 type Args = Readonly<Record<string, unknown>>;
 type Verb = Exclude<OperationRecord["f"], "fenced_write">;
@@ -44,9 +45,14 @@ const NS_PER_MS = 1_000_000;
 /** Where the clock of the host stood. ns. */
 const BOOT_NS = 5_000_000_000n;
 
-/** Rounds of requests, each decided into one frame. What is sent in a round overlaps; answers may come rounds later. Some items have unique keys, if asked. */
-export function buildHistory(seed: number, rounds = 400, hasKeys = false): RunRecords {
-  return new HistoryBuilder(seed, hasKeys).build(rounds);
+/** Rounds of requests, each decided into one frame. What is sent in a round overlaps; answers may come rounds later. If asked, some items have unique keys, and somebody uses the whole queue. */
+export function buildHistory(seed: number, rounds = 400, more: More = {}): RunRecords {
+  return new HistoryBuilder(seed, more).build(rounds);
+}
+
+interface More {
+  readonly hasKeys?: boolean;
+  readonly hasOperator?: boolean;
 }
 
 class HistoryBuilder {
@@ -60,6 +66,7 @@ class HistoryBuilder {
   readonly #late: (() => void)[] = [];
   readonly #seed: number;
   readonly #hasKeys: boolean;
+  readonly #operator: HistoryOperator | undefined;
   /** The reply of an earlier leader, for reads that need not be new. */
   #oldStats: Args | undefined;
   #nowMs = 10;
@@ -67,10 +74,11 @@ class HistoryBuilder {
   #usedId = 0;
   #leaders = 0;
 
-  constructor(seed: number, hasKeys: boolean) {
+  constructor(seed: number, { hasKeys = false, hasOperator = false }: More) {
     this.#seed = seed;
     this.#hasKeys = hasKeys;
     this.#draw = randomFrom(seed);
+    if (hasOperator) this.#operator = new HistoryOperator(this.#leader.state, randomFrom(seed + 1));
   }
 
   build(rounds: number): RunRecords {
@@ -95,7 +103,10 @@ class HistoryBuilder {
           replicas: 3,
           dispatchers: ["d1", "d2", "d3"],
         },
-        ...{ faults: { "leader-killed": 2 }, okMutationsMin: rounds, leaderChangesMin: 3, writeGapMsMax: 5_000 },
+        // While an operator holds items back there is less to do.
+        okMutationsMin: this.#operator === undefined ? rounds : rounds / 2,
+        ...{ faults: { "leader-killed": 2 }, leaderChangesMin: 3 },
+        writeGapMsMax: this.#operator === undefined ? 5_000 : 20_000,
       }),
       operations: this.#operations,
       faults: this.#faults,
@@ -120,7 +131,9 @@ class HistoryBuilder {
       if (kind < 0.5) return { f: "stats", args: { consistent: true, minSequence } };
       return { f: "stats", args: kind < 0.7 ? { minSequence } : {} };
     });
-    return [...clients, ...workers, reader];
+    const operator = this.#operator;
+    const operators = operator === undefined ? [] : [make("o1", "operator", 0.5, () => operator.wish())];
+    return [...clients, ...workers, reader, ...operators];
   }
 
   #round(callers: readonly Caller[], isLast: boolean): void {
@@ -129,6 +142,7 @@ class HistoryBuilder {
     const late = this.#late.splice(0);
     this.#pass(this.#draw() < 0.04 ? 2 * LEASE_MS : 30);
     this.#leader.expireDue(this.#nowMs);
+    this.#leader.turn(this.#nowMs);
     const answers: (() => void)[] = [];
     for (const caller of sent.sort(() => this.#draw() - 0.5)) {
       const isLost = this.#draw() < 0.03;
@@ -197,7 +211,7 @@ class HistoryBuilder {
     if (mayBeOld && this.#oldStats !== undefined && this.#draw() < 0.3)
       return { reply: this.#oldStats, confirm: false, validity: [] };
     const command = { verb: f, request: REQUESTS[f].parse(args) } as ShardCommand;
-    const peerId = typeof args["peerId"] === "string" ? args["peerId"] : principal;
+    const peerId = f === "lease" && typeof args["peerId"] === "string" ? args["peerId"] : principal;
     const outcome = this.#leader.decide(command, principal, peerId, this.#nowMs);
     for (const { target, token, lastsMs } of outcome.validity)
       target.validMs = (this.#leader.deadlines.get(token) ?? this.#nowMs + lastsMs) - this.#nowMs;
@@ -236,7 +250,13 @@ class HistoryBuilder {
     const items = Array.from({ length: 1 + Math.floor(this.#draw() * 3) }, (_, index) => {
       const resourceId = `r${this.#count}-${index}`;
       const kind = this.#draw();
-      const item = { resourceType: kind < 0.8 ? "table" : "shard", resourceId, body: `body of ${resourceId}` };
+      const terms = this.#operator?.terms();
+      const item = {
+        resourceType: kind < 0.8 ? "table" : "shard",
+        resourceId,
+        body: `body of ${resourceId}`,
+        ...terms,
+      };
       if (this.#hasKeys && kind < 0.1) return { ...item, uniqueKey: `u${Math.floor(kind * 80)}` };
       if (kind < 0.5) return item;
       if (kind < 0.7) return { ...item, resourceId: `shared${Math.floor(kind * 50)}`, exclusivity: "resource" };
@@ -260,8 +280,10 @@ class HistoryBuilder {
       return { f: "lease", args: { maxItems: 2, leaseDurationMs: LEASE_MS, ...id, ...types } };
     }
     const { itemId, token } = held;
-    const longer = kind < 0.27 ? { extendMs: 2 * LEASE_MS } : undefined;
-    if (kind < 0.4) return { f: "heartbeat", args: { leases: caller.held.slice(0, 3).map(refOf), ...longer } };
+    const longer = kind < 0.27 && this.#operator === undefined ? { extendMs: 2 * LEASE_MS } : undefined;
+    const progress = this.#operator === undefined ? {} : { progress: `${token} ${this.#count}` };
+    const refs = caller.held.slice(0, 3).map((each) => ({ ...refOf(each), ...(each === held ? progress : {}) }));
+    if (kind < 0.4) return { f: "heartbeat", args: { leases: refs, ...longer } };
     caller.held.shift();
     this.#write(caller, held);
     if (kind < 0.75) return { f: "complete", args: { leases: [{ itemId, token, result: "done" }] } };

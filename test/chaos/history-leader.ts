@@ -8,9 +8,11 @@ import { CHAIN_HEADER, EXPECTED_SEQUENCE_HEADER, logSubject } from "../../contra
 import { execute } from "../../services/core/execute.ts";
 import { stateHash } from "../../services/core/hash.ts";
 import type { Outcome } from "../../services/core/outcome.ts";
+import { writeTicks } from "../../services/core/schedule-ticks.ts";
 import { createState } from "../../services/core/state.ts";
-import { createLog, expire, releaseTerm, startTerm, writeStateHash } from "../../services/core/term.ts";
+import { buryLapsed, createLog, expire, releaseTerm, startTerm, writeStateHash } from "../../services/core/term.ts";
 import { OpenFrame } from "../../services/dispatcher/node/open-frame.ts";
+import { nextTick } from "../../services/runtime/cron.ts";
 
 export const REGION = "local";
 export const SHARD = "default";
@@ -55,7 +57,7 @@ export class HistoryLeader {
 
   decide(command: ShardCommand, principal: string, peerId: string, nowMs: number): Outcome {
     const open = this.#frame(nowMs);
-    const context = { at: open.head.at, principal, peerId, region: REGION, shard: SHARD };
+    const context = { at: open.head.at, principal, peerId, region: REGION, shard: SHARD, nextTick };
     return execute(this.state, command, context, open);
   }
 
@@ -66,6 +68,13 @@ export class HistoryLeader {
       const open = this.#frame(nowMs);
       expire(this.state, itemId, lease?.token ?? 0, "duration", { at: open.head.at }, open);
     }
+  }
+
+  /** What log time brings about: items whose time is over, and those of schedules. */
+  turn(nowMs: number): void {
+    const open = this.#frame(nowMs);
+    buryLapsed(this.state, open.head, open.bytesLeft, open);
+    writeTicks(this.state, open.head.at, open.bytesLeft, nextTick, open);
   }
 
   markState(nowMs: number): void {

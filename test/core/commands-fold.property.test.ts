@@ -222,7 +222,7 @@ describe("random commands", () => {
         for (const event of run.world.events())
           seen.add("outcome" in event ? `${event.type} ${event.outcome}` : event.type);
       }),
-      { numRuns: 150 },
+      { numRuns: 300 },
     );
     // A property that never gets to a dead letter proves little.
     for (const kind of [
