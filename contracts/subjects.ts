@@ -108,9 +108,6 @@ export type Verb = (typeof VERBS)[number];
 const VERB_SET: ReadonlySet<string> = new Set(VERBS);
 export const isVerb = (text: string): text is Verb => VERB_SET.has(text);
 
-/** Verbs of the design that this release does not serve yet: refused by name, so that nobody takes silence for success. */
-export const VERBS_PLANNED: ReadonlySet<string> = new Set();
-
 export const rpcSubject = (shard: string, verb: Verb, principal: string): string =>
   `resourcelease.${shard}.${verb}.${principal}`;
 /** What a leader subscribes to; more tokens than three are refused by the handler, not by silence. */

@@ -8,7 +8,7 @@ import { ERRORS } from "../contracts/errors.ts";
 import { EVENTS } from "../contracts/events.ts";
 import * as limits from "../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT, ShardOptions } from "../contracts/options.ts";
-import { SUBJECTS, VERBS, VERBS_PLANNED } from "../contracts/subjects.ts";
+import { SUBJECTS, VERBS } from "../contracts/subjects.ts";
 import { PROCESS_SETTINGS } from "../services/runtime/process-settings.ts";
 import { SETTINGS } from "../services/runtime/settings.ts";
 import { settingsTable } from "../services/runtime/settings-table.ts";
@@ -37,14 +37,10 @@ function referenceText(): string {
       ["name", "pattern", "kind", "what for"],
       ...SUBJECTS.map((subject) => [subject.name, code(subject.pattern), subject.direction, subject.description]),
     ]),
-    section(
-      "Verbs",
-      `JSON Schemas: \`contracts/schemas/\`. Designed, but refused by name so far: ${[...VERBS_PLANNED].map(code).join(", ")}.`,
-      [
-        ["verb", "request", "reply"],
-        ...VERBS.map((verb) => [code(verb), link(`requests/${verb}`), link(`replies/${verb}`)]),
-      ],
-    ),
+    section("Verbs", "JSON Schemas: `contracts/schemas/`.", [
+      ["verb", "request", "reply"],
+      ...VERBS.map((verb) => [code(verb), link(`requests/${verb}`), link(`replies/${verb}`)]),
+    ]),
     section("Events", "What stands in the log, in frames ([`frame`](../contracts/schemas/frame.json)).", [
       ["event", "schema"],
       ...Object.keys(EVENTS).map((type) => [code(type), link(`events/${type}`)]),

@@ -91,13 +91,13 @@ describe.skipIf(!nats.available)(title("the wire"), () => {
       "a negative number": ["lease", '{"maxItems":-1}', "invalid_argument"],
       "a lease of no length": ["lease", '{"leaseDurationMs":0}', "invalid_argument"],
       "an unknown field": ["enqueue", `{"items":[${item}],"tiems":[]}`, "invalid_argument"],
-      "a field that is not built yet": [
+      "an unknown field of an item": [
         "enqueue",
-        '{"items":[{"resourceType":"t","resourceId":"r","group":"g"}]}',
+        '{"items":[{"resourceType":"t","resourceId":"r","groop":"g"}]}',
         "invalid_argument",
       ],
       "an unknown verb": ["steal", "{}", "invalid_argument"],
-      "a verb that is not built yet": ["drain", "{}", "invalid_argument"],
+      "a drain without an id": ["drain", "{}", "invalid_argument"],
       "too many entries": ["enqueue", `{"items":[${Array(1_001).fill(item).join(",")}]}`, "invalid_argument"],
       "a body over the item limit": [
         "enqueue",

@@ -8,7 +8,6 @@ import {
   isVerb,
   parseRpcSubject,
   rpcSubscription,
-  VERBS_PLANNED,
   type Verb,
 } from "../../../contracts/subjects.ts";
 import { parseCommand } from "../../core/parse.ts";
@@ -83,8 +82,7 @@ export class RpcEndpoint {
     }
     const { verb, principal } = address;
     if (!isVerb(verb)) {
-      const why = VERBS_PLANNED.has(verb) ? `the verb ${verb} is not served by this release` : "unknown verb";
-      this.#refuse(message, service, errorBody("invalid_argument", why));
+      this.#refuse(message, service, errorBody("invalid_argument", "unknown verb"));
       return;
     }
     const parsed = parseCommand(verb, message.payload);
