@@ -3,7 +3,7 @@ import type { RequestOf } from "../../contracts/commands.ts";
 import { Answers } from "./answers.ts";
 import { Causes } from "./causes.ts";
 import { foldWithCore } from "./core-fold.ts";
-import { checkEffects, checkRealTime, countQueue } from "./effects.ts";
+import { checkEffects, checkRealTime, countOrdered, countQueue } from "./effects.ts";
 import { LogIndex, requestKey } from "./log-index.ts";
 import type { LogTruth } from "./log-truth.ts";
 import type { LeaseWish } from "./naive-item.ts";
@@ -25,7 +25,7 @@ export interface Witness {
   readonly index: LogIndex;
   /** Hashes of the state at the sequences that anybody named. */
   readonly hashes: ReadonlyMap<number, string>;
-  /** The queue in Jepsen's words. */
+  /** The queue in Jepsen's words, and what operators did to it. */
   readonly queue: Readonly<Record<string, number>>;
 }
 
@@ -57,7 +57,7 @@ export function checkWitness(
       ["completed", state.completedTotal],
     ] as const)
       tally.check("S2", model.count(name) === count, () => `${count} ${name}, the model has ${model.count(name)}`);
-  return { index, hashes, queue: countQueue(causes) };
+  return { index, hashes, queue: { ...countQueue(causes), ...countOrdered(index) } };
 }
 
 interface FoldParts {
