@@ -3,6 +3,7 @@ import type { RequestOf } from "../../contracts/commands.ts";
 import { Answers } from "./answers.ts";
 import { Causes } from "./causes.ts";
 import { foldWithCore } from "./core-fold.ts";
+import { DueTicks } from "./due-ticks.ts";
 import { checkEffects, checkRealTime, countOrdered, countQueue } from "./effects.ts";
 import { LogIndex, requestKey } from "./log-index.ts";
 import type { LogTruth } from "./log-truth.ts";
@@ -93,7 +94,11 @@ function foldWithModel(operations: readonly ShardOperation[], parts: FoldParts) 
     },
   });
   const answers = new Answers({ ...parts, model });
-  for (const frame of truth.frames) model.take(frame);
+  const ticks = new DueTicks(model.schedules, tally);
+  for (const frame of truth.frames) {
+    model.take(frame);
+    ticks.wrote(frame);
+  }
   return { model, fullAt };
 }
 
