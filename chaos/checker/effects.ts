@@ -1,5 +1,6 @@
 /** Counts what each request made in the log: acknowledged once, refused never, unknown once or never, and nothing that nobody asked for. */
 import type { Cause, CauseKind, Causes } from "./causes.ts";
+import type { LogIndex } from "./log-index.ts";
 import type { LogTruth } from "./log-truth.ts";
 import type { RealTime } from "./real-time.ts";
 import type { Invariant, Tally } from "./tally.ts";
@@ -53,6 +54,12 @@ export function checkRealTime(
     const shown = realTime.shownBefore(invoked);
     tally.check("F7", reply.sequence >= shown, () => `${id} is consistent as of ${reply.sequence}; ${shown} was shown`);
   }
+}
+
+/** How often operators had their way, by the event. */
+export function countOrdered({ ordered }: LogIndex): Readonly<Record<string, number>> {
+  const byType = Map.groupBy(ordered, ({ event }) => (event.type === "released" ? "evicted" : event.type));
+  return Object.fromEntries([...byType].map(([type, { length }]) => [type, length]));
 }
 
 /** The queue in the words of Jepsen's total-queue checker, and what became of unknown outcomes. */

@@ -44,7 +44,7 @@ const INVARIANTS = {
   S2: "the log replays",
   S6: "an answer is not older than was asked",
   O1: "counts that are told are those of the log",
-  V1: "the longest time without an acknowledged write is no longer than the faults of the run explain",
+  V1: "the longest time without an acknowledged write is no longer than the faults of the run explain, and what is due ticks",
 } as const;
 export type Invariant = keyof typeof INVARIANTS;
 

@@ -3,7 +3,8 @@ import type { RequestOf } from "../../contracts/commands.ts";
 import { Answers } from "./answers.ts";
 import { Causes } from "./causes.ts";
 import { foldWithCore } from "./core-fold.ts";
-import { checkEffects, checkRealTime, countQueue } from "./effects.ts";
+import { DueTicks } from "./due-ticks.ts";
+import { checkEffects, checkRealTime, countOrdered, countQueue } from "./effects.ts";
 import { LogIndex, requestKey } from "./log-index.ts";
 import type { LogTruth } from "./log-truth.ts";
 import type { LeaseWish } from "./naive-item.ts";
@@ -25,7 +26,7 @@ export interface Witness {
   readonly index: LogIndex;
   /** Hashes of the state at the sequences that anybody named. */
   readonly hashes: ReadonlyMap<number, string>;
-  /** The queue in Jepsen's words. */
+  /** The queue in Jepsen's words, and what operators did to it. */
   readonly queue: Readonly<Record<string, number>>;
 }
 
@@ -57,7 +58,7 @@ export function checkWitness(
       ["completed", state.completedTotal],
     ] as const)
       tally.check("S2", model.count(name) === count, () => `${count} ${name}, the model has ${model.count(name)}`);
-  return { index, hashes, queue: countQueue(causes) };
+  return { index, hashes, queue: { ...countQueue(causes), ...countOrdered(index) } };
 }
 
 interface FoldParts {
@@ -93,7 +94,11 @@ function foldWithModel(operations: readonly ShardOperation[], parts: FoldParts) 
     },
   });
   const answers = new Answers({ ...parts, model });
-  for (const frame of truth.frames) model.take(frame);
+  const ticks = new DueTicks(model.schedules, tally);
+  for (const frame of truth.frames) {
+    model.take(frame);
+    ticks.wrote(frame);
+  }
   return { model, fullAt };
 }
 
