@@ -87,7 +87,7 @@ export class Lanes {
   readonly shares = new FairShares();
   /** Resource types that got something leasable since the leader looked last; kept only where somebody looks. */
   shown: Set<string> | undefined = undefined;
-  /** Types whose first lane has a quota to look at. */
+  /** Types whose first lane may have a quota and, with somebody ahead, a better one behind it: rank alone does not tell. */
   private readonly metered = new Set<TypeLanes>();
   private readonly parked = new Map<Meter, Parked>();
   private readonly refills = new IndexedHeap<Parked>();
@@ -140,7 +140,18 @@ export class Lanes {
     if (this.freed.size > 0) this.reopen(at);
     // Of each of them: whose first lane is parked may have a better one behind it.
     for (const type of types ?? this.metered) this.open(type, at);
+    // Any other only falls back.
+    if (types === undefined) this.openFirst(at);
     return this.firstLane(types)?.items.top();
+  }
+
+  /** Opens the first type as long as another one becomes the first by that. */
+  private openFirst(at: number): void {
+    let opened: TypeLanes | undefined;
+    for (let type = this.byHead.top(); type !== undefined && type !== opened; type = this.byHead.top()) {
+      this.open(type, at);
+      opened = type;
+    }
   }
 
   /** Parks the first lane of a type as long as its quota, or that of its group, is used up. */
@@ -275,7 +286,8 @@ export class Lanes {
       this.metered.delete(type);
       return;
     }
-    if (first.meter !== undefined || first.turn.meter !== undefined) this.metered.add(type);
+    const isMetered = first.meter !== undefined || first.turn.meter !== undefined;
+    if (isMetered && type.ahead.size > 0) this.metered.add(type);
     else if (this.metered.size > 0) this.metered.delete(type);
     if (type.slot >= 0 && type.rank === first.rank && type.tie === first.tie) return;
     type.rank = first.rank;

@@ -1,8 +1,9 @@
 /** A command costs the same at 1,000 and at 200,000 items: counted in entries moved, not in time. */
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { CommandOf } from "../../contracts/commands.ts";
 import { type Exclusivity, SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
 import { execute } from "../../services/core/execute.ts";
+import { Meter } from "../../services/core/meters.ts";
 import type { EventSink } from "../../services/core/outcome.ts";
 import { createState, type ShardState } from "../../services/core/state.ts";
 import { createLog } from "../../services/core/term.ts";
@@ -90,4 +91,17 @@ test("types and keys that are used up leave nothing behind", () => {
   const { ready, enqueueRequests, leaseRequests, leasesByPeer, records, items } = world.state;
   expect([ready.lanes.types.size, ready.keys.size, enqueueRequests.size, leaseRequests.size]).toEqual([0, 0, 0, 0]);
   expect([leasesByPeer.size, records.size, items.size]).toEqual([0, 0, 0]);
+});
+
+test("a lease of any type looks at few quotas, however many types have one", () => {
+  const world = new ShardWorld();
+  world.send("configure", { quotas: { "key/*": { leasesMax: 1_000 } } });
+  for (let index = 0; index < 2_000; index += 1) world.seed(1, { resourceType: `t${index}`, quotaKey: "k" });
+  const looks = vi.spyOn(Meter.prototype, "freeAt");
+  try {
+    world.take();
+    expect(looks.mock.calls.length).toBeLessThan(10);
+  } finally {
+    looks.mockRestore();
+  }
 });
