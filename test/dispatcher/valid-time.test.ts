@@ -80,3 +80,25 @@ test("a lease whose worker beats in time lives on although the frames before its
   expect(ends).toEqual([]);
   expect(world.fold().active).toBe(1);
 });
+
+test("a beat that tells of progress takes nothing from what a leader that took over has promised", () => {
+  const world = new NodeWorld({ leaseDurationMsDefault: 10_000 });
+  const first = world.leading(world.addNode("a"));
+  const second = world.addNode("b");
+  world.ask("configure", { logVersion: 2 });
+  world.enqueue(1);
+  const [lease] = world.ask("lease", {})["leases"] as unknown as { itemId: string; token: number }[];
+  const ref = { itemId: lease?.itemId, token: lease?.token };
+  world.ask("heartbeat", { leases: [ref], extendMs: 40_000 });
+  world.clock.advance(8_000);
+  world.kill(first);
+  world.leading(second);
+  const [told] = world.ask("heartbeat", { leases: [ref] })["results"] as unknown as { validMs: number }[];
+  expect(told?.validMs).toBeGreaterThan(35_000);
+  // Its answer may be lost: what was told before still holds.
+  world.ask("heartbeat", { leases: [{ ...ref, progress: "half" }] });
+  world.clock.advance(35_000);
+  expect(world.fold().active).toBe(1);
+  world.clock.advance(30_000);
+  expect(world.fold().active).toBe(0);
+});

@@ -110,7 +110,7 @@ export class LeaseWatch {
       if (event.type === "leased")
         this.#set(event.itemId, tokenOf(this.#state.tokenEpoch, frame.first + index), event.durationMs);
       else if (event.type === "renewed")
-        for (const { itemId, token, expiresAt } of event.leases) this.#set(itemId, token, expiresAt - frame.at);
+        for (const { itemId, token, expiresAt } of event.leases) this.#renew(itemId, token, expiresAt - frame.at);
       else if ("token" in event) this.#deadlines.remove(event.token);
     }
   }
@@ -135,6 +135,16 @@ export class LeaseWatch {
       const moment = { at: open.head.at, random: this.#random };
       expire(this.#state, due.itemId, due.token, due.reason, moment, open);
     }
+  }
+
+  /**
+   * A leader that took over has given the lease its whole length again, which may be more than the log knows of, and may have told so: only a worker
+   * that asks for less than it was granted gets less than that.
+   */
+  #renew(itemId: string, token: number, durationMs: number): void {
+    const grantMs = this.#state.items.get(itemId)?.lease?.grantMs ?? 0;
+    const leftMs = durationMs < grantMs ? 0 : this.#deadlines.remaining(token, this.#clock.upperBound());
+    this.#set(itemId, token, Math.max(durationMs, leftMs));
   }
 
   #set(itemId: string, token: number, durationMs: number): void {
