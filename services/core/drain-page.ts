@@ -10,7 +10,7 @@ import { cite, type Outcome, refuse } from "./outcome.ts";
 import type { ShardState } from "./state.ts";
 import { itemRecordLength, lastErrorView } from "./views.ts";
 
-/** One page, in order of enqueue; it ends as that of `executeList` does. The first item always fits. Refuses with: drain_not_found. */
+/** One page, in order of enqueue; it ends as that of `executeList` does. The first item always fits. Refuses with: drain_not_found, conflict (partly discarded). */
 export function executeDrainList(
   state: ShardState,
   { drainId, limit = PAGE_SIZE_DEFAULT, cursor }: RequestOf<"list">,
@@ -18,6 +18,8 @@ export function executeDrainList(
   const { drain } = state;
   if (drain === undefined || drain.drainId !== drainId)
     return refuse(errorBody("drain_not_found", "no such drain is on"), true);
+  // Pages that others are discarded between would make an export that looks whole.
+  if (drain.discarding) return refuse(errorBody("conflict", "the drain is partly discarded: discard the rest"), true);
   const drained: DrainItem[] = [];
   let bytesLeft = FRAME_BYTES_MAX - FRAME_BYTES_RESERVE;
   let scanned = 0;

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import {
   ATTRIBUTE_VALUE_LENGTH_MAX,
+  ENTRIES_PER_REQUEST_MAX,
   ITEM_BYTES_MAX,
   LOG_VERSION_TERMS,
   REASON_LENGTH_MAX,
@@ -102,4 +103,16 @@ test("brings an item back that filled its request, with all of its past", () => 
   const origin = { logId: "log-1", region: "local", shard: "default" };
   const restored = nodes.ask("restore", { drainId: "d", origin, items });
   expect(restored["results"]).toMatchObject([{ duplicate: false }]);
+});
+
+test("a discard ends the pages of an export that it overtakes, which would be without what it has ended", () => {
+  const nodes = world();
+  nodes.leading(nodes.addNode("a"));
+  raise(nodes);
+  for (let count = 0; count < 2; count += 1) nodes.enqueue(ENTRIES_PER_REQUEST_MAX);
+  nodes.ask("drain", { drainId: "d" });
+  const { drained, cursor } = nodes.ask("list", { drainId: "d", limit: 1 });
+  expect(drained).toHaveLength(1);
+  expect(nodes.ask("discard", { drainId: "d" })).toMatchObject({ left: ENTRIES_PER_REQUEST_MAX });
+  expect(nodes.ask("list", { drainId: "d", cursor }).error?.code).toBe("conflict");
 });
