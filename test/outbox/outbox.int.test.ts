@@ -117,7 +117,7 @@ describe.each(SUBJECTS)("on $name", (subject) => {
     const running = await relay({ batchSize: 3 });
     await eventually(enqueued).toEqual(names(0, 4));
     // A row goes once its item is acknowledged.
-    await expect.poll(async () => await running.stats()).toMatchObject({ waiting: 6, parked: 0 });
+    await expect.poll(() => running.stats()).toMatchObject({ waiting: 6, parked: 0 });
     const seen: string[] = [];
     while (seen.length < 10) {
       const { leases } = await client.lease({ maxItems: 10, waitMs: 2_000 });
