@@ -20,7 +20,7 @@ interface State {
   readonly pending: number;
 }
 
-export async function loadCore(checkout: string): Promise<Core> {
+async function loadCore(checkout: string): Promise<Core> {
   const load = (path: string) => import(pathToFileURL(join(checkout, path)).href);
   const [{ createState }, { createLog }, { execute }, { SHARD_OPTIONS_DEFAULT }] = await Promise.all([
     load("services/core/state.ts"),
@@ -32,7 +32,7 @@ export async function loadCore(checkout: string): Promise<Core> {
 }
 
 /** Items per second of one run over a backlog of `depth` items. */
-export function runLife(core: Core, kind: Kind, items: number, depth: number): number {
+function runLife(core: Core, kind: Kind, items: number, depth: number): number {
   const state = core.createState();
   const sink = { actor: () => 0, push: () => {} };
   const context = { at: 1_000, principal: "worker", peerId: "worker" };
@@ -60,4 +60,15 @@ export function itemOf(kind: Kind, index: number): object {
   if (kind === "plain") return item;
   const fair = { ...item, group: `g${index % 20}` };
   return kind === "fair" ? fair : { ...fair, exclusivity: "partition", partitionKey: `p${index % 5_000}` };
+}
+
+/** Rounds until the code is compiled as it will stay. */
+const WARM_UP = 3;
+
+/** As a program: `queue-life.ts CHECKOUT KIND ITEMS DEPTH` prints items per second. */
+if (import.meta.main) {
+  const [checkout = "", kind = "", items, depth] = process.argv.slice(2);
+  const core = await loadCore(checkout);
+  for (let round = 0; round < WARM_UP; round += 1) runLife(core, kind as Kind, Number(items), Number(depth));
+  process.stdout.write(`${runLife(core, kind as Kind, Number(items), Number(depth))}\n`);
 }

@@ -1,5 +1,5 @@
 /** `npm run bench:queue`: what the features of the queue cost the life of an item, in the core alone and through the mesh, interleaved in one run. */
-import type { ChildProcess } from "node:child_process";
+import { type ChildProcess, execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { startNatsServer } from "../../infra/nats-server/embedded.ts";
 import { ask, REPOSITORY, startDispatcher } from "./bed.ts";
 import { describeMachine, median } from "./machine.ts";
-import { BATCH, itemOf, KINDS, type Kind, loadCore, runLife } from "./queue-life.ts";
+import { BATCH, itemOf, KINDS, type Kind } from "./queue-life.ts";
 
 const DEPTH = 20_000;
 const IN_FLIGHT = 16;
@@ -27,7 +27,7 @@ async function main(): Promise<void> {
   const [runs, items] = [Number(values.runs), Number(values.items)];
   if (!(Number.isSafeInteger(runs) && runs > 0 && Number.isSafeInteger(items) && items > 0))
     throw new Error("--runs and --items must be whole numbers above 0");
-  const core = await measure(runs, await coreRuns(values.against, items));
+  const core = await measure(runs, coreRuns(values.against, items));
   const bed = await openBed(values.against);
   const mesh = await measure(runs, meshRuns(bed, values.against !== undefined, items));
   await bed.close();
@@ -58,14 +58,15 @@ async function measure(rounds: number, runs: Runs): Promise<object> {
   );
 }
 
-async function coreRuns(against: string | undefined, items: number): Promise<Runs> {
-  const own = await loadCore(REPOSITORY);
+/** Each run in a process of its own: what another kind does to the compiled code is no cost of this one. */
+function coreRuns(against: string | undefined, items: number): Runs {
+  const run = (checkout: string, kind: Kind) => (): number => {
+    const args = [join(import.meta.dirname, "queue-life.ts"), checkout, kind, `${items}`, `${DEPTH}`];
+    return Number(execFileSync(process.execPath, args, { encoding: "utf8" }));
+  };
   const runs = new Map<string, () => number>();
-  if (against !== undefined) {
-    const before = await loadCore(against);
-    runs.set("before", () => runLife(before, "plain", items, DEPTH));
-  }
-  for (const kind of KINDS) runs.set(kind, () => runLife(own, kind, items, DEPTH));
+  if (against !== undefined) runs.set("before", run(against, "plain"));
+  for (const kind of KINDS) runs.set(kind, run(REPOSITORY, kind));
   return runs;
 }
 
@@ -74,7 +75,7 @@ interface Bed {
   close(): Promise<void>;
 }
 
-/** One server; a dispatcher for the kinds, and one of the other checkout. */
+/** One server; a dispatcher for each kind, and one of the other checkout. */
 async function openBed(against: string | undefined): Promise<Bed> {
   const folder = mkdtempSync(join(tmpdir(), "omnirelay-queue-"));
   const server = await startNatsServer({ storeDir: join(folder, "nats"), syncInterval: "always", report: () => {} });
@@ -85,7 +86,7 @@ async function openBed(against: string | undefined): Promise<Bed> {
   const dispatchers: ChildProcess[] = [];
   if (against !== undefined)
     dispatchers.push(await startDispatcher(args("before"), { shards: ["before"], checkout: against }));
-  dispatchers.push(await startDispatcher(args("own"), { shards: KINDS.map(shardOf) }));
+  for (const kind of KINDS) dispatchers.push(await startDispatcher(args(kind), { shards: [shardOf(kind)] }));
   const connection = await connect({ servers: server.url });
   for (const kind of KINDS)
     if (kind !== "plain") {
