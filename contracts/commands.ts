@@ -277,7 +277,9 @@ const ConfigureRequest = z.strictObject({
     .optional()
     .describe("Raises the state version of the log, once every registered follower reads it. It is never lowered."),
   followers: FollowersPatch.optional().describe("Followers to register or, with null, to remove, by name."),
-  quotas: QuotasPatch.optional().describe("Quotas of groups and quota keys to set or, with null, to remove, by name."),
+  quotas: QuotasPatch.optional().describe(
+    "Quotas of groups and quota keys to set or, with null, to remove, by name; at most 64 in one request.",
+  ),
 });
 const HandoverRequest = z.strictObject({
   ...envelope,

@@ -13,7 +13,7 @@ type Compare<Item> = (left: Item, right: Item) => boolean;
 type Rate = NonNullable<Quota["rate"]>;
 
 /** How long one grant of a rate takes to come back. µs. */
-const intervalUs = ({ count, perMs }: Rate): number => Math.max(1, Math.floor((perMs * 1_000) / count));
+const intervalUs = ({ count, perMs }: Rate): number => Math.ceil((perMs * 1_000) / count);
 
 export class NaiveShares {
   readonly quotas = new Map<string, Quota>();

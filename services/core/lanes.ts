@@ -324,11 +324,11 @@ export class Lanes {
       this.parked.set(meter, parked);
     }
     parked.places.add(place);
-    if (parked.slot < 0) this.await(parked, at);
+    if (parked.slot < 0) this.awaitRate(parked, at);
   }
 
   /** Notes when the rate of a meter, which may have changed, lets its places go on; what waits for the end of a lease is told. */
-  private await(parked: Parked, at: number): void {
+  private awaitRate(parked: Parked, at: number): void {
     if (parked.slot >= 0) this.refills.remove(parked);
     parked.rank = parked.meter.freeAt(at);
     if (Number.isFinite(parked.rank)) this.refills.push(parked);
@@ -353,7 +353,7 @@ export class Lanes {
       const parked = this.parked.get(meter);
       if (parked === undefined) continue;
       if (meter.freeAt(at) !== 0) {
-        this.await(parked, at);
+        this.awaitRate(parked, at);
         continue;
       }
       this.forget(parked);

@@ -49,8 +49,8 @@ export class Meter implements HeapEntry {
   }
 }
 
-const intervalUs = ({ count, perMs }: NonNullable<Quota["rate"]>): number =>
-  Math.max(1, Math.floor((perMs * US) / count));
+/** Rounded up: a rate is never exceeded. */
+const intervalUs = ({ count, perMs }: NonNullable<Quota["rate"]>): number => Math.ceil((perMs * US) / count);
 
 /** The meters of a shard. Invariant: a meter is kept while it has leases, lanes or a bucket that is not full. */
 export class Meters {

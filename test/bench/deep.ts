@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { startNatsServer } from "../../infra/nats-server/embedded.ts";
 import { ask, rssMib, startDispatcher } from "./bed.ts";
-import { describeMachine } from "./machine.ts";
+import { describeMachine, type Percentiles, percentiles } from "./machine.ts";
 
 const SHARD = "deep";
 const BATCH = 500;
@@ -104,20 +104,6 @@ class Load {
     this.#made += 1;
     return { resourceType: `t${this.#made % 4}`, resourceId: `r${this.#made}`, body: BODY };
   }
-}
-
-interface Percentiles {
-  readonly p50: number;
-  readonly p99: number;
-  readonly max: number;
-}
-
-/** ms. */
-function percentiles(times: readonly number[]): Percentiles {
-  const sorted = [...times].sort((left, right) => left - right);
-  const at = (part: number): number =>
-    Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN) * 100) / 100;
-  return { p50: at(0.5), p99: at(0.99), max: at(1) };
 }
 
 await main();

@@ -59,3 +59,18 @@ export function median(values: readonly number[]): number {
   const upper = sorted[middle] ?? Number.NaN;
   return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? Number.NaN)) / 2;
 }
+
+export interface Percentiles {
+  readonly p50: number;
+  readonly p99: number;
+  readonly p999: number;
+  readonly max: number;
+}
+
+/** Of times in any order, to hundredths. */
+export function percentiles(times: readonly number[]): Percentiles {
+  const sorted = [...times].sort((left, right) => left - right);
+  const at = (part: number): number =>
+    Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN) * 100) / 100;
+  return { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) };
+}

@@ -8,7 +8,7 @@ import { parseArgs } from "node:util";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { startNatsServer } from "../../infra/nats-server/embedded.ts";
 import { ask, rssMib, startDispatcher } from "./bed.ts";
-import { describeMachine } from "./machine.ts";
+import { describeMachine, type Percentiles, percentiles } from "./machine.ts";
 
 const SHARD = "steady";
 const BATCH = 100;
@@ -178,7 +178,7 @@ class Load {
 function report(isJson: boolean, run: object, samples: readonly Sample[], witness: Witness): void {
   const busy = samples.filter(({ atMs }) => witness.isBusy(atMs));
   const calm = samples.filter(({ atMs }) => !witness.isBusy(atMs));
-  const [busyMs, calmMs] = [percentiles(busy), percentiles(calm)];
+  const [busyMs, calmMs] = [latencies(busy), latencies(calm)];
   const quarters = [0.25, 0.5, 0.75, 1].map((part) => {
     const until = Math.floor(witness.rss.length * part);
     return Math.max(...witness.rss.slice(Math.floor(witness.rss.length * (part - 0.25)), until).map(({ mib }) => mib));
@@ -191,19 +191,14 @@ function report(isJson: boolean, run: object, samples: readonly Sample[], witnes
     trims: witness.trims,
     calm: { samples: calm.length, ...calmMs },
     busy: { samples: busy.length, ...busyMs },
-    snapshot: percentiles(samples.filter(({ atMs }) => witness.isBusy(atMs, "snapshot"))),
-    trim: percentiles(samples.filter(({ atMs }) => witness.isBusy(atMs, "trim"))),
+    snapshot: latencies(samples.filter(({ atMs }) => witness.isBusy(atMs, "snapshot"))),
+    trim: latencies(samples.filter(({ atMs }) => witness.isBusy(atMs, "trim"))),
     p99Ratio: Math.round((busyMs.p99 / calmMs.p99) * 100) / 100,
     rssMibByQuarter: quarters,
   };
   process.stdout.write(isJson ? `${JSON.stringify(result)}\n` : `${JSON.stringify(result, undefined, 2)}\n`);
 }
 
-function percentiles(samples: readonly Sample[]): { p50: number; p99: number; p999: number; max: number } {
-  const sorted = samples.map(({ latencyMs }) => latencyMs).sort((left, right) => left - right);
-  const at = (part: number): number =>
-    Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN) * 100) / 100;
-  return { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) };
-}
+const latencies = (samples: readonly Sample[]): Percentiles => percentiles(samples.map(({ latencyMs }) => latencyMs));
 
 await main();

@@ -161,6 +161,20 @@ describe("a rate", () => {
     expect(count).toBe(10);
   });
 
+  test.each([3, 7, 30, 600])("of %i grants in a millisecond lets no more through in the long run", (count) => {
+    const ms = 50;
+    const world = worldOf({ "key/a": { rate: { count, perMs: 1, burst: 5_000 } } }, { leasesPerPeerMax: 100_000 });
+    for (let left = 5_000 + (ms + 1) * count; left > 0; left -= 1_000) world.seed(1_000, { quotaKey: "a" });
+    let sum = 0;
+    for (let turn = 0; turn <= ms; turn += 1) {
+      for (let taken = 1_000; taken === 1_000; sum += taken)
+        taken = world.send("lease", { maxItems: 1_000 })["leases"].length;
+      world.at += 1;
+    }
+    expect(sum).toBeLessThanOrEqual(5_000 + ms * count);
+    expect(sum).toBeGreaterThan(5_000 + ms * count * 0.8);
+  });
+
   test("is what it was for a leader that takes over", () => {
     const world = worldOf({ "group/a": { rate: { count: 1, perMs: 1_000 } } });
     world.seed(2, { group: "a" });
