@@ -1,6 +1,6 @@
 /** Who else reads a shard's log: registered in the shard's state, so that the log is kept for them, and their durable position. */
 import { z } from "zod";
-import { ChainValue, LogId, LogTimeMs, Sequence } from "./ids.ts";
+import { ChainValue, LogId, LogTimeMs, Sequence, TokenEpoch } from "./ids.ts";
 import {
   FOLLOWER_KEEP_BYTES_DEFAULT,
   FOLLOWER_KEEP_BYTES_MAX,
@@ -50,5 +50,7 @@ export const Checkpoint = z.looseObject({
   chain: ChainValue,
   term: z.int().min(0),
   at: LogTimeMs,
+  first: Sequence.optional().describe("`first` of the last frame; absent: taken from `sequence`."),
+  tokenEpoch: TokenEpoch.optional().describe("Of the tokens that are granted there; absent: 0."),
 });
 export type Checkpoint = Readonly<z.infer<typeof Checkpoint>>;

@@ -33,17 +33,30 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   "services/jetstream": ["contracts", "services/core", "services/runtime"],
   "services/persistence": ["contracts", "services/core", "services/runtime"],
   "services/health": ["contracts", "services/core", "services/runtime"],
-  "services/replication": ["contracts", "services/core", "services/runtime"],
+  "services/replication": [
+    "contracts",
+    "services/core",
+    "services/runtime",
+    "services/jetstream",
+    "services/persistence",
+  ],
   "services/client": ["contracts", "services/runtime", "services/jetstream"],
   "services/outbox": ["contracts", "services/client"],
   "services/catalog": ["contracts", "services/runtime", "services/client", "services/persistence"],
-  "services/testing": ["contracts", "services/core", "services/persistence", "services/jetstream", "services/runtime"],
+  "services/testing": [
+    "contracts",
+    "services/core",
+    "services/persistence",
+    "services/jetstream",
+    "services/runtime",
+    "services/replication",
+  ],
   ...Object.fromEntries(PROCESSES.map((folder) => [folder, PROCESS_MAY_IMPORT])),
   infra: ["contracts", "services/runtime", "services/jetstream"],
   chaos: ["contracts", ...LIBRARIES, "infra"],
 };
 /** The mesh runs any set of roles in one process, so it may import this one file of each role. */
-const ROLE_FILE = /^services\/(dispatcher|worker|seeder|control-plane)\/role\.ts$/;
+const ROLE_FILE = /^services\/(dispatcher|worker|seeder|control-plane|replicator)\/role\.ts$/;
 
 /** `services/core/state/item.ts` -> `services/core`; `contracts/ids.ts` -> `contracts`. */
 function folderOf(path: string): string {
