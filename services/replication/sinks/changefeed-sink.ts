@@ -30,7 +30,9 @@ import {
   type BatchOutcome,
   publishBatch,
 } from "./changefeed-batch.ts";
-import { ensureChangefeed, type Place, readTail } from "./changefeed-stream.ts";
+import { ensureChangefeed, type Place, readTail, type Tail } from "./changefeed-stream.ts";
+import { eventsBehind, isBehind } from "./places.ts";
+import { sinkStopped, sinkTaken } from "./sink-errors.ts";
 
 const DAY_MS = 86_400_000;
 const GIB: number = 1024 ** 3;
@@ -39,6 +41,10 @@ const ATTEMPTS_MAX = 5;
 /** What the headers of a message take at most. Bytes. */
 const HEADER_BYTES_MAX = 2_048;
 const INCOMPLETE_BATCH = 10_176;
+/** How long a batch under way is waited for when the sink is told to stop: its word spares the next instance a doubt. ms. */
+const ABORT_MS = 500;
+/** In the place of an event type: the sink was sent elsewhere. */
+const MOVED = "_moved";
 
 const ChangefeedOptions = z.strictObject({
   provision: z
@@ -117,34 +123,39 @@ class ChangefeedSink implements Sink {
         this.#deps.reporter.warn("changefeed_stream_differs", { sink: scope.sink, shard: scope.shard, differences });
       const { last, place } = await readTail(inbox, scope);
       this.#feed = this.#opened(scope, inbox, last, place?.sequence ?? 0);
-      return laterOf(place?.checkpoint, checkpoint);
+      if (place === undefined) return undefined;
+      const isOutsideFurther = checkpoint?.logId === scope.logId && isBehind(place.checkpoint, checkpoint);
+      return isOutsideFurther ? checkpoint : place.checkpoint;
     } catch (error) {
       inbox.close();
       throw lasting(error);
     }
   }
 
-  async apply(batch: SinkBatch, signal: AbortSignal): Promise<void> {
-    await this.#write(signal, async (feed) => {
-      const events = batch.events.filter(({ sequenceNumber }) => sequenceNumber > feed.sequence);
-      for (const part of partsOf(events, feed.scope, this.#payloadMax())) {
-        const { sequence, checkpoint } = part.isLast
-          ? { sequence: batch.upTo.sequence, checkpoint: batch.upTo }
-          : { sequence: part.sequence, checkpoint: batch.after };
-        if (!(await this.#append(feed, part.messages, { writer: this.#writer, sequence, checkpoint }, signal)))
-          return false;
+  async apply({ events, after, upTo }: SinkBatch, signal: AbortSignal): Promise<void> {
+    await this.#write(async (feed) => {
+      const parts = partsOf(eventsBehind(events, feed.sequence), feed.scope, this.#payloadMax());
+      for (const [index, { messages, sequence }] of parts.entries()) {
+        const isLast = index === parts.length - 1;
+        const checkpoint = isLast ? upTo : { ...after, sequence };
+        if (!(await this.#append(feed, messages, { sequence, checkpoint }, signal))) return false;
       }
       return true;
     });
   }
 
-  /** Writes a message that holds the place and no event. */
+  /** Writes a message that holds the place and no event. Events that are in the stream already are not written again. */
   async seek(to: Checkpoint): Promise<void> {
-    await this.#write(new AbortController().signal, (feed) => {
+    const { signal } = new AbortController();
+    await this.#write(async (feed) => {
+      // From the beginning: where the stream was emptied, everything is wanted again.
+      const { last, place } = await this.#look(feed, 0);
+      feed.last = last;
+      feed.sequence = place?.sequence ?? 0;
       const { region, shard } = feed.scope;
       const payload = encoder.encode(JSON.stringify({ movedTo: to }));
-      const message = { subject: changesSubject(region, shard, "_moved"), payload, headers: [] };
-      return this.#append(feed, [message], { writer: this.#writer, sequence: to.sequence, checkpoint: to });
+      const message = { subject: changesSubject(region, shard, MOVED), payload, headers: [] };
+      return this.#append(feed, [message], { sequence: feed.sequence, checkpoint: to }, signal);
     });
   }
 
@@ -168,15 +179,14 @@ class ChangefeedSink implements Sink {
   }
 
   /** `step` answers false when the stream had moved on: then it is looked at, and the step is done again. */
-  async #write(signal: AbortSignal, step: (feed: Feed) => Promise<boolean>): Promise<void> {
+  async #write(step: (feed: Feed) => Promise<boolean>): Promise<void> {
     const feed = this.#feed;
     assert(feed !== undefined, "the sink is open");
     assert(!this.#isWriting, `a batch for ${feed.stream} is under way already`);
     this.#isWriting = true;
     try {
       for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
-        signal.throwIfAborted();
-        if (feed.isDoubtful) await this.#look(feed);
+        if (feed.isDoubtful) await this.#settle(feed);
         if (await step(feed)) return;
       }
     } catch (error) {
@@ -188,11 +198,9 @@ class ChangefeedSink implements Sink {
     throw new OperatingError("sink_contended", message, { definite: false });
   }
 
-  /** Reads what stands behind the last sequence that we know of. */
-  async #look(feed: Feed): Promise<void> {
-    const { last, place, placeAt } = await readTail(feed.inbox, feed.scope, feed.last);
-    if (last < feed.last) throw lostTail(feed.stream, feed.last, last);
-    if (place !== undefined && place.writer !== this.#writer) throw taken(feed.stream, placeAt);
+  /** After an append without a word of it: takes over what stands behind the last sequence that we know of. */
+  async #settle(feed: Feed): Promise<void> {
+    const { last, place } = await this.#look(feed, feed.last);
     if (last > feed.last && place === undefined)
       this.#deps.reporter.warn("changefeed_stranger", { stream: feed.stream, from: feed.last + 1, to: last });
     feed.sequence = place?.sequence ?? feed.sequence;
@@ -200,18 +208,29 @@ class ChangefeedSink implements Sink {
     feed.isDoubtful = false;
   }
 
-  async #append(feed: Feed, messages: readonly BatchMessage[], place: Place, signal?: AbortSignal): Promise<boolean> {
-    signal?.throwIfAborted();
+  /** The stream's end; nothing at or below `above` is looked at. Throws: `sink_taken`, `sink_stream_lost`. */
+  async #look(feed: Feed, above: number): Promise<Tail> {
+    const tail = await readTail(feed.inbox, feed.scope, above);
+    if (tail.last < feed.last) throw lostTail(feed.stream, feed.last, tail.last);
+    if (tail.placeAt > feed.last && tail.place?.writer !== this.#writer) throw sinkTaken(feed.scope, feed.stream);
+    return tail;
+  }
+
+  async #append(feed: Feed, messages: readonly BatchMessage[], place: Reached, signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted) throw sinkStopped(feed.scope);
     const { stream, inbox, last: expectedLast } = feed;
     this.#batches += 1;
     const request = {
       ...{ stream, expectedLast, timeoutMs: API_TIMEOUT_MS },
       id: `${this.#writer}.${this.#batches}`,
-      messages: withPlace(messages, place),
+      messages: withPlace(messages, this.#writer, place),
     };
     feed.isDoubtful = true;
     feed.denied = "";
-    const outcome = await abortable(signal, (resolve) => publishBatch(this.#deps.connection, inbox, request, resolve));
+    const outcome = await abortable<BatchOutcome>(signal, (resolve) =>
+      publishBatch(this.#deps.connection, inbox, request, resolve),
+    );
+    if (outcome === undefined) throw sinkStopped(feed.scope);
     if (outcome.kind === "moved") return false;
     if (outcome.kind === "failed") throw await this.#failure(feed, outcome.outcome);
     feed.last = outcome.last;
@@ -241,16 +260,22 @@ class ChangefeedSink implements Sink {
 
 const encoder = new TextEncoder();
 
+/** What a batch leads to; see `Place`. */
+interface Reached {
+  readonly sequence: number;
+  readonly checkpoint: Checkpoint;
+}
+
 interface Part {
   readonly messages: BatchMessage[];
   /** Of its last event. */
-  readonly sequence: number;
-  readonly isLast: boolean;
+  sequence: number;
+  bytes: number;
 }
 
 /** The events in as few batches as the server's limits allow. Throws: `event_refused`. */
 function partsOf(events: readonly ReplicationEvent[], scope: SinkScope, payloadMax: number): Part[] {
-  const parts: { messages: BatchMessage[]; sequence: number; bytes: number }[] = [];
+  const parts: Part[] = [];
   for (const event of events) {
     const message = messageOf(event, scope);
     const bytes = message.payload.length;
@@ -264,7 +289,7 @@ function partsOf(events: readonly ReplicationEvent[], scope: SinkScope, payloadM
     part.sequence = event.sequenceNumber;
     part.bytes += bytes;
   }
-  return parts.map(({ messages, sequence }, index) => ({ messages, sequence, isLast: index === parts.length - 1 }));
+  return parts;
 }
 
 function messageOf(event: ReplicationEvent, { region, shard }: SinkScope): BatchMessage {
@@ -281,28 +306,35 @@ function messageOf(event: ReplicationEvent, { region, shard }: SinkScope): Batch
   };
 }
 
-function withPlace(messages: readonly BatchMessage[], place: Place): readonly BatchMessage[] {
+function withPlace(
+  messages: readonly BatchMessage[],
+  writer: string,
+  { sequence: lastEvent, checkpoint }: Reached,
+): readonly BatchMessage[] {
   const last = messages.at(-1);
   assert(last !== undefined, "a batch has messages");
+  const { logId, streamSequence, sequence, chain, term, at, first, tokenEpoch } = checkpoint;
+  // An entry of the bucket says more than its place.
+  const ours = { logId, streamSequence, sequence, chain, term, at, first, tokenEpoch };
+  const place: Place = { writer, sequence: lastEvent, checkpoint: ours };
   const header = { name: PLACE_HEADER, value: JSON.stringify(place) };
   return [...messages.slice(0, -1), { ...last, headers: [...last.headers, header] }];
 }
 
-function laterOf(ours: Checkpoint | undefined, outside: Checkpoint | undefined): Checkpoint | undefined {
-  if (ours === undefined) return undefined;
-  return outside !== undefined && outside.logId === ours.logId && outside.sequence > ours.sequence ? outside : ours;
-}
-
-/** Waits for `begin` to call back, or for the signal. */
-function abortable(
-  signal: AbortSignal | undefined,
-  begin: (resolve: (outcome: BatchOutcome) => void) => void,
-): Promise<BatchOutcome> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal?.reason as Error);
-    signal?.addEventListener("abort", onAbort, { once: true });
+/** Waits for `begin` to call back; once the signal is aborted only a little longer: then undefined. */
+function abortable<Outcome extends object>(
+  signal: AbortSignal,
+  begin: (resolve: (outcome: Outcome) => void) => void,
+): Promise<Outcome | undefined> {
+  return new Promise((resolve) => {
+    let timer: NodeJS.Timeout | undefined;
+    const onAbort = (): void => {
+      timer = setTimeout(() => resolve(undefined), ABORT_MS);
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
     begin((outcome) => {
-      signal?.removeEventListener("abort", onAbort);
+      clearTimeout(timer);
+      signal.removeEventListener("abort", onAbort);
       resolve(outcome);
     });
   });
@@ -322,11 +354,6 @@ const PASSING: ReadonlySet<string> = new Set(["jetstream_unavailable", "jetstrea
 function refusedEvent({ sequenceNumber }: ReplicationEvent, bytes: number, payloadMax: number): OperatingError {
   const message = `event ${sequenceNumber} takes ${bytes} bytes, and the server's max_payload is ${payloadMax} with headers`;
   return new OperatingError("event_refused", message, { definite: true, details: { sequence: sequenceNumber, bytes } });
-}
-
-function taken(stream: string, at: number): OperatingError {
-  const message = `another instance of the sink writes into ${stream}: its batch ends at ${at}`;
-  return new OperatingError("sink_taken", message, { definite: true, details: { stream, streamSequence: at } });
 }
 
 function lostTail(stream: string, known: number, last: number): OperatingError {

@@ -13,6 +13,7 @@ import { readStored } from "../../jetstream/read-stored.ts";
 import { type Difference, type StreamConfig, streamDifferences } from "../../jetstream/stream-config.ts";
 import { type StreamState, stateOfStream } from "../../jetstream/stream-info.ts";
 import type { SinkScope } from "../sink.ts";
+import { foreignLog } from "./sink-errors.ts";
 
 const NS_PER_MS = 1_000_000;
 /** The least the server takes; ids of messages are not used. ms. */
@@ -29,11 +30,11 @@ export interface StreamLimits {
   readonly maxBytes: number;
 }
 
-/** How far a batch reaches: in a header of its last message, so that a batch and its place are stored together or not at all. */
+/** How far the stream reaches: in a header of a batch's last message, so that a batch and its place are stored together or not at all. */
 const Place = z.looseObject({
   writer: z.string().min(1).max(64).describe("The instance that wrote it."),
-  sequence: Sequence.describe("Events up to here are in the stream, or were left out."),
-  checkpoint: Checkpoint.describe("Where to read on; below `sequence` inside of a batch that takes several appends."),
+  sequence: Sequence.describe("Of the last event in the stream; it never falls. 0: none."),
+  checkpoint: Checkpoint,
 });
 export type Place = Readonly<z.infer<typeof Place>>;
 
@@ -97,7 +98,7 @@ export async function ensureChangefeed(
   if (state === undefined) throw missingStream(stream);
   requireFit(scope, state.config);
   const log = asRecord(state.config["metadata"])[LOG_METADATA];
-  if (typeof log === "string" && log !== scope.logId) throw foreignLog(stream, `was made for log ${log}`, scope);
+  if (typeof log === "string" && log !== scope.logId) throw foreignLog(scope, `the stream ${stream}`, log);
   return limits === undefined ? [] : streamDifferences(changefeedConfig(scope, limits), state.config);
 }
 
@@ -164,14 +165,16 @@ export async function readTail(inbox: Inbox, scope: SinkScope, above = 0): Promi
   const end = messages === 0 ? last + 1 : Math.max(firstSequence, above + 1, 1);
   for (let at = last; at >= end; at -= 1) {
     if (last - at >= STRANGERS_MAX)
-      throw foreignLog(stream, `ends in ${STRANGERS_MAX} messages of somebody else`, scope);
+      throw foreignStream(stream, `its last ${STRANGERS_MAX} messages are of somebody else`);
     const message = await readStored(inbox, stream, { seq: at }, API_TIMEOUT_MS);
     const place = message === undefined ? undefined : placeOf(headerValue(message.headers, PLACE_HEADER));
     if (place === undefined) continue;
     if (place.checkpoint.logId === scope.logId) return { last, place, placeAt: at };
-    throw foreignLog(stream, `holds events of log ${place.checkpoint.logId}`, scope);
+    throw foreignLog(scope, `the stream ${stream}`, place.checkpoint.logId);
   }
-  if (above === 0 && messages > 0) throw foreignLog(stream, "holds messages, but none of a changefeed", scope);
+  const isOurs = asRecord(state.config["metadata"])[LOG_METADATA] === scope.logId;
+  if (above === 0 && messages > 0 && !isOurs)
+    throw foreignStream(stream, "it holds messages, but none of a changefeed");
   return { last, place: undefined, placeAt: 0 };
 }
 
@@ -190,7 +193,7 @@ function missingStream(stream: string): OperatingError {
   return new OperatingError("stream_missing", message, { definite: true, details: { stream } });
 }
 
-function foreignLog(stream: string, what: string, { logId }: SinkScope): OperatingError {
-  const message = `${stream} ${what}, and the shard has log ${logId}: remove the stream if its history may go (nats stream rm ${stream})`;
-  return new OperatingError("sink_foreign_log", message, { definite: true, details: { stream, logId } });
+function foreignStream(stream: string, what: string): OperatingError {
+  const message = `${stream} is nobody's changefeed: ${what}; remove them (nats stream purge ${stream}) if they may go`;
+  return new OperatingError("sink_foreign_log", message, { definite: true, details: { stream } });
 }
