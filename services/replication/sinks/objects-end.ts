@@ -47,7 +47,8 @@ export async function findEnd(folder: ObjectFolder, checkpoint: Checkpoint | und
   }
   const { end, isUnchecked } = await walk(folder, await readNamed(folder, from));
   // Behind objects with events there is one that says where the events end, so only behind an empty one may the checkpoint be ahead.
-  if (known > end.last && (end.count > 0 || known - end.last >= EMPTY_SPAN_MAX)) throw missing(folder, end.last + 1);
+  const last = end.upTo.sequence;
+  if (known > last && (end.count > 0 || known - last >= EMPTY_SPAN_MAX)) throw missing(folder, last + 1);
   return { end, isUnchecked };
 }
 
@@ -55,18 +56,19 @@ export async function findEnd(folder: ObjectFolder, checkpoint: Checkpoint | und
 async function walk(folder: ObjectFolder, from: KnownObject): Promise<{ end: KnownObject; isUnchecked: boolean }> {
   let end = from;
   for (let count = 0; count < CHECKED_MAX; count += 1) {
-    const next = await readObject(folder, end.last + 1, NO_SIGNAL);
+    const wanted = end.upTo.sequence + 1;
+    const next = await readObject(folder, wanted, NO_SIGNAL);
     if (next !== undefined) {
       end = next;
       continue;
     }
-    const [stray] = await folder.place.list(folder.folder, end.first, 1);
+    const [stray] = await folder.place.list(folder.folder, end.after.sequence + 1, 1);
     if (stray === undefined) return { end, isUnchecked: false };
     // Another instance may have written it since we looked.
-    if (stray !== end.last + 1) throw missing(folder, end.last + 1, stray);
+    if (stray !== wanted) throw missing(folder, wanted, stray);
   }
   const last = await folder.place.last(folder.folder, Number.MAX_SAFE_INTEGER);
-  return { end: await readNamed(folder, last ?? end.first), isUnchecked: true };
+  return { end: await readNamed(folder, last ?? end.after.sequence + 1), isUnchecked: true };
 }
 
 async function readNamed(folder: ObjectFolder, first: number): Promise<KnownObject> {

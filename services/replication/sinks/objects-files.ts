@@ -30,7 +30,7 @@ export class FilePlace implements ObjectPlace {
       // A folder is durable by its entry in the one above.
       for (let at = path; created !== undefined && at.length >= created.length; at = dirname(at))
         await syncFolder(dirname(at));
-      await this.#removeLeftovers(path);
+      await this.#removeLeftovers(folder);
       // What a process linked that died before it could do this.
       await syncFolder(path);
     });

@@ -5,10 +5,9 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import type { ReplicationEvent } from "../../../contracts/envelope.ts";
 import { OperatingError } from "../../../contracts/errors.ts";
 import { Checkpoint } from "../../../contracts/followers.ts";
-import { LogId, RegionName, Sequence, ShardName } from "../../../contracts/ids.ts";
+import { LogId, RegionName, ShardName } from "../../../contracts/ids.ts";
 import { sequenceOfName } from "./objects-place.ts";
 
 /** Layout of objects and manifest. Never reused. */
@@ -19,13 +18,14 @@ export const ObjectScope = z.strictObject({ region: RegionName, shard: ShardName
 const ObjectHead = z.object({
   schema: z.literal(OBJECT_SCHEMA),
   scope: ObjectScope,
-  first: z.int().min(1).describe("First sequence that it covers; its name."),
-  last: Sequence.describe("Last sequence that it covers: the next object is named by the one behind it."),
+  after: Checkpoint.describe("Where the object before ends; the sequence behind it is this one's name."),
+  upTo: Checkpoint.describe(
+    "Where this one ends. Within a batch of the pump its `sequence` lies behind the named frame.",
+  ),
   skipped: z
     .literal(true)
     .optional()
     .describe("Its events were left out on purpose: the sink began later, or was sent on."),
-  resume: Checkpoint.describe("Where the log is to be read on from; not above `last`."),
   count: z.int().min(0),
 });
 type ObjectHead = Readonly<z.infer<typeof ObjectHead>>;
@@ -49,15 +49,11 @@ const TAIL_LENGTH = TAIL_BEGIN.length + DIGEST_LENGTH + TAIL_END.length;
 
 /** The same events at the same place give the same bytes, whoever writes them. `lines` are the events as JSON. */
 export function encodeObject(head: Omit<ObjectHead, "schema" | "count">, lines: readonly string[]): EncodedObject {
-  const { scope, first, last, skipped, resume } = head;
-  const { region, shard, logId } = scope;
-  assert(first <= last, `an object covers something, not ${first} to ${last}`);
-  assert(resume.sequence <= last, `reading on at ${resume.sequence} would leave out what is behind ${last}`);
-  const known = {
-    ...{ scope: { region, shard, logId }, first, last },
-    ...(skipped === undefined ? {} : { skipped }),
-    ...{ resume, count: lines.length },
-  };
+  const { region, shard, logId } = head.scope;
+  const [after, upTo] = [placeOnly(head.after), placeOnly(head.upTo)];
+  assert(after.sequence < upTo.sequence, `an object covers something, not ${after.sequence} to ${upTo.sequence}`);
+  const skipped = head.skipped === undefined ? {} : { skipped: head.skipped };
+  const known = { scope: { region, shard, logId }, after, upTo, ...skipped, count: lines.length };
   const headLine = `${JSON.stringify({ schema: OBJECT_SCHEMA, ...known }).slice(0, -1)}${HEAD_END}`;
   const text = lines.length === 0 ? headLine : `${headLine}\n${lines.join(",\n")}`;
   // The checksum covers whole lines, so that tools which cut by lines see the same bytes.
@@ -86,15 +82,19 @@ export function decodeObject(name: string, where: string, bytes: Uint8Array): Kn
   const head = ObjectHead.safeParse(value);
   if (!head.success) throw damaged(name, where, `its head cannot be read: ${z.prettifyError(head.error)}`);
   const { schema: _schema, ...known } = head.data;
-  if (known.first !== sequenceOfName(name.slice(0, name.lastIndexOf("/")), name))
-    throw damaged(name, where, `it begins with ${known.first} and has another's name`);
+  const first = known.after.sequence + 1;
+  if (first !== sequenceOfName(name.slice(0, name.lastIndexOf("/")), name))
+    throw damaged(name, where, `it begins with ${first} and has another's name`);
   return { ...known, sha256 };
 }
 
 const TAIL = new RegExp(`^\\n\\],"sha256":"([0-9a-f]{${DIGEST_LENGTH}})"\\}\\n$`);
 
-/** One line for one event. */
-export const eventLine = (event: ReplicationEvent): string => JSON.stringify(event);
+/** A place without what a pump keeps beside it: who moves it, and what is wished. */
+function placeOnly({ logId, streamSequence, sequence, chain, term, at, first, tokenEpoch }: Checkpoint): Checkpoint {
+  const place = { logId, streamSequence, sequence, chain, term, at };
+  return { ...place, ...(first === undefined ? {} : { first }), ...(tokenEpoch === undefined ? {} : { tokenEpoch }) };
+}
 
 /** Throws: OperatingError `object_version`, definite. */
 export function refuseNewer(name: string, where: string, value: unknown): void {

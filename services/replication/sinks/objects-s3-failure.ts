@@ -28,7 +28,7 @@ const failures = {
     definite: true,
     advice: "create the bucket, or correct its name, region or endpoint",
   },
-  refused: { name: "s3_refused", definite: true, advice: "check bucket, region, endpoint and forcePathStyle" },
+  refused: { name: "s3_request_invalid", definite: true, advice: "check bucket, region, endpoint and forcePathStyle" },
   throttled: { name: "s3_throttled", definite: false, advice: "" },
   timeout: { name: "s3_timeout", definite: false, advice: "" },
   unavailable: { name: "s3_unavailable", definite: false, advice: "" },

@@ -2,6 +2,7 @@
 import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { OperatingError } from "../../../contracts/errors.ts";
 import { damaged } from "./objects-format.ts";
+import { lastByPages } from "./objects-last.ts";
 import {
   cutShort,
   NO_SIGNAL,
@@ -105,30 +106,8 @@ export class S3Place implements ObjectPlace {
     return found;
   }
 
-  /**
-   * First near `upTo`, where the object of a checkpoint is; else by asking whether there is anything above one bound or another: some 50
-   * questions for any number of objects.
-   */
-  async last(folder: string, upTo: number): Promise<number | undefined> {
-    if (upTo < Number.MAX_SAFE_INTEGER) {
-      const near = await this.list(folder, Math.max(0, upTo - PAGE_KEYS_MAX), PAGE_KEYS_MAX);
-      const last = near.findLast((sequence) => sequence <= upTo);
-      if (last !== undefined) return last;
-    }
-    const first = await this.list(folder, 0, PAGE_KEYS_MAX);
-    // Invariant: there is an object `low`, and none in (`high`, `upTo`].
-    let low = first.findLast((sequence) => sequence <= upTo);
-    if (low === undefined || first.length < PAGE_KEYS_MAX) return low;
-    for (let high = upTo; low < high; ) {
-      // Twice as far each time, as long as the bound above is far away.
-      const middle: number = Math.min(low * 2, low + Math.floor((high - low) / 2));
-      const page = await this.list(folder, middle, PAGE_KEYS_MAX);
-      const found = page.findLast((sequence) => sequence <= high);
-      if (found === undefined) high = middle;
-      else if (page.length < PAGE_KEYS_MAX || (page.at(-1) ?? 0) > high) return found;
-      else low = found;
-    }
-    return low;
+  last(folder: string, upTo: number): Promise<number | undefined> {
+    return lastByPages((after) => this.list(folder, after, PAGE_KEYS_MAX), upTo, PAGE_KEYS_MAX);
   }
 
   async close(): Promise<void> {

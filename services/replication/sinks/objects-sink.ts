@@ -3,15 +3,14 @@
  * name is the only one that the next object can have, so the place's own refusal to create it twice keeps instances and repeats apart.
  */
 import assert from "node:assert/strict";
-import { OperatingError } from "../../../contracts/errors.ts";
 import type { Checkpoint } from "../../../contracts/followers.ts";
 import type { Clock, Reporter } from "../../../contracts/ports.ts";
 import type { Sink, SinkBatch, SinkScope } from "../sink.ts";
 import { EMPTY_SPAN_MAX, findEnd, missing, type ObjectFolder, readObject } from "./objects-end.ts";
-import { type EncodedObject, encodeObject, eventLine, type KnownObject } from "./objects-format.ts";
+import { type EncodedObject, encodeObject, type KnownObject } from "./objects-format.ts";
 import { readManifest, requireManifest } from "./objects-manifest.ts";
 import { NO_SIGNAL, type ObjectPlace, objectName } from "./objects-place.ts";
-import { foreignLog, sinkStopped, sinkTaken, titleOf } from "./sink-errors.ts";
+import { foreignLog, sinkTaken } from "./sink-errors.ts";
 
 export interface ObjectsSinkOptions {
   /** In front of `<region>/<shard>`; absent: the name of the sink; empty: nothing. */
@@ -31,8 +30,6 @@ export class ObjectsSink implements Sink {
   #folder: ObjectFolder | undefined;
   /** The last object; undefined where there is none. */
   #end: KnownObject | undefined;
-  /** Everything up to here has had its effect. Above `#end.last` while a filter leaves everything out. */
-  #reached = 0;
   /** Checksums of objects of the next name whose `put` failed: one that is found is ours. */
   readonly #doubts = new Set<string>();
 
@@ -53,44 +50,44 @@ export class ObjectsSink implements Sink {
     await place.prepare(folder.folder);
     const manifest = await readManifest(folder);
     const { end, isUnchecked } = await findEnd(folder, checkpoint);
-    if (isUnchecked) this.#deps.reporter.warn("objects_unchecked", { ...scope, where: place.where, upTo: end?.last });
+    if (isUnchecked)
+      this.#deps.reporter.warn("objects_unchecked", { ...scope, where: place.where, upTo: end?.upTo.sequence });
     this.#folder = folder;
     this.#end = end;
-    this.#reached = end?.last ?? 0;
     const known = checkpoint?.sequence ?? 0;
     if (end === undefined && known > 0 && manifest !== undefined) throw missing(folder, 1);
     if (end === undefined && checkpoint !== undefined) await this.seek(checkpoint);
     await requireManifest(folder, manifest, this.#deps.clock.wallMs());
-    this.#reached = Math.max(this.#reached, known);
-    const own = this.#end;
-    if (own === undefined || checkpoint === undefined) return own?.resume;
+    const own = this.#covered();
     // Frames without events, and events that a filter left out, move a checkpoint and leave no object.
-    return known >= own.last && checkpoint.streamSequence > own.resume.streamSequence ? checkpoint : own.resume;
+    const isAhead = checkpoint !== undefined && checkpoint.streamSequence > own.streamSequence;
+    return isAhead && known >= own.sequence ? checkpoint : own;
   }
 
   async apply(batch: SinkBatch, signal: AbortSignal): Promise<void> {
-    const { scope } = this.#requireOpen();
+    const { scope, place } = this.#requireOpen();
+    signal.throwIfAborted();
+    const { logId, streamSequence, chain } = batch.after;
+    const covered = this.#covered();
+    if (logId !== scope.logId) throw foreignLog(scope, place.where, logId);
+    if (streamSequence === covered.streamSequence && chain !== covered.chain)
+      throw foreignLog(scope, place.where, `${logId} with another past`);
     try {
-      if (signal.aborted) throw sinkStopped(scope);
-      this.#checkPast(batch);
       // The log is not read from its beginning.
       if (this.#end === undefined && batch.after.sequence > 0) await this.#skipTo(batch.after, signal);
       for (let next = this.#nextOf(batch); next !== undefined; next = this.#nextOf(batch)) {
-        if (signal.aborted) throw sinkStopped(scope);
+        signal.throwIfAborted();
         await this.#write(next, signal);
       }
     } catch (error) {
-      if (signal.aborted && error instanceof OperatingError && !error.definite) throw sinkStopped(scope);
+      signal.throwIfAborted();
       throw error;
     }
-    this.#reached = Math.max(this.#reached, batch.upTo.sequence);
   }
 
   /** To the past: the objects stay, and what comes again is recognised by them. Ahead: an object says that events were left out. */
   async seek(to: Checkpoint): Promise<void> {
-    this.#requireOpen();
-    if (to.sequence > (this.#end?.last ?? 0)) await this.#skipTo(to, NO_SIGNAL);
-    this.#reached = Math.max(this.#reached, to.sequence);
+    if (to.sequence > this.#covered().sequence) await this.#skipTo(to, NO_SIGNAL);
   }
 
   async close(): Promise<void> {
@@ -102,67 +99,65 @@ export class ObjectsSink implements Sink {
     return this.#folder;
   }
 
-  /** The batch must go on where we are, in the log that we know. */
-  #checkPast({ after }: SinkBatch): void {
-    const { scope, place } = this.#requireOpen();
-    const resume = this.#end?.resume;
-    if (after.logId !== scope.logId) throw foreignLog(scope, "its checkpoint", after.logId);
-    if (after.streamSequence === resume?.streamSequence && after.chain !== resume.chain)
-      throw foreignLog(scope, place.where, `${resume.logId} with another past`);
-    if (this.#end === undefined || after.sequence <= this.#reached) return;
-    const message = `${titleOf(scope)} has come to ${this.#reached}, and is given what is behind ${after.sequence}`;
-    throw new OperatingError("batch_gap", message, {
-      definite: true,
-      details: { ...scope, reached: this.#reached, after: after.sequence },
-    });
+  /** Where the objects end. */
+  #covered(): Checkpoint {
+    const { logId } = this.#requireOpen().scope;
+    return this.#end?.upTo ?? { logId, streamSequence: 0, sequence: 0, chain: "", term: 0, at: 0 };
   }
 
   /** The next object of a batch; undefined when the objects that there are cover all of it. */
   #nextOf({ events, after, upTo }: SinkBatch): EncodedObject | undefined {
-    const covered = this.#end?.last ?? 0;
-    if (upTo.sequence <= covered) return undefined;
-    const begin = events.findIndex((event) => event.sequenceNumber > covered);
+    const covered = this.#covered();
+    if (upTo.sequence <= covered.sequence) return undefined;
+    const begin = events.findIndex((event) => event.sequenceNumber > covered.sequence);
     if (begin === -1) {
-      // The first of these stands for all, see `findEnd`.
-      if (this.#end?.count === 0 && upTo.sequence - covered < EMPTY_SPAN_MAX) return undefined;
-      return this.#encode(upTo.sequence, upTo, []);
+      // The first object without events stands for what follows, see `findEnd`.
+      if (this.#end?.count === 0 && upTo.sequence - covered.sequence < EMPTY_SPAN_MAX) return undefined;
+      return this.#encode(upTo, []);
     }
+    const lines = this.#linesOf(events, begin, covered.sequence);
+    const last = events[begin + lines.length - 1]?.sequenceNumber ?? 0;
+    assert(last <= upTo.sequence, `event ${last} is behind the batch's end, ${upTo.sequence}`);
+    if (begin + lines.length === events.length) return this.#encode(upTo, lines);
+    // Which frame ends here is not known: the log is then read on from where the batch began, up to the sequence for nothing.
+    const base = covered.streamSequence > after.streamSequence ? covered : after;
+    return this.#encode({ ...base, sequence: last }, lines);
+  }
+
+  /** As many events as one object holds. */
+  #linesOf(events: SinkBatch["events"], begin: number, covered: number): string[] {
     const { eventsPerObject, bytesPerObject } = this.#options;
     const lines: string[] = [];
     let bytes = 0;
     let last = covered;
     for (let index = begin; index < events.length && lines.length < eventsPerObject; index += 1) {
       const event = events[index];
-      if (event === undefined) break;
-      const { sequenceNumber } = event;
-      assert(sequenceNumber > last && sequenceNumber <= upTo.sequence, `event ${sequenceNumber} is not in its place`);
-      const line = eventLine(event);
-      bytes += Buffer.byteLength(line) + 2;
+      assert(event !== undefined && event.sequenceNumber > last, `an event behind ${last} is not in its place`);
+      last = event.sequenceNumber;
+      const line = JSON.stringify(event);
+      bytes += Buffer.byteLength(line);
       if (lines.length > 0 && bytes > bytesPerObject) break;
       lines.push(line);
-      last = sequenceNumber;
     }
-    if (begin + lines.length === events.length) return this.#encode(upTo.sequence, upTo, lines);
-    // Within a batch there is no place to read on from: the best known one is where the batch began, or the object before.
-    const before = this.#end?.resume;
-    return this.#encode(last, before !== undefined && before.sequence > after.sequence ? before : after, lines);
+    return lines;
   }
 
-  #encode(last: number, resume: Checkpoint, lines: readonly string[], skipped?: true): EncodedObject {
-    const { scope } = this.#requireOpen();
-    return encodeObject({ scope, first: (this.#end?.last ?? 0) + 1, last, resume, skipped }, lines);
+  #encode(upTo: Checkpoint, lines: readonly string[], skipped?: true): EncodedObject {
+    return encodeObject({ scope: this.#requireOpen().scope, after: this.#covered(), upTo, skipped }, lines);
   }
 
   #skipTo(to: Checkpoint, signal: AbortSignal): Promise<void> {
-    return this.#write(this.#encode(to.sequence, to, [], true), signal);
+    return this.#write(this.#encode(to, [], true), signal);
   }
 
   /** Writes the object, or finds that it was written, or another one of ours in its stead. */
   async #write({ known, bytes }: EncodedObject, signal: AbortSignal): Promise<void> {
     const folder = this.#requireOpen();
     const { place, scope } = folder;
-    const { first, sha256 } = known;
-    if (this.#doubts.size >= DOUBTS_MAX) for (const oldest of this.#doubts) if (this.#doubts.delete(oldest)) break;
+    const { sha256 } = known;
+    const first = known.after.sequence + 1;
+    const [oldest] = this.#doubts;
+    if (oldest !== undefined && this.#doubts.size >= DOUBTS_MAX) this.#doubts.delete(oldest);
     this.#doubts.add(sha256);
     const outcome = await place.put(objectName(folder.folder, first), bytes, signal);
     if (outcome === "created") this.#end = known;
