@@ -20,6 +20,8 @@ export const FOLDER = "archive/eu/orders";
 /** Few events per object, so that batches are cut. */
 const OPTIONS: ObjectsSinkOptions = { prefix: undefined, eventsPerObject: 4, bytesPerObject: 1_000_000 };
 
+const PAGE = 50;
+
 export interface ReadObject extends KnownObject {
   readonly events: readonly ReplicationEvent[];
 }
@@ -29,7 +31,7 @@ export async function readAll(place: ObjectPlace, folder = FOLDER): Promise<Read
   const objects: ReadObject[] = [];
   let covered = 0;
   for (let after = 0; ; ) {
-    const page = await place.list(folder, after, 3);
+    const page = await place.list(folder, after, PAGE);
     for (const first of page) {
       const name = objectName(folder, first);
       const bytes = await place.get(name, NO_SIGNAL);
@@ -41,7 +43,7 @@ export async function readAll(place: ObjectPlace, folder = FOLDER): Promise<Read
       assert.equal(events.length, known.count);
       objects.push({ ...known, events });
     }
-    if (page.length < 3) return objects;
+    if (page.length < PAGE) return objects;
     after = page.at(-1) ?? 0;
   }
 }
