@@ -21,7 +21,9 @@ test.each([
   ["s3_unavailable", false, Object.assign(new Error("connect ECONNRESET"), { code: "ECONNRESET" })],
   ["s3_unavailable", false, undefined],
   ["s3_timeout", false, answer("RequestTimeout", 400)],
-  ["s3_timeout", false, answer("TimeoutError")],
+  ["s3_timeout", false, { name: "TimeoutError", code: "ETIMEDOUT" }],
+  // So the client calls a connection that was cut.
+  ["s3_unavailable", false, { name: "TimeoutError", code: "ECONNRESET" }],
 ])("is told as %s (definite: %s)", (code, definite, error) => {
   const told = s3Failure(error, "writing", false);
   expect([told.code, told.definite, told.cause]).toEqual([code, definite, undefined]);

@@ -383,8 +383,8 @@ describe("bad input", () => {
     writeFileSync(join(root, "file"), "");
     for (const folder of [join(root, "file"), join(root, "file", "below"), join(root, "x".repeat(300))]) {
       const error = await refusal(sinkAt(new FilePlace(folder)).open(SCOPE, feed.place(0)));
-      expect([error?.code, error?.definite]).toEqual(["folder_unusable", true]);
-      expect(error?.message).toContain("give the sink a folder");
+      expect([error?.code, error?.definite]).toEqual(["sink_unusable", true]);
+      expect(error?.message).toContain("or give the sink another folder");
     }
   });
 

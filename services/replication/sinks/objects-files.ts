@@ -6,6 +6,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { OperatingError } from "../../../contracts/errors.ts";
 import { damaged } from "./objects-format.ts";
 import { cutShort, LowestSequences, OBJECT_BYTES_MAX, type ObjectPlace, sequenceOfName } from "./objects-place.ts";
+import { FILE_HOST, syncFolder } from "./sink-files.ts";
 
 /** Files that were not linked are leftovers of a crash when they are so old: longer than any write takes. ms. */
 const LEFTOVER_AGE_MS = 3_600_000;
@@ -29,10 +30,10 @@ export class FilePlace implements ObjectPlace {
       const created = await mkdir(path, { recursive: true });
       // A folder is durable by its entry in the one above.
       for (let at = path; created !== undefined && at.length >= created.length; at = dirname(at))
-        await syncFolder(dirname(at));
+        await syncFolder(FILE_HOST, dirname(at));
       await this.#removeLeftovers(folder);
       // What a process linked that died before it could do this.
-      await syncFolder(path);
+      await syncFolder(FILE_HOST, path);
     });
   }
 
@@ -49,7 +50,7 @@ export class FilePlace implements ObjectPlace {
           await file.close();
         }
         const outcome = await linked(partial, path);
-        await syncFolder(dirname(path));
+        await syncFolder(FILE_HOST, dirname(path));
         return outcome;
       } finally {
         await rm(partial, { force: true });
@@ -122,9 +123,11 @@ export class FilePlace implements ObjectPlace {
     const { code, message, syscall } = error as NodeJS.ErrnoException;
     if (code === "ABORT_ERR") return cutShort(this.where, error);
     if (syscall === undefined) return error;
-    const { name, definite, advice } = FAILURES[code ?? ""] ?? { name: "folder_failed", definite: false, advice: "" };
-    const told = `${this.where}: ${message}${advice === "" ? "" : `; ${advice}`}`;
-    return new OperatingError(name, told, { definite, cause: error, details: { where: this.where, code } });
+    const { name, definite, advice } = FAILURES[code ?? ""] ?? FAILED;
+    return new OperatingError(name, `${this.where}: ${message}; ${advice}`, {
+      ...{ definite, cause: error },
+      details: { where: this.where, errno: code },
+    });
   }
 }
 
@@ -133,13 +136,17 @@ interface Failure {
   readonly definite: boolean;
   readonly advice: string;
 }
-const DENIED: Failure = { name: "folder_denied", definite: true, advice: "let this user write there" };
-const UNUSABLE: Failure = { name: "folder_unusable", definite: true, advice: "give the sink a folder that is there" };
-const FULL: Failure = { name: "store_full", definite: true, advice: "free the disk, or raise the quota" };
+/** The codes are those of `asFileError`. */
+const UNUSABLE: Failure = {
+  ...{ name: "sink_unusable", definite: true },
+  advice: "give the folder and its files to this user, or give the sink another folder",
+};
+const FULL: Failure = { name: "sink_full", definite: false, advice: "free space on that volume" };
+const FAILED: Failure = { name: "sink_failed", definite: false, advice: "check the disk" };
 const FAILURES: Readonly<Record<string, Failure>> = {
-  ...{ EACCES: DENIED, EPERM: DENIED, EROFS: DENIED },
-  ...{ ENOENT: UNUSABLE, ENOTDIR: UNUSABLE, EEXIST: UNUSABLE, ELOOP: UNUSABLE, ENAMETOOLONG: UNUSABLE },
   ...{ ENOSPC: FULL, EDQUOT: FULL, EFBIG: FULL },
+  ...{ EACCES: UNUSABLE, EPERM: UNUSABLE, EROFS: UNUSABLE, ENOENT: UNUSABLE, ENOTDIR: UNUSABLE, EEXIST: UNUSABLE },
+  ...{ EISDIR: UNUSABLE, ELOOP: UNUSABLE, ENAMETOOLONG: UNUSABLE, EINVAL: UNUSABLE },
 };
 /** What a file system without hard links answers. */
 const NO_LINKS: ReadonlySet<string> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
@@ -160,14 +167,5 @@ async function linked(partial: string, path: string): Promise<"created" | "taken
 
 function unfit(folder: string, cause: unknown): OperatingError {
   const message = `${folder} stands on a file system without hard links (${codeOf(cause)}), so no file can be created there in one step; give the sink another folder`;
-  return new OperatingError("folder_unfit", message, { definite: true, cause });
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+  return new OperatingError("sink_unusable", message, { definite: true, cause });
 }

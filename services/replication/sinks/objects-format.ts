@@ -9,6 +9,7 @@ import { OperatingError } from "../../../contracts/errors.ts";
 import { Checkpoint } from "../../../contracts/followers.ts";
 import { LogId, RegionName, ShardName } from "../../../contracts/ids.ts";
 import { sequenceOfName } from "./objects-place.ts";
+import { placeIn } from "./places.ts";
 
 /** Layout of objects and manifest. Never reused. */
 export const OBJECT_SCHEMA = 1;
@@ -50,7 +51,7 @@ const TAIL_LENGTH = TAIL_BEGIN.length + DIGEST_LENGTH + TAIL_END.length;
 /** The same events at the same place give the same bytes, whoever writes them. `lines` are the events as JSON. */
 export function encodeObject(head: Omit<ObjectHead, "schema" | "count">, lines: readonly string[]): EncodedObject {
   const { region, shard, logId } = head.scope;
-  const [after, upTo] = [placeOnly(head.after), placeOnly(head.upTo)];
+  const [after, upTo] = [placeIn(head.after), placeIn(head.upTo)];
   assert(after.sequence < upTo.sequence, `an object covers something, not ${after.sequence} to ${upTo.sequence}`);
   const skipped = head.skipped === undefined ? {} : { skipped: head.skipped };
   const known = { scope: { region, shard, logId }, after, upTo, ...skipped, count: lines.length };
@@ -89,12 +90,6 @@ export function decodeObject(name: string, where: string, bytes: Uint8Array): Kn
 }
 
 const TAIL = new RegExp(`^\\n\\],"sha256":"([0-9a-f]{${DIGEST_LENGTH}})"\\}\\n$`);
-
-/** A place without what a pump keeps beside it: who moves it, and what is wished. */
-function placeOnly({ logId, streamSequence, sequence, chain, term, at, first, tokenEpoch }: Checkpoint): Checkpoint {
-  const place = { logId, streamSequence, sequence, chain, term, at };
-  return { ...place, ...(first === undefined ? {} : { first }), ...(tokenEpoch === undefined ? {} : { tokenEpoch }) };
-}
 
 /** Throws: OperatingError `object_version`, definite. */
 export function refuseNewer(name: string, where: string, value: unknown): void {

@@ -46,7 +46,7 @@ export function s3Failure(error: unknown, what: string, isLate: boolean): Operat
   const { name, code, $metadata } = (typeof error === "object" && error !== null ? error : {}) as ClientError;
   const status = typeof $metadata?.httpStatusCode === "number" ? $metadata.httpStatusCode : 0;
   const words = [name, code].filter((word) => typeof word === "string" && WORD.test(word) && word !== "Error");
-  const { name: told, definite, advice } = failureOf(String(name), status, isLate);
+  const { name: told, definite, advice } = failureOf(String(name), String(code), status, isLate);
   const reason = isLate
     ? "no answer in time"
     : `${words.join(" ") || "no answer"}${status === 0 ? "" : ` (${status})`}`;
@@ -54,8 +54,8 @@ export function s3Failure(error: unknown, what: string, isLate: boolean): Operat
   return new OperatingError(told, message, { definite, details: { status, reason } });
 }
 
-function failureOf(name: string, status: number, isLate: boolean): Failure {
-  if (isLate || name === "TimeoutError" || name === "RequestTimeout") return failures.timeout;
+function failureOf(name: string, code: string, status: number, isLate: boolean): Failure {
+  if (isLate || name === "RequestTimeout" || code === "ETIMEDOUT") return failures.timeout;
   if (name === "CredentialsProviderError") return failures.noCredentials;
   if (name === "NoSuchBucket") return failures.noBucket;
   if (THROTTLED_NAMES.test(name) || status === 429) return failures.throttled;

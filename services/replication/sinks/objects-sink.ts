@@ -10,6 +10,7 @@ import { EMPTY_SPAN_MAX, findEnd, missing, type ObjectFolder, readObject } from 
 import { type EncodedObject, encodeObject, type KnownObject } from "./objects-format.ts";
 import { readManifest, requireManifest } from "./objects-manifest.ts";
 import { NO_SIGNAL, type ObjectPlace, objectName } from "./objects-place.ts";
+import { placeIn } from "./places.ts";
 import { foreignLog, sinkTaken } from "./sink-errors.ts";
 
 export interface ObjectsSinkOptions {
@@ -61,7 +62,7 @@ export class ObjectsSink implements Sink {
     const own = this.#covered();
     // Frames without events, and events that a filter left out, move a checkpoint and leave no object.
     const isAhead = checkpoint !== undefined && checkpoint.streamSequence > own.streamSequence;
-    return isAhead && known >= own.sequence ? checkpoint : own;
+    return isAhead && known >= own.sequence ? placeIn(checkpoint) : own;
   }
 
   async apply(batch: SinkBatch, signal: AbortSignal): Promise<void> {
