@@ -49,7 +49,18 @@ export function writeLines(path: string, lines: readonly string[]): void {
 
 /** A line of a frame that says something else, with the chain value that it then has. */
 export function changedLine(line: string, change: (frame: Frame) => Partial<Frame>): string {
-  const frame = JSON.parse((JSON.parse(line) as LedgerExportFrame).payload) as Frame;
-  const payload = encodeFrame({ ...frame, ...change(frame) });
-  return JSON.stringify({ chain: chainOf(payload), payload: new TextDecoder().decode(payload) });
+  const { payload } = JSON.parse(line) as LedgerExportFrame;
+  const changed = changedPayload(Buffer.from(payload), change);
+  return JSON.stringify({ chain: chainOf(changed), payload: new TextDecoder().decode(changed) });
+}
+
+/** The same of a stored message. */
+export function changedFrame(message: LogMessage, change: (frame: Frame) => Partial<Frame>): LogMessage {
+  const payload = changedPayload(message.payload, change);
+  return { ...message, payload, chainHeader: chainOf(payload) };
+}
+
+function changedPayload(payload: Uint8Array, change: (frame: Frame) => Partial<Frame>): Uint8Array {
+  const frame = JSON.parse(new TextDecoder().decode(payload)) as Frame;
+  return encodeFrame({ ...frame, ...change(frame) });
 }

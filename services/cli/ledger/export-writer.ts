@@ -17,7 +17,7 @@ import { ledgerError } from "./problem.ts";
 import type { LedgerFrame } from "./sum.ts";
 
 /** Length of the first line without its line feed: longer than any header. Bytes. */
-export const HEADER_BYTES = 1_024;
+const HEADER_BYTES = 1_024;
 /** Bytes that are written at a time. */
 const WRITE_BYTES_AIM = 256 * 1_024;
 

@@ -13,7 +13,9 @@ import { ledgerError, ledgerProblem } from "./problem.ts";
 import type { LedgerFrame, LedgerSum } from "./sum.ts";
 
 /** A log of this many messages is read from its beginning: that costs less than to search. */
-const SEARCHED_FROM = 1_000;
+const SEARCHED_FROM = 256;
+/** Messages in search of a frame that are asked for at a time. */
+const READ_MAX = 64;
 const UNIT = "stream sequence";
 
 export interface LogRange extends ShardAddress {
@@ -76,10 +78,14 @@ async function placeBefore(connection: NatsConnection, range: LogRange, { first,
 }
 
 async function firstFrame(connection: NatsConnection, { region, shard }: LogRange, from: number, to: number) {
-  for await (const message of readLogMessages(connection, { region, shard, from, to })) {
-    const decoded = decodeFrame(message.payload);
-    if (decoded.kind === "frame" && message.chainHeader === chainOf(message.payload))
-      return { first: decoded.frame.first, at: message.streamSequence };
+  // Nearly always the first message is one: only then is more asked for.
+  for (let start = from, count = 1; start <= to; start += count, count = READ_MAX) {
+    const range = { region, shard, from: start, to: Math.min(to, start + count - 1) };
+    for await (const message of readLogMessages(connection, range)) {
+      const decoded = decodeFrame(message.payload);
+      if (decoded.kind === "frame" && message.chainHeader === chainOf(message.payload))
+        return { first: decoded.frame.first, at: message.streamSequence };
+    }
   }
   return undefined;
 }
