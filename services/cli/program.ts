@@ -19,6 +19,7 @@ import { logCommand } from "./commands/log.ts";
 import { quotaCommand } from "./commands/quota.ts";
 import { scheduleCommand } from "./commands/schedule.ts";
 import { shardCommand } from "./commands/shard.ts";
+import { sinkCommand } from "./commands/sink.ts";
 import { snapshotCommand } from "./commands/snapshot.ts";
 import { stateCommand } from "./commands/state.ts";
 import { statsCommand } from "./commands/stats.ts";
@@ -94,6 +95,7 @@ function createProgram(terminal: Terminal, done: Done): Command {
     ledgerCommand,
     quotaCommand,
     shardCommand,
+    sinkCommand,
     snapshotCommand,
     stateCommand,
   ];
