@@ -88,6 +88,14 @@ export interface FollowHandler {
   failed(error: OperatingError): void;
 }
 
+/** A subscription to a stream that its reader can slow down. */
+export interface Following extends Closable {
+  /** Takes little more for now: what is on the way still comes. Without effect while held. */
+  hold(): void;
+  /** Goes on behind what was delivered. */
+  resume(): void;
+}
+
 /** One shard's stream. At most one append is under way at a time; the implementation asserts it. */
 export interface Log {
   /** Appends one message on the condition that the stream's last sequence is `expectedLast`. Calls back exactly once. */
@@ -106,6 +114,11 @@ export interface Log {
   trim(keepFrom: number, timeoutMs: number, callback: (outcome: TrimOutcome) => void): void;
   /** Delivers what is stored from `fromSequence` on, then what comes, until closed. */
   follow(fromSequence: number, handler: FollowHandler): Closable;
+}
+
+/** A shard's stream for those who only read, at the pace that they can keep. */
+export interface LogSource extends Pick<Log, "read" | "info"> {
+  follow(fromSequence: number, handler: FollowHandler): Following;
 }
 
 export type KvEntry = { readonly value: Uint8Array; readonly revision: number };

@@ -3,10 +3,11 @@ import assert from "node:assert/strict";
 import type { NatsConnection } from "@nats-io/transport-node";
 import type {
   AppendOutcome,
-  Closable,
   FollowHandler,
+  Following,
   InfoOutcome,
   Log,
+  LogSource,
   ReadOutcome,
   TrimOutcome,
 } from "../../contracts/ports.ts";
@@ -36,7 +37,7 @@ export interface LogCounters {
  *
  * Invariant: at most one append is under way; a second one is a bug of the caller, for two would not fence each other.
  */
-export class JetStreamLog implements Log {
+export class JetStreamLog implements Log, LogSource {
   readonly #connection: NatsConnection;
   readonly #inbox: Inbox;
   readonly #stream: string;
@@ -101,7 +102,7 @@ export class JetStreamLog implements Log {
     );
   }
 
-  follow(fromSequence: number, handler: FollowHandler): Closable {
+  follow(fromSequence: number, handler: FollowHandler): Following {
     assert(Number.isSafeInteger(fromSequence) && fromSequence >= 1, `no sequence to follow from: ${fromSequence}`);
     const follower = new Follower({
       connection: this.#connection,
@@ -112,6 +113,8 @@ export class JetStreamLog implements Log {
     });
     this.#followers.add(follower);
     return {
+      hold: () => follower.hold(),
+      resume: () => follower.resume(),
       close: () => {
         follower.close();
         this.#followers.delete(follower);

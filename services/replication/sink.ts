@@ -18,7 +18,7 @@ export interface SinkBatch {
   readonly scope: SinkScope;
   /** The place behind which the batch begins. Its sequence is 0 and its chain empty at the beginning of the log. */
   readonly after: Checkpoint;
-  /** The place that is reached when all events have had their effect. */
+  /** The place that is reached when all events have had their effect. Where a batch was cut, its `sequence` lies inside of a frame. */
   readonly upTo: Checkpoint;
   /** By sequence, rising. Those that the sink's filter leaves out are missing: it may be empty, with `upTo` above `after`. */
   readonly events: readonly ReplicationEvent[];
@@ -38,7 +38,8 @@ export interface Sink {
   open(scope: SinkScope, checkpoint: Checkpoint | undefined): Promise<Checkpoint | undefined>;
   /**
    * Resolves when all events of the batch have had their effect, durably. Stops soon after `signal` is aborted.
-   * Throws: OperatingError; `event_refused` with `details.sequence` blames one event; `sink_taken` says that another instance writes here.
+   * Throws: OperatingError. A code that ends in `_refused` blames the events: trying them again brings the same, and the failure policy decides.
+   * `sink_taken` says that another instance writes here. Anything else can pass, or be mended, and is tried again.
    */
   apply(batch: SinkBatch, signal: AbortSignal): Promise<void>;
   /** Of a sink that keeps its own place: makes it `to`, for events are to come again, or to be left out. Effects stay. */

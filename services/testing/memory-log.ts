@@ -4,10 +4,11 @@ import { OperatingError } from "../../contracts/errors.ts";
 import type {
   AppendOutcome,
   Clock,
-  Closable,
   FollowHandler,
+  Following,
   InfoOutcome,
   Log,
+  LogSource,
   ReadOutcome,
   TimerHandle,
   TrimOutcome,
@@ -43,9 +44,10 @@ interface Pending {
   readonly disconnected: () => void;
 }
 
-interface Following {
+interface Reader {
   next: number;
   isScheduled: boolean;
+  isHeld: boolean;
   readonly handler: FollowHandler;
 }
 
@@ -53,13 +55,13 @@ const NO_RESPONDERS = 503;
 /** The server's code for a store that is full. */
 const STORE_FAILED = 10077;
 
-export class MemoryLog implements Log {
+export class MemoryLog implements Log, LogSource {
   readonly stream: MemoryStream;
   readonly #clock: Clock;
   readonly #latencyMs: () => number;
   readonly #faults: AppendFault[] = [];
   readonly #pending = new Set<Pending>();
-  readonly #following = new Set<Following>();
+  readonly #following = new Set<Reader>();
   readonly #stopListening: () => void;
   #isAppending = false;
   #isConnected = true;
@@ -165,12 +167,21 @@ export class MemoryLog implements Log {
     });
   }
 
-  follow(fromSequence: number, handler: FollowHandler): Closable {
+  follow(fromSequence: number, handler: FollowHandler): Following {
     assert(Number.isSafeInteger(fromSequence) && fromSequence >= 1, `no sequence to follow from: ${fromSequence}`);
-    const following: Following = { next: fromSequence, isScheduled: false, handler };
+    const following: Reader = { next: fromSequence, isScheduled: false, isHeld: false, handler };
     this.#following.add(following);
     this.#wake(following);
-    return { close: () => void this.#following.delete(following) };
+    return {
+      hold: () => {
+        following.isHeld = true;
+      },
+      resume: () => {
+        following.isHeld = false;
+        this.#wake(following);
+      },
+      close: () => void this.#following.delete(following),
+    };
   }
 
   /** The message has reached the stream. */
@@ -274,7 +285,7 @@ export class MemoryLog implements Log {
     for (const following of this.#following) this.#wake(following);
   }
 
-  #wake(following: Following): void {
+  #wake(following: Reader): void {
     if (following.isScheduled) return;
     following.isScheduled = true;
     this.#travel(() => {
@@ -283,8 +294,9 @@ export class MemoryLog implements Log {
     });
   }
 
-  #deliver(following: Following): void {
-    while (this.#isConnected && this.#following.has(following) && following.next <= this.stream.lastSequence) {
+  #deliver(following: Reader): void {
+    const isReading = (): boolean => this.#isConnected && !following.isHeld && this.#following.has(following);
+    while (isReading() && following.next <= this.stream.lastSequence) {
       const message = this.stream.at(following.next);
       following.next += 1;
       const pending = this.stream.lastSequence - following.next + 1;

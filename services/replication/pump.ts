@@ -1,0 +1,346 @@
+/** Brings one shard's log to one sink: in order, at its own pace, with a checkpoint that is never ahead of the effects. */
+
+import type { ReplicationEvent } from "../../contracts/envelope.ts";
+import { OperatingError } from "../../contracts/errors.ts";
+import type { Checkpoint } from "../../contracts/followers.ts";
+import type { Clock, Ids, Kv, LogSource, Reporter } from "../../contracts/ports.ts";
+import type { SinkConfig, SinkState } from "../../contracts/sinks.ts";
+import { BatchReader, type ReadBatch } from "./batch-reader.ts";
+import { BEAT_MS, CheckpointKeeper } from "./checkpoint-keeper.ts";
+import { Delivery, SinkStopped } from "./delivery.ts";
+import { earliestPlace, type LogAddress, latestPlace, startOf } from "./log-access.ts";
+import { backoffMs, pause } from "./pause.ts";
+import type { SinkLag, SinkMetrics } from "./replication-metrics.ts";
+import type { Sink, SinkBatch, SinkScope } from "./sink.ts";
+
+const RETRY_MS_MIN = 200;
+const RETRY_MS_MAX = 5_000;
+
+export interface PumpOptions extends LogAddress {
+  readonly config: SinkConfig;
+  /** A new sink; it is opened by the pump. */
+  readonly createSink: () => Sink;
+  readonly log: LogSource;
+  /** The bucket `omnirelay-checkpoints`. */
+  readonly checkpoints: Kv;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly reporter: Reporter;
+  readonly metrics: (lag: () => SinkLag) => SinkMetrics;
+  /** Names the process and this start of it. */
+  readonly instance: string;
+  readonly park: (scope: SinkScope, event: ReplicationEvent, reason: OperatingError) => Promise<void>;
+}
+
+export interface PumpStatus {
+  readonly sink: string;
+  readonly kind: string;
+  readonly shard: string;
+  readonly state: SinkState;
+  readonly sequence: number;
+  readonly lag: SinkLag;
+  readonly parked: number;
+  readonly problem: { readonly code: string; readonly message: string } | undefined;
+}
+
+/**
+ * Lives through any number of ownerships of the sink's checkpoint. Within one: open the sink, find the place, bring batch after batch;
+ * any doubt ends the ownership and the next begins with what is durable.
+ *
+ * Invariant: a place is given to the keeper only after all effects up to it are durable, by the sink's word.
+ */
+export class Pump {
+  readonly #options: PumpOptions;
+  readonly #keeper: CheckpointKeeper;
+  readonly #stop = new AbortController();
+  readonly #metrics: SinkMetrics;
+  readonly #wants: (event: ReplicationEvent) => boolean;
+  #running: Promise<void> | undefined;
+  #state: SinkState = "standby";
+  #problem: PumpStatus["problem"];
+  #place: Checkpoint | undefined;
+  #parked = 0;
+  /** Log time of the oldest event that was read and not brought; undefined when there is none. */
+  #waitingSinceMs: number | undefined;
+  #logEnd = 0;
+  #isFindingEnd = false;
+  #foundEndMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: PumpOptions) {
+    const { config, region, shard, instance, checkpoints, clock } = options;
+    this.#options = options;
+    this.#keeper = new CheckpointKeeper({ sink: config.name, region, shard, instance, kv: checkpoints, clock });
+    this.#metrics = options.metrics(() => this.#lag());
+    this.#wants = filterOf(config);
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** Ends after the batch under way, or sooner; the checkpoint is then given back. */
+  async stop(): Promise<void> {
+    this.#stop.abort(new OperatingError("shutting_down", "the pump stops", { definite: true }));
+    await this.#running;
+    this.#metrics.close();
+  }
+
+  status(): PumpStatus {
+    const { config, shard } = this.#options;
+    const lag = this.#lag();
+    const problem = this.#problem;
+    const sequence = this.#place?.sequence ?? 0;
+    return {
+      sink: config.name,
+      kind: config.kind,
+      shard,
+      state: this.#state,
+      sequence,
+      lag,
+      parked: this.#parked,
+      problem,
+    };
+  }
+
+  #lag(): SinkLag {
+    const events = Math.max(0, this.#logEnd - (this.#place?.sequence ?? 0));
+    const since = this.#waitingSinceMs;
+    const ms = events === 0 || since === undefined ? 0 : Math.max(0, this.#options.clock.wallMs() - since);
+    return { events, ms };
+  }
+
+  async #run(): Promise<void> {
+    for (let attempt = 1; !this.#stop.signal.aborted; attempt += 1) {
+      const began = this.#options.clock.monotonicMs();
+      try {
+        await this.#own();
+      } catch (error) {
+        if (this.#stop.signal.aborted) break;
+        if (error instanceof SinkStopped) await this.#stopped(error.reason);
+        else if (error instanceof OperatingError) this.#failed(error);
+        else throw error;
+      }
+      if (this.#options.clock.monotonicMs() - began > RETRY_MS_MAX) attempt = 1;
+      const waitMs = backoffMs(attempt, RETRY_MS_MIN, RETRY_MS_MAX, 0.5 + this.#options.ids.random("pump") / 2);
+      await pause(this.#options.clock, waitMs, this.#stop.signal).catch(() => undefined);
+    }
+    this.#state = "standby";
+  }
+
+  #failed(error: OperatingError): void {
+    const { reporter, config, shard } = this.#options;
+    const { code, message } = error;
+    const isTaken = code === "sink_taken";
+    const isWaiting = isTaken || code === "log_empty" || code === "stream_missing";
+    this.#tell(isWaiting ? "standby" : "failing", { code, message });
+    const fields = { sink: config.name, shard, code, reason: message };
+    if (isTaken) reporter.info("sink_standby", fields);
+    else reporter.warn("sink_failing", fields);
+  }
+
+  /** What the policy ends goes on when an operator wishes it; the entry says so, for whoever looks. */
+  async #stopped(reason: OperatingError): Promise<void> {
+    const { reporter, config, shard } = this.#options;
+    const { code, message } = reason;
+    reporter.error("sink_stopped", { sink: config.name, shard, code, reason: message });
+    this.#tell("stopped", { code, message });
+  }
+
+  #tell(state: SinkState, problem?: PumpStatus["problem"]): void {
+    this.#state = state;
+    this.#problem = problem;
+    this.#keeper.tell({ state, problem });
+  }
+
+  /** One ownership, from taking the checkpoint to giving it back. */
+  async #own(): Promise<void> {
+    const { config, log, region, shard, createSink } = this.#options;
+    const address = { region, shard };
+    const begin = () => (config.start === "latest" ? latestPlace(log, address) : earliestPlace(log, address));
+    const entry = await this.#keeper.acquire(begin, this.#stop.signal);
+    this.#parked = entry.parked ?? 0;
+    const signal = AbortSignal.any([this.#stop.signal, this.#keeper.lost]);
+    const scope: SinkScope = { sink: config.name, region, shard, logId: entry.logId };
+    const sink = createSink();
+    let isStopped = false;
+    try {
+      await this.#waitForResume(entry.state, signal);
+      const own = await sink.open(scope, entry);
+      this.#place = own ?? entry;
+      await this.#pumpUntilSought({ sink, scope, signal, keepsPlace: own !== undefined });
+    } catch (error) {
+      isStopped = error instanceof SinkStopped;
+      throw signal.aborted && !this.#stop.signal.aborted ? signal.reason : error;
+    } finally {
+      await this.#close(sink);
+      if (isStopped) this.#tell("stopped", this.#problem);
+      await this.#keeper.release(isStopped ? "stopped" : "standby");
+    }
+  }
+
+  /** A sink that its policy has stopped waits for an operator, also across restarts. */
+  async #waitForResume(state: SinkState | undefined, signal: AbortSignal): Promise<void> {
+    if (state !== "stopped") return;
+    this.#tell("stopped", this.#keeper.problem ?? { code: "sink_stopped", message: "its failure policy stopped it" });
+    while (this.#keeper.wishes.resume === undefined && this.#keeper.wishes.seek === undefined)
+      await pause(this.#options.clock, BEAT_MS / 2, signal);
+    await this.#keeper.resumed();
+  }
+
+  async #close(sink: Sink): Promise<void> {
+    try {
+      await sink.close();
+    } catch (error) {
+      const { reporter, config, shard } = this.#options;
+      reporter.warn("sink_close_failed", { sink: config.name, shard, error });
+    }
+  }
+
+  async #pumpUntilSought(life: Life): Promise<void> {
+    while (!life.signal.aborted) {
+      const { log, region, shard, clock, config, reporter } = this.#options;
+      const start = await startOf(log, { region, shard }, this.#place as Checkpoint);
+      const onVoid = (streamSequence: number, reason: string): void =>
+        reporter.warn("log_void_message", { sink: config.name, shard, streamSequence, reason });
+      const reader = new BatchReader({ log, region, shard, clock, start, batching: config.batch, onVoid });
+      const delivery = this.#deliveryOf(life);
+      this.#tell("running");
+      try {
+        const sought = await this.#pump(life, reader, delivery);
+        if (sought === undefined) return;
+        await this.#seek(life, sought);
+      } finally {
+        reader.close();
+      }
+    }
+  }
+
+  /** Answers the place that an operator wishes; undefined when the ownership ends. */
+  async #pump(
+    { scope, signal, keepsPlace }: Life,
+    reader: BatchReader,
+    delivery: Delivery,
+  ): Promise<Checkpoint | undefined> {
+    let prepared: ReadBatch | undefined;
+    while (!signal.aborted) {
+      const { seek, paused } = this.#keeper.wishes;
+      if (seek !== undefined) return seek.to;
+      if (paused === true) {
+        this.#tell("paused");
+        await pause(this.#options.clock, BEAT_MS / 4, signal);
+        continue;
+      }
+      if (this.#state !== "running") this.#tell("running");
+      const batch = prepared ?? (await reader.next(BEAT_MS, signal));
+      prepared = undefined;
+      if (batch === undefined) {
+        this.#caughtUp(reader);
+        continue;
+      }
+      this.#waits(batch, reader);
+      const events = this.#filtered(batch);
+      const bring: SinkBatch = { scope, after: batch.after, upTo: batch.upTo, events };
+      // The next batch is made while this one is on its way.
+      const delivered = events.length > 0 || keepsPlace ? delivery.deliver(bring, signal) : Promise.resolve();
+      const [next] = await Promise.all([reader.ready().catch(() => undefined), delivered]);
+      prepared = next;
+      this.#delivered(batch);
+    }
+    return undefined;
+  }
+
+  #filtered({ events }: ReadBatch): readonly ReplicationEvent[] {
+    const { eventTypes, resourceTypes } = this.#options.config.filter;
+    return eventTypes === undefined && resourceTypes === undefined ? events : events.filter(this.#wants);
+  }
+
+  #waits(batch: ReadBatch, reader: BatchReader): void {
+    const [first] = batch.events;
+    if (first !== undefined) this.#waitingSinceMs = Date.parse(first.timestamp);
+    this.#logEnd = Math.max(this.#logEnd, batch.upTo.sequence);
+    if (reader.pendingMessages > 0) void this.#findEnd();
+  }
+
+  #caughtUp(reader: BatchReader): void {
+    if (reader.pendingMessages === 0) this.#waitingSinceMs = undefined;
+  }
+
+  /** How far the log reaches while there is more than was read; asked for at most once per beat. */
+  async #findEnd(): Promise<void> {
+    const { clock, log, region, shard } = this.#options;
+    if (this.#isFindingEnd || clock.monotonicMs() - this.#foundEndMs < BEAT_MS) return;
+    this.#isFindingEnd = true;
+    try {
+      const end = await latestPlace(log, { region, shard });
+      this.#logEnd = Math.max(this.#logEnd, end.sequence);
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      // What cannot be asked now leaves the older figure.
+    } finally {
+      this.#isFindingEnd = false;
+      this.#foundEndMs = clock.monotonicMs();
+    }
+  }
+
+  #delivered(batch: ReadBatch): void {
+    this.#place = batch.upTo;
+    this.#keeper.move(batch.upTo);
+    const delayMs = Math.max(0, this.#options.clock.wallMs() - batch.upTo.at);
+    this.#metrics.delivered(batch.events.length, delayMs);
+    if (batch.pending === 0) this.#waitingSinceMs = undefined;
+  }
+
+  #deliveryOf({ sink, scope }: Life): Delivery {
+    const { config, clock, ids, reporter, park } = this.#options;
+    return new Delivery({
+      sink,
+      clock,
+      reporter,
+      failure: config.failure,
+      random: () => ids.random("retry"),
+      park: (event, reason) => park(scope, event, reason),
+      onFailure: (error, attempt) => {
+        const { code, message } = error;
+        this.#metrics.failed(attempt);
+        this.#tell("failing", { code, message });
+        if (attempt === 1)
+          reporter.warn("sink_failing", { sink: config.name, shard: scope.shard, code, reason: message });
+      },
+      onRecovered: () => {
+        this.#tell("running");
+        reporter.info("sink_recovered", { sink: config.name, shard: scope.shard });
+      },
+      onParked: (event) => {
+        this.#parked += 1;
+        this.#metrics.parked();
+        this.#keeper.tell({ parked: this.#parked });
+        reporter.warn("event_parked", { sink: config.name, shard: scope.shard, sequence: event.sequenceNumber });
+      },
+    });
+  }
+
+  async #seek({ sink, scope }: Life, to: Checkpoint): Promise<void> {
+    const { reporter, config, shard } = this.#options;
+    await sink.seek?.(to);
+    this.#place = to;
+    await this.#keeper.sought(to);
+    reporter.info("sink_sought", { sink: config.name, shard, sequence: to.sequence, logId: scope.logId });
+  }
+}
+
+/** What one ownership works with. */
+interface Life {
+  readonly sink: Sink;
+  readonly scope: SinkScope;
+  readonly signal: AbortSignal;
+  /** The sink keeps its own place: it must hear of every move, also without events. */
+  readonly keepsPlace: boolean;
+}
+
+function filterOf({ filter }: SinkConfig): (event: ReplicationEvent) => boolean {
+  const eventTypes = filter.eventTypes === undefined ? undefined : new Set<string>(filter.eventTypes);
+  const resourceTypes = filter.resourceTypes === undefined ? undefined : new Set<string>(filter.resourceTypes);
+  return ({ eventType, resourceType }) =>
+    (eventTypes === undefined || eventTypes.has(eventType)) &&
+    (resourceTypes === undefined || (resourceType !== undefined && resourceTypes.has(resourceType)));
+}
