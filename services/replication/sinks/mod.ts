@@ -1,0 +1,7 @@
+/** Every kind of sink that ships. */
+import { SinkKinds } from "../sink-kinds.ts";
+
+/** A registry with our kinds; others may be registered beside them. */
+export function createSinkKinds(): SinkKinds {
+  return new SinkKinds();
+}
