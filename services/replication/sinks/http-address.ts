@@ -51,9 +51,9 @@ export const hostOf = (url: URL): string => url.hostname.replace(/^\[|\]$/g, "")
 export const notPublic = (where: string): string =>
   `${where} is no public address; if the host is your own, set allowPrivate`;
 
-export function addressRefused(host: string, address: string): OperatingError {
+export function addressNotAllowed(host: string, address: string): OperatingError {
   const message = notPublic(host === address ? address : `${host} is ${address}, which`);
-  return new OperatingError("address_refused", message, { definite: true, details: { host, address } });
+  return new OperatingError("address_not_allowed", message, { definite: true, details: { host, address } });
 }
 
 export type Resolve = (
@@ -72,7 +72,7 @@ export function guardedLookup(allowPrivate: boolean, resolve: Resolve = resolveB
       const refused = allowPrivate ? undefined : addresses?.find(({ address }) => !isPublicAddress(address));
       const [first] = addresses ?? [];
       if (error !== null) callback(error, "", 0);
-      else if (refused !== undefined) callback(addressRefused(host, refused.address), "", 0);
+      else if (refused !== undefined) callback(addressNotAllowed(host, refused.address), "", 0);
       else if (first === undefined) callback(new Error(`${host} has no address`), "", 0);
       else if (options.all === true) callback(null, [...addresses]);
       else callback(null, first.address, first.family);

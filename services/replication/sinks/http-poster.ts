@@ -9,12 +9,12 @@ import { OperatingError } from "../../../contracts/errors.ts";
 import type { Clock } from "../../../contracts/ports.ts";
 import { packageVersion } from "../../runtime/package-version.ts";
 import { redactText } from "../../runtime/redact.ts";
-import { addressRefused, guardedLookup, hostOf, isPublicAddress, type Resolve } from "./http-address.ts";
+import { addressNotAllowed, guardedLookup, hostOf, isPublicAddress, type Resolve } from "./http-address.ts";
 import type { Endpoint } from "./http-endpoint.ts";
 import { readOptionFile } from "./option-file.ts";
 import { readSecret } from "./secret-source.ts";
 
-/** `done`: any 2xx. `refused`: a 4xx that says that this request will never be taken; `text` is the beginning of the answer, for people. */
+/** `done`: any 2xx. `refused`: a 4xx about what was sent, which will never be taken; `text` is the beginning of the answer, for people. */
 export type PostOutcome =
   | { readonly kind: "done" }
   | { readonly kind: "refused"; readonly status: number; readonly text: string };
@@ -25,6 +25,10 @@ interface Answer {
   readonly retryAfter: string | undefined;
 }
 
+/** A 4xx of these does not speak of what was sent, but of who sent it, where, or how. */
+const STATUSES_OF_PLACE: ReadonlySet<number> = new Set([401, 403, 404, 405, 407, 410, 426]);
+/** A 4xx of these passes by itself. */
+const STATUSES_PASSING: ReadonlySet<number> = new Set([408, 421, 425, 429]);
 /** Longest rest that an endpoint can ask for. ms. */
 const RETRY_AFTER_MS_MAX = 3_600_000;
 const HEADER_BYTES_MAX = 16 * 1024;
@@ -38,14 +42,14 @@ export class HttpPoster {
   readonly #agent: HttpAgent | HttpsAgent;
   readonly #headers: Readonly<Record<string, string>>;
 
-  /** Reads what the endpoint's options name. Throws: OperatingError `secret_unusable`, `option_file_unusable`, `address_refused`; definite. */
+  /** Reads what the endpoint's options name. Throws: OperatingError `secret_unusable`, `option_file_unusable`, `address_not_allowed`; definite. */
   constructor(endpoint: Endpoint, clock: Clock, resolve?: Resolve) {
     this.#endpoint = endpoint;
     this.#clock = clock;
     this.#url = new URL(endpoint.url);
     const host = hostOf(this.#url);
     // An address in the URL is connected to without any lookup.
-    if (isIP(host) !== 0 && !endpoint.allowPrivate && !isPublicAddress(host)) throw addressRefused(host, host);
+    if (isIP(host) !== 0 && !endpoint.allowPrivate && !isPublicAddress(host)) throw addressNotAllowed(host, host);
     const options = { keepAlive: true, maxSockets: 1, lookup: guardedLookup(endpoint.allowPrivate, resolve) };
     const ca = endpoint.caFile === undefined ? undefined : readOptionFile(endpoint.caFile);
     this.#agent =
@@ -62,8 +66,9 @@ export class HttpPoster {
 
   /**
    * Posts a body once; nothing is tried again here.
-   * Throws: OperatingError `address_refused` and `endpoint_redirected` (definite); `endpoint_unreachable`, `endpoint_timeout`, `endpoint_busy` (408,
-   * 429, 5xx; with `details.retryAfterMs` where the endpoint says so), `sink_stopped` (all not definite: the request may have had its effect).
+   * Throws: OperatingError `address_not_allowed`, `endpoint_redirected`, `endpoint_denied` (definite: a person has to mend it);
+   * `endpoint_unreachable`, `endpoint_timeout`, `endpoint_busy` (408, 429, 5xx; with `details.retryAfterMs` where the endpoint says so), none of
+   * them definite: the request may have had its effect. The reason of `signal`.
    */
   async post(body: Uint8Array, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<PostOutcome> {
     const { status, text, retryAfter } = await this.#exchange(body, headers, signal);
@@ -71,7 +76,8 @@ export class HttpPoster {
     const said = `${hostOf(this.#url)} answered ${status}: ${JSON.stringify(redactText(text))}`;
     if (status >= 300 && status < 400)
       throw this.#error("endpoint_redirected", `${said}; redirects are not followed: give the last URL`, true);
-    if (status >= 400 && status < 500 && status !== 408 && status !== 429) return { kind: "refused", status, text };
+    if (STATUSES_OF_PLACE.has(status)) throw this.#error("endpoint_denied", said, true, { status });
+    if (status >= 400 && status < 500 && !STATUSES_PASSING.has(status)) return { kind: "refused", status, text };
     const retryAfterMs = retryAfter === undefined ? undefined : this.#retryAfterMs(retryAfter);
     throw this.#error("endpoint_busy", said, false, {
       status,
@@ -88,18 +94,18 @@ export class HttpPoster {
     const { timeoutMs, connectTimeoutMs, responseBytesMax } = this.#endpoint;
     const isTls = this.#url.protocol === "https:";
     return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(this.#stopped());
+      if (signal.aborted) return reject(signal.reason);
       const request = (isTls ? requestHttps : requestHttp)(this.#url, {
         method: "POST",
         agent: this.#agent,
         maxHeaderSize: HEADER_BYTES_MAX,
         headers: { ...this.#headers, ...headers, "Content-Length": String(body.byteLength) },
       });
-      const settle = (outcome: Answer | OperatingError): void => {
+      const settle = (outcome: Answer | Error): void => {
         this.#clock.clearTimer(connecting);
         this.#clock.clearTimer(whole);
         signal.removeEventListener("abort", onAbort);
-        if (outcome instanceof OperatingError) {
+        if (outcome instanceof Error) {
           request.destroy();
           reject(outcome);
         } else resolve(outcome);
@@ -109,7 +115,7 @@ export class HttpPoster {
       const connecting = this.#clock.setTimer(connectTimeoutMs, () => late("no connection", connectTimeoutMs));
       let cutOff = (): void => late("no answer", timeoutMs);
       const whole = this.#clock.setTimer(timeoutMs, () => cutOff());
-      const onAbort = (): void => settle(this.#stopped());
+      const onAbort = (): void => settle(signal.reason);
       signal.addEventListener("abort", onAbort, { once: true });
       onConnected(request, isTls, () => this.#clock.clearTimer(connecting));
       request.on("error", (error) => settle(this.#unreachable(error)));
@@ -134,10 +140,6 @@ export class HttpPoster {
     // A connection that was tried on several addresses fails with all their errors, and no text of its own.
     const reason = error.message === "" ? String(code ?? error.name) : error.message;
     return this.#error("endpoint_unreachable", `${hostOf(this.#url)}: ${reason}`, false, {}, error);
-  }
-
-  #stopped(): OperatingError {
-    return this.#error("sink_stopped", `the request to ${hostOf(this.#url)} was given up`, false);
   }
 
   #error(code: string, message: string, definite: boolean, details = {}, cause?: unknown): OperatingError {

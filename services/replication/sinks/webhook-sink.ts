@@ -4,17 +4,17 @@ import { z } from "zod";
 import type { ReplicationEvent } from "../../../contracts/envelope.ts";
 import { OperatingError } from "../../../contracts/errors.ts";
 import type { Sink, SinkBatch, SinkDeps, SinkKind, SinkScope } from "../sink.ts";
+import { eventRefused } from "./event-refused.ts";
 import { checkEndpoint, endpointFields } from "./http-endpoint.ts";
 import { HttpPoster, type PostOutcome } from "./http-poster.ts";
 import { readSecret, SecretSource } from "./secret-source.ts";
+import { titleOf } from "./sink-errors.ts";
 import { SIGNATURE_HEADER, signatureOf } from "./webhook-signature.ts";
 
 /** Version of the request's body. */
 const BODY_SCHEMA = 1;
 /** Shorter secrets can be guessed. Characters. */
 const SECRET_LENGTH_MIN = 16;
-/** Statuses by which an endpoint speaks of what was sent, and not of who sent it or where. */
-const STATUSES_OF_CONTENT: ReadonlySet<number> = new Set([400, 413, 422]);
 
 const WebhookOptions = z
   .strictObject({
@@ -56,7 +56,7 @@ class WebhookSink implements Sink {
     this.#deps = deps;
   }
 
-  /** Throws: OperatingError `secret_unusable`, `option_file_unusable`, `address_refused`; definite. The endpoint is not asked before there are events. */
+  /** Throws: OperatingError `secret_unusable`, `option_file_unusable`, `address_not_allowed`; definite. The endpoint is not asked before there are events. */
   async open(): Promise<undefined> {
     const { secrets, ...endpoint } = this.#options;
     this.#secrets = secrets.map((source) => readSecret(source, SECRET_LENGTH_MIN));
@@ -64,8 +64,8 @@ class WebhookSink implements Sink {
   }
 
   /**
-   * Throws: as `HttpPoster.post`; OperatingError `webhook_refused` (a 4xx about the sender or the place) and `event_refused` (one about
-   * one event, or an event above `requestBytesMax`); both definite.
+   * Throws: as `HttpPoster.post`; OperatingError `webhook_refused` (a 4xx about what was sent), `event_refused` (the same for one event, or one
+   * above `requestBytesMax`); both definite.
    */
   async apply(batch: SinkBatch, signal: AbortSignal): Promise<void> {
     const bytesMax = this.#options.requestBytesMax;
@@ -76,15 +76,22 @@ class WebhookSink implements Sink {
     this.#poster?.close();
   }
 
-  /** What is refused for its content is halved until one event is to blame; those before it have been delivered then. */
   async #send(scope: SinkScope, run: Run, signal: AbortSignal): Promise<void> {
     const outcome = await this.#post(scope, run, signal);
     if (outcome.kind === "done") return;
-    const { status, text } = outcome;
-    if (!STATUSES_OF_CONTENT.has(status)) throw refused(run, status, text);
-    const [only] = run.events;
-    if (run.events.length === 1 && only !== undefined) throw eventRefused(only.sequenceNumber, { status, text });
-    for (const half of halves(run)) await this.#send(scope, half, signal);
+    const { status } = outcome;
+    const said = `the endpoint answered ${status}: ${JSON.stringify(outcome.text)}`;
+    const [first] = run.events;
+    if (run.events.length === 1 && first !== undefined) throw eventRefused(scope, first, said, { status });
+    const { after, upTo } = run;
+    throw new OperatingError(
+      "webhook_refused",
+      `${titleOf(scope)} cannot bring events ${after + 1} to ${upTo}: ${said}`,
+      {
+        definite: true,
+        details: { ...scope, status, after, upTo },
+      },
+    );
   }
 
   #post(scope: SinkScope, run: Run, signal: AbortSignal): Promise<PostOutcome> {
@@ -116,31 +123,10 @@ function* runsOf({ scope, after, upTo, events }: SinkBatch, bytesMax: number): G
       run = { events: [], texts: [], after: last };
       bytes = 0;
     }
-    if (own > roomBytes) throw eventRefused(event.sequenceNumber, { bytes: own, bytesMax });
+    if (own > roomBytes) throw eventRefused(scope, event, `it has ${own} bytes, a request may have ${bytesMax}`);
     run.events.push(event);
     run.texts.push(text);
     bytes += own;
   }
   if (run.events.length > 0) yield { ...run, upTo: upTo.sequence };
-}
-
-function halves({ events, texts, after, upTo }: Run): readonly Run[] {
-  const middle = events.length >> 1;
-  const between = events[middle - 1]?.sequenceNumber ?? after;
-  return [
-    { events: events.slice(0, middle), texts: texts.slice(0, middle), after, upTo: between },
-    { events: events.slice(middle), texts: texts.slice(middle), after: between, upTo },
-  ];
-}
-
-function refused({ after, upTo }: Run, status: number, text: string): OperatingError {
-  const message = `the endpoint refuses the events ${after + 1} to ${upTo} with ${status}: ${JSON.stringify(text)}`;
-  return new OperatingError("webhook_refused", message, { definite: true, details: { status, after, upTo } });
-}
-
-function eventRefused(sequence: number, details: Readonly<Record<string, unknown>>): OperatingError {
-  return new OperatingError("event_refused", `the event ${sequence} is refused: ${JSON.stringify(details)}`, {
-    definite: true,
-    details: { sequence, ...details },
-  });
 }
