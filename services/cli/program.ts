@@ -18,6 +18,7 @@ import { logCommand } from "./commands/log.ts";
 import { quotaCommand } from "./commands/quota.ts";
 import { scheduleCommand } from "./commands/schedule.ts";
 import { shardCommand } from "./commands/shard.ts";
+import { sinkCommand } from "./commands/sink.ts";
 import { snapshotCommand } from "./commands/snapshot.ts";
 import { stateCommand } from "./commands/state.ts";
 import { statsCommand } from "./commands/stats.ts";
@@ -92,6 +93,7 @@ function createProgram(terminal: Terminal, done: Done): Command {
     logCommand,
     quotaCommand,
     shardCommand,
+    sinkCommand,
     snapshotCommand,
     stateCommand,
   ];

@@ -79,7 +79,7 @@ export class Delivery {
   async #apply(batch: SinkBatch, signal: AbortSignal): Promise<OperatingError | undefined> {
     try {
       await this.#options.sink.apply(batch, signal);
-      this.#parkedInRow = 0;
+      if (batch.events.length > 0) this.#parkedInRow = 0;
       return undefined;
     } catch (error) {
       signal.throwIfAborted();

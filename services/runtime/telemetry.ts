@@ -22,7 +22,7 @@ export function createTelemetry(): Telemetry {
     text: async () => {
       const { resourceMetrics, errors } = await reader.collect();
       const [first] = errors;
-      if (first !== undefined) throw first;
+      if (first !== undefined) throw new Error("a metric could not be read", { cause: first });
       return serializer.serialize(resourceMetrics);
     },
     close: () => provider.shutdown(),
