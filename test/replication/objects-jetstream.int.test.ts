@@ -1,12 +1,11 @@
 /** Objects in the JetStream object store: the suites against a real server, and what others do to the bucket. */
 import type { NatsConnection } from "@nats-io/transport-node";
-import { afterAll, beforeAll, describe, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, test } from "vitest";
 import type { NatsServer } from "../../infra/nats-server/embedded.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { BucketPlace } from "../../services/replication/sinks/objects-jetstream.ts";
 import { sinkConformance } from "../../services/testing/mod.ts";
-import { skipNote } from "../jetstream/skip-note.ts";
-import { failOnLeakedSuiteServers, natsAvailability, natsServer } from "../support/nats.ts";
+import { failOnLeakedSuiteServers, natsAvailability, natsServer, skipWithoutNats } from "../support/nats.ts";
 import { placeSuite } from "./objects-place-suite.ts";
 import { objectsSubject } from "./objects-subject.ts";
 
@@ -33,7 +32,9 @@ function bucket(): () => BucketPlace {
   return () => new BucketPlace(connection, options);
 }
 
-describe.skipIf(!nats.available)(`one server${skipNote(nats)}`, () => {
+describe("one server", () => {
+  beforeEach(skipWithoutNats);
+
   placeSuite({ describe, test }, "a bucket of JetStream", async () => ({
     make: bucket(),
     close: async () => undefined,
