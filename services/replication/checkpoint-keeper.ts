@@ -10,21 +10,28 @@ import { checkpointKey } from "../../contracts/subjects.ts";
 import type { LogAddress } from "./log-access.ts";
 import { pause } from "./pause.ts";
 
-/** The owner writes at least this often, be it that nothing changed: wishes are noticed by it. ms. */
-export const BEAT_MS = 2_000;
-/** An entry that has been still for so long has lost its owner. ms. */
-const SILENT_MS = 10_000;
-const LOOK_MS = 500;
+/** How processes with the same sink keep time. ms. */
+export interface Pace {
+  /** The owner writes at least this often, be it that nothing changed: wishes are noticed by it. */
+  readonly beatMs: number;
+  /** An entry that has been still for so long has lost its owner. */
+  readonly silentMs: number;
+  /** How often one that stands by looks. */
+  readonly lookMs: number;
+}
+export const PACE: Pace = { beatMs: 2_000, silentMs: 10_000, lookMs: 500 };
+
 const RETRY_MS = 500;
 /** How long a release waits for what is being written. ms. */
 const RELEASE_MS = 2_000;
 
 export interface KeeperOptions extends LogAddress {
   readonly sink: string;
-  /** Names this process and this start of it. */
+  /** `<peer id>/<id of this start>`. */
   readonly instance: string;
   readonly kv: Kv;
   readonly clock: Clock;
+  readonly pace: Pace;
 }
 
 interface Told {
@@ -33,6 +40,7 @@ interface Told {
   readonly parked: number;
 }
 
+const peerOf = (instance: string): string => instance.slice(0, instance.lastIndexOf("/"));
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -48,6 +56,8 @@ export class CheckpointKeeper {
   #told: Told = { state: "standby", parked: 0 };
   #isDirty = false;
   #isOwner = false;
+  /** Whether it has never owned the entry. */
+  #isFresh = true;
   #writing: Promise<void> | undefined;
   #timer: TimerHandle | undefined;
   #lost: AbortController = new AbortController();
@@ -75,12 +85,13 @@ export class CheckpointKeeper {
   }
 
   /**
-   * Waits until the entry is ours: at once when nobody owns it, else when its owner has gone or been silent for ten seconds.
+   * Waits until the entry is ours: at once when nobody owns it, or an earlier start of this process; else when its
+   * owner has gone or been silent for ten seconds.
    * `first` finds the place where a sink without an entry begins.
    * Throws: OperatingError of the bucket, `checkpoint_unreadable` (definite), what `first` throws, and the reason of `signal`.
    */
   async acquire(first: () => Promise<Checkpoint>, signal: AbortSignal): Promise<SinkCheckpoint> {
-    const { clock, instance } = this.#options;
+    const { clock, instance, pace } = this.#options;
     this.#lost = new AbortController();
     let seen = -1;
     let seenMs = 0;
@@ -90,11 +101,13 @@ export class CheckpointKeeper {
       this.#entry = found?.entry;
       const owner = found?.entry.owner ?? "";
       if (found === undefined || owner === "" || owner === instance) break;
+      // A process that has ended and been started again; were it another one of the same name, that one would lose the entry and stand by.
+      if (this.#isFresh && peerOf(owner) === peerOf(instance)) break;
       if (found.revision !== seen) {
         seen = found.revision;
         seenMs = clock.monotonicMs();
-      } else if (clock.monotonicMs() - seenMs >= SILENT_MS) break;
-      await pause(clock, LOOK_MS, signal);
+      } else if (clock.monotonicMs() - seenMs >= pace.silentMs) break;
+      await pause(clock, pace.lookMs, signal);
     }
     const place = this.#entry ?? (await first());
     this.#place = place;
@@ -111,6 +124,7 @@ export class CheckpointKeeper {
     this.#revision = revision;
     this.#entry = this.#text();
     this.#isOwner = true;
+    this.#isFresh = false;
     this.#schedule();
   }
 
@@ -147,7 +161,7 @@ export class CheckpointKeeper {
   /** Resolves when everything told so far is written, or the entry is lost. */
   async flush(): Promise<void> {
     while (this.#isOwner && (this.#isDirty || this.#writing !== undefined)) {
-      this.#touch();
+      if (this.#writing === undefined) this.#touch();
       await this.#writing;
     }
   }
@@ -171,9 +185,9 @@ export class CheckpointKeeper {
   }
 
   #schedule(): void {
-    const { clock } = this.#options;
+    const { clock, pace } = this.#options;
     if (this.#timer !== undefined) clock.clearTimer(this.#timer);
-    this.#timer = this.#isOwner ? clock.setTimer(BEAT_MS, () => this.#touch()) : undefined;
+    this.#timer = this.#isOwner ? clock.setTimer(pace.beatMs, () => this.#touch()) : undefined;
   }
 
   #touch(): void {
