@@ -57,7 +57,13 @@ export const SUBJECTS: readonly SubjectEntry[] = [
     "checkpoints",
     "$KV.omnirelay-checkpoints.<follower>.<region>.<shard>",
     "KV",
-    "How far a registered follower of the shard's log has come: log id, stream sequence, sequence, chain.",
+    "How far a registered follower of the shard's log has come: log id, stream sequence, sequence, chain; of a sink also who runs it, its state and what operators wish.",
+  ),
+  row(
+    "parked",
+    "omnirelay.parked.<region>.<shard>.<sink>.<log id>.<sequence>",
+    "JetStream",
+    "Events that a sink refused, each once with the reason; stream `LEASE_PARKED_<region>_<shard>`.",
   ),
   row(
     "positions",
@@ -126,6 +132,14 @@ export const rpcSubject = (shard: string, verb: Verb, principal: string): string
 export const rpcSubscription = (shard: string): string => `resourcelease.${shard}.>`;
 export const logStream = (region: string, shard: string): string => `LEASE_LOG_${region}_${shard}`;
 export const logSubject = (region: string, shard: string): string => `omnirelay.log.${region}.${shard}`;
+export const parkedStream = (region: string, shard: string): string => `LEASE_PARKED_${region}_${shard}`;
+export const parkedSubject = (event: {
+  readonly region: string;
+  readonly shard: string;
+  readonly sink: string;
+  readonly logId: string;
+  readonly sequence: number;
+}): string => `omnirelay.parked.${event.region}.${event.shard}.${event.sink}.${event.logId}.${event.sequence}`;
 export const beatSubject = (region: string, shard: string): string => `omnirelay.ready.${region}.${shard}`;
 export const backpressureSubject = (region: string, shard: string): string =>
   `omnirelay.backpressure.${region}.${shard}`;

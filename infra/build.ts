@@ -18,7 +18,7 @@ function build(): void {
 
 /** Copies what the compiler leaves behind (pages, server configs, ...) to the same place below `dist/`; returns how many. */
 function copyAssets(): number {
-  const files = globSync("{services,infra}/**/*.*", { cwd: root, withFileTypes: true })
+  const files = globSync(["{services,infra}/**/*.*", "contracts/**/*.proto"], { cwd: root, withFileTypes: true })
     .filter((entry) => entry.isFile() && !entry.name.endsWith(".ts") && !entry.name.endsWith(".md"))
     .map((entry) => join(entry.parentPath, entry.name).slice(root.length));
   for (const file of files) {

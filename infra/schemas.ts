@@ -55,7 +55,8 @@ function main(): void {
     process.exitCode = stale.length === 0 ? 0 : 1;
     return;
   }
-  rmSync(folder, { recursive: true, force: true });
+  // The protobuf contract in the same folder is written by hand.
+  for (const name of globSync("**/*.json", { cwd: folder })) rmSync(join(folder, name));
   for (const [name, text] of schemaFiles()) {
     mkdirSync(dirname(join(folder, name)), { recursive: true });
     writeFileSync(join(folder, name), text);

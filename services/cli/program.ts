@@ -13,11 +13,13 @@ import { explainCommand } from "./commands/explain.ts";
 import { getCommand } from "./commands/get.ts";
 import { helpCommand } from "./commands/help.ts";
 import { ingestCommand } from "./commands/ingest.ts";
+import { ledgerCommand } from "./commands/ledger.ts";
 import { listCommand } from "./commands/list.ts";
 import { logCommand } from "./commands/log.ts";
 import { quotaCommand } from "./commands/quota.ts";
 import { scheduleCommand } from "./commands/schedule.ts";
 import { shardCommand } from "./commands/shard.ts";
+import { sinkCommand } from "./commands/sink.ts";
 import { snapshotCommand } from "./commands/snapshot.ts";
 import { stateCommand } from "./commands/state.ts";
 import { statsCommand } from "./commands/stats.ts";
@@ -90,8 +92,10 @@ function createProgram(terminal: Terminal, done: Done): Command {
     evictCommand,
     scheduleCommand,
     logCommand,
+    ledgerCommand,
     quotaCommand,
     shardCommand,
+    sinkCommand,
     snapshotCommand,
     stateCommand,
   ];

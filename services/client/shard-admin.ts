@@ -1,5 +1,7 @@
 /** What operators ask of one shard, and what can be asked of an item: the part of the client that has no leases. */
+import type { z } from "zod";
 import type { DrainItem } from "../../contracts/commands.ts";
+import type { FollowersPatch } from "../../contracts/followers.ts";
 import type { ShardOptionsPatch } from "../../contracts/options.ts";
 import type { QuotasPatch } from "../../contracts/quotas.ts";
 import type { ReplyOf } from "../../contracts/replies.ts";
@@ -22,6 +24,8 @@ export interface ConfigureOptions extends CallOptions {
   readonly logVersion?: number | undefined;
   /** Quotas of groups and keys to set or, with null, to remove, by name: `group/NAME`, `key/NAME`, or `group/*` and `key/*`. */
   readonly quotas?: QuotasPatch | undefined;
+  /** Followers to register or, with null, to remove, by name: the log is kept for those that are registered. */
+  readonly followers?: z.input<typeof FollowersPatch> | undefined;
 }
 export interface HandoverOptions extends CallOptions {
   /** Peer id of the dispatcher that should lead; the one that leads least by default. */
@@ -84,9 +88,9 @@ export class ShardAdmin {
   /** Changes the options that are named; returns all of them. */
   async configure(
     patch: ShardOptionsPatch,
-    { logVersion, quotas, ...options }: ConfigureOptions = {},
+    { logVersion, quotas, followers, ...options }: ConfigureOptions = {},
   ): Promise<ReplyOf<"configure">> {
-    return (await this.#core.call("configure", { options: patch, logVersion, quotas }, options)).reply;
+    return (await this.#core.call("configure", { options: patch, logVersion, quotas, followers }, options)).reply;
   }
   /**
    * Hands the shard to another dispatcher and returns who leads next, once the release stands in the log. Refused with `unavailable` when nobody,

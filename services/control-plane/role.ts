@@ -7,17 +7,19 @@ import type { Reporter } from "../../contracts/ports.ts";
 import { REGISTRY_BUCKET } from "../../contracts/subjects.ts";
 import { RELEASE_VERSION } from "../../contracts/version.ts";
 import { LeaseClient } from "../client/lease-client.ts";
+import { readCheckpoints } from "../jetstream/checkpoints.ts";
 import { connectNats } from "../jetstream/connect.ts";
 import { NatsKv } from "../jetstream/nats-kv.ts";
 import { NatsNet } from "../jetstream/nats-net.ts";
 import { QuorumWatch } from "../jetstream/quorum-watch.ts";
 import { checkServer, type Finding } from "../jetstream/server-check.ts";
 import { createClock } from "../runtime/clock.ts";
+import { createHttpServer, HttpRefusal, listen } from "../runtime/http-server.ts";
 import { identityOf } from "../runtime/identity.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
 import { natsServers } from "../runtime/settings.ts";
+import { METRICS_TYPE, type Telemetry } from "../runtime/telemetry.ts";
 import { CatalogPages } from "./catalog-pages.ts";
-import { createHttpServer, HttpRefusal, listen } from "./http-server.ts";
 import { ShardWatch } from "./shard-view.ts";
 
 export interface ControlPlaneSettings {
@@ -39,6 +41,8 @@ export interface ControlPlaneDeps {
   readonly reporter: Reporter;
   /** The other roles of this process; absent when it runs alone. */
   readonly roles?: () => readonly RoleStatus[];
+  /** Metrics of this process; absent: none are served. */
+  readonly telemetry?: Telemetry;
 }
 
 export interface ControlPlaneRole extends Role {
@@ -148,10 +152,23 @@ class ControlPlane implements ControlPlaneRole {
       const [shards, serverFindings] = await Promise.all([this.#views(), this.#serverFindings()]);
       return { region: this.#settings.region, shards, serverFindings };
     });
+    this.#server.get("/omnirelay/control/replication/checkpoint", async (request) => {
+      checked(NoQuery, request.query);
+      const { region, shards } = this.#settings;
+      return { region, checkpoints: await readCheckpoints(this.#required, region, shards) };
+    });
+    const { telemetry } = this.#deps;
+    if (telemetry !== undefined)
+      this.#server.get("/metrics", async (_request, reply) => reply.type(METRICS_TYPE).send(await telemetry.text()));
     this.#server.get("/demo/catalogs", async (request) => {
       const { limit, cursor } = checked(PageQuery, request.query);
       return this.#catalogs.page(limit, cursor);
     });
+  }
+
+  get #required(): NatsConnection {
+    if (this.#connection === undefined) throw new HttpRefusal(503, "unavailable", "NATS is not connected yet");
+    return this.#connection;
   }
 
   #views(): Promise<Awaited<ReturnType<ShardWatch["view"]>>[]> {

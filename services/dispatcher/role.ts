@@ -2,7 +2,6 @@
 
 import { join } from "node:path";
 import type { NatsConnection } from "@nats-io/transport-node";
-import type { Database } from "better-sqlite3";
 import { OperatingError } from "../../contracts/errors.ts";
 import type { Clock, Closable, Ids, Reporter, RequestOutcome, TimerHandle } from "../../contracts/ports.ts";
 import { CHECKPOINT_BUCKET, pingSubject, REGISTRY_BUCKET } from "../../contracts/subjects.ts";
@@ -78,7 +77,7 @@ class Dispatcher implements DispatcherRole {
   readonly #quorum: QuorumWatch;
   /** By shard. */
   readonly #auditors = new Map<string, ReplicaAuditor>();
-  #lock: Database | undefined;
+  #lock: Closable | undefined;
   #snapshots: SnapshotStores | undefined;
   readonly #shardLogs: ShardLogs;
   #hostTimer: TimerHandle | undefined;

@@ -8,6 +8,7 @@ import type { Reporter } from "../../contracts/ports.ts";
 import type { NatsServer } from "../../infra/nats-server/embedded.ts";
 import { createControlPlaneRole } from "../control-plane/role.ts";
 import { createDispatcherRole } from "../dispatcher/role.ts";
+import { createReplicatorRole } from "../replicator/role.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
 import { partPeerId } from "../runtime/identity.ts";
 import { EXIT_CODES, type ProcessRole } from "../runtime/lifecycle.ts";
@@ -15,6 +16,7 @@ import type { Logger } from "../runtime/logger.ts";
 import type { MeshSettings } from "../runtime/process-settings.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
 import { HTTP_PORT_DEFAULT, natsServers } from "../runtime/settings.ts";
+import { createTelemetry } from "../runtime/telemetry.ts";
 import { createSeederRole, type SeederRole } from "../seeder/role.ts";
 import { createWorkerRole, type WorkerRole } from "../worker/role.ts";
 import { startEmbeddedNats } from "./embedded-nats.ts";
@@ -51,6 +53,7 @@ export class MeshHost implements ProcessRole {
   readonly #roles: Role[] = [];
   readonly #workers: WorkerRole[] = [];
   readonly #stop = new AbortController();
+  readonly #telemetry = createTelemetry();
   #seeder: SeederRole | undefined;
   #server: Promise<NatsServer> | undefined;
   #natsServer: Mesh["natsServer"] | undefined;
@@ -162,7 +165,14 @@ export class MeshHost implements ProcessRole {
           .map((role) => ({ name: role.name, ...role.ready() }));
       // A run with an end is over before anybody knows its port: it must not fail because another mesh has the usual one.
       const httpPort = settings.httpPort ?? (settings.exit ? 0 : HTTP_PORT_DEFAULT);
-      created.push(createControlPlaneRole({ ...settings, httpPort }, { reporter, roles: others }));
+      created.push(
+        createControlPlaneRole({ ...settings, httpPort }, { reporter, roles: others, telemetry: this.#telemetry }),
+      );
+    }
+    if (roles.includes("replicator")) {
+      const { reporter, settings } = part("replicator");
+      const own = { ...settings, dataDir: join(dataDir, "replicator") };
+      created.push(createReplicatorRole(own, { reporter, telemetry: this.#telemetry }));
     }
     for (let index = 1; roles.includes("worker") && index <= workers; index += 1) {
       const { reporter, settings } = part(`worker-${index}`);
@@ -214,6 +224,7 @@ export class MeshHost implements ProcessRole {
       const group = backwards.filter((role) => role.name === name);
       await Promise.all(group.map((role) => attempt(name, () => role.stop())));
     }
+    await this.#telemetry.close();
     const server = await this.#server?.catch(() => undefined);
     if (server !== undefined) await attempt("nats-server", () => server.stop());
     if (this.#temporaryDir !== undefined) rmSync(this.#temporaryDir, { recursive: true, force: true });

@@ -10,11 +10,17 @@ import { checkpointKey } from "../../contracts/subjects.ts";
 import type { LogAddress } from "./log-access.ts";
 import { pause } from "./pause.ts";
 
-/** The owner writes at least this often, be it that nothing changed: wishes are noticed by it. ms. */
-export const BEAT_MS = 2_000;
-/** An entry that has been still for so long has lost its owner. ms. */
-const SILENT_MS = 10_000;
-const LOOK_MS = 500;
+/** How processes with the same sink keep time. ms. */
+export interface Pace {
+  /** The owner writes at least this often, be it that nothing changed: wishes are noticed by it. */
+  readonly beatMs: number;
+  /** An entry that has been still for so long has lost its owner. */
+  readonly silentMs: number;
+  /** How often one that stands by looks. */
+  readonly lookMs: number;
+}
+export const PACE: Pace = { beatMs: 2_000, silentMs: 10_000, lookMs: 500 };
+
 const RETRY_MS = 500;
 /** How long a release waits for what is being written. ms. */
 const RELEASE_MS = 2_000;
@@ -25,6 +31,7 @@ export interface KeeperOptions extends LogAddress {
   readonly instance: string;
   readonly kv: Kv;
   readonly clock: Clock;
+  readonly pace: Pace;
 }
 
 interface Told {
@@ -80,7 +87,7 @@ export class CheckpointKeeper {
    * Throws: OperatingError of the bucket, `checkpoint_unreadable` (definite), what `first` throws, and the reason of `signal`.
    */
   async acquire(first: () => Promise<Checkpoint>, signal: AbortSignal): Promise<SinkCheckpoint> {
-    const { clock, instance } = this.#options;
+    const { clock, instance, pace } = this.#options;
     this.#lost = new AbortController();
     let seen = -1;
     let seenMs = 0;
@@ -93,8 +100,8 @@ export class CheckpointKeeper {
       if (found.revision !== seen) {
         seen = found.revision;
         seenMs = clock.monotonicMs();
-      } else if (clock.monotonicMs() - seenMs >= SILENT_MS) break;
-      await pause(clock, LOOK_MS, signal);
+      } else if (clock.monotonicMs() - seenMs >= pace.silentMs) break;
+      await pause(clock, pace.lookMs, signal);
     }
     const place = this.#entry ?? (await first());
     this.#place = place;
@@ -147,7 +154,7 @@ export class CheckpointKeeper {
   /** Resolves when everything told so far is written, or the entry is lost. */
   async flush(): Promise<void> {
     while (this.#isOwner && (this.#isDirty || this.#writing !== undefined)) {
-      this.#touch();
+      if (this.#writing === undefined) this.#touch();
       await this.#writing;
     }
   }
@@ -171,9 +178,9 @@ export class CheckpointKeeper {
   }
 
   #schedule(): void {
-    const { clock } = this.#options;
+    const { clock, pace } = this.#options;
     if (this.#timer !== undefined) clock.clearTimer(this.#timer);
-    this.#timer = this.#isOwner ? clock.setTimer(BEAT_MS, () => this.#touch()) : undefined;
+    this.#timer = this.#isOwner ? clock.setTimer(pace.beatMs, () => this.#touch()) : undefined;
   }
 
   #touch(): void {

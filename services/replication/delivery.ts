@@ -79,7 +79,7 @@ export class Delivery {
   async #apply(batch: SinkBatch, signal: AbortSignal): Promise<OperatingError | undefined> {
     try {
       await this.#options.sink.apply(batch, signal);
-      this.#parkedInRow = 0;
+      if (batch.events.length > 0) this.#parkedInRow = 0;
       return undefined;
     } catch (error) {
       signal.throwIfAborted();
@@ -116,7 +116,7 @@ export class Delivery {
 }
 
 /** A part of a batch, between the places of its events: these lie inside of frames, so only their sequences tell them apart. */
-function pieceOf(batch: SinkBatch, events: readonly ReplicationEvent[]): SinkBatch {
+export function pieceOf(batch: SinkBatch, events: readonly ReplicationEvent[]): SinkBatch {
   const first = events[0]?.sequenceNumber ?? 0;
   const last = events.at(-1)?.sequenceNumber ?? 0;
   const isStart = batch.events[0]?.sequenceNumber === first;

@@ -6,15 +6,15 @@ import type { Checkpoint } from "../../contracts/followers.ts";
 import type { Clock, Ids, Kv, LogSource, Reporter } from "../../contracts/ports.ts";
 import type { SinkConfig, SinkState } from "../../contracts/sinks.ts";
 import { BatchReader, type ReadBatch } from "./batch-reader.ts";
-import { BEAT_MS, CheckpointKeeper } from "./checkpoint-keeper.ts";
+import { CheckpointKeeper, PACE, type Pace } from "./checkpoint-keeper.ts";
 import { Delivery, SinkStopped } from "./delivery.ts";
 import { earliestPlace, type LogAddress, latestPlace, startOf } from "./log-access.ts";
 import { backoffMs, pause } from "./pause.ts";
 import type { SinkLag, SinkMetrics } from "./replication-metrics.ts";
 import type { Sink, SinkBatch, SinkScope } from "./sink.ts";
 
-const RETRY_MS_MIN = 200;
-const RETRY_MS_MAX = 5_000;
+/** Longest pause before the next ownership, in beats. */
+const RETRY_BEATS_MAX = 2;
 
 export interface PumpOptions extends LogAddress {
   readonly config: SinkConfig;
@@ -29,6 +29,8 @@ export interface PumpOptions extends LogAddress {
   readonly metrics: (lag: () => SinkLag) => SinkMetrics;
   /** Names the process and this start of it. */
   readonly instance: string;
+  /** Another than `PACE`, for tests. */
+  readonly pace?: Pace | undefined;
   readonly park: (scope: SinkScope, event: ReplicationEvent, reason: OperatingError) => Promise<void>;
 }
 
@@ -51,6 +53,7 @@ export interface PumpStatus {
  */
 export class Pump {
   readonly #options: PumpOptions;
+  readonly #pace: Pace;
   readonly #keeper: CheckpointKeeper;
   readonly #stop = new AbortController();
   readonly #metrics: SinkMetrics;
@@ -69,7 +72,9 @@ export class Pump {
   constructor(options: PumpOptions) {
     const { config, region, shard, instance, checkpoints, clock } = options;
     this.#options = options;
-    this.#keeper = new CheckpointKeeper({ sink: config.name, region, shard, instance, kv: checkpoints, clock });
+    this.#pace = options.pace ?? PACE;
+    const address = { sink: config.name, region, shard };
+    this.#keeper = new CheckpointKeeper({ ...address, instance, kv: checkpoints, clock, pace: this.#pace });
     this.#metrics = options.metrics(() => this.#lag());
     this.#wants = filterOf(config);
   }
@@ -116,12 +121,17 @@ export class Pump {
         await this.#own();
       } catch (error) {
         if (this.#stop.signal.aborted) break;
-        if (error instanceof SinkStopped) await this.#stopped(error.reason);
-        else if (error instanceof OperatingError) this.#failed(error);
-        else throw error;
+        if (!(error instanceof SinkStopped || error instanceof OperatingError)) throw error;
+        if (error instanceof OperatingError) this.#failed(error);
       }
-      if (this.#options.clock.monotonicMs() - began > RETRY_MS_MAX) attempt = 1;
-      const waitMs = backoffMs(attempt, RETRY_MS_MIN, RETRY_MS_MAX, 0.5 + this.#options.ids.random("pump") / 2);
+      const { beatMs } = this.#pace;
+      if (this.#options.clock.monotonicMs() - began > beatMs * RETRY_BEATS_MAX) attempt = 1;
+      const waitMs = backoffMs(
+        attempt,
+        beatMs / 10,
+        beatMs * RETRY_BEATS_MAX,
+        0.5 + this.#options.ids.random("pump") / 2,
+      );
       await pause(this.#options.clock, waitMs, this.#stop.signal).catch(() => undefined);
     }
     this.#state = "standby";
@@ -132,14 +142,16 @@ export class Pump {
     const { code, message } = error;
     const isTaken = code === "sink_taken";
     const isWaiting = isTaken || code === "log_empty" || code === "stream_missing";
+    const isKnown = this.#problem?.code === code;
     this.#tell(isWaiting ? "standby" : "failing", { code, message });
+    if (isKnown) return;
     const fields = { sink: config.name, shard, code, reason: message };
-    if (isTaken) reporter.info("sink_standby", fields);
+    if (isWaiting) reporter.info("sink_standby", fields);
     else reporter.warn("sink_failing", fields);
   }
 
   /** What the policy ends goes on when an operator wishes it; the entry says so, for whoever looks. */
-  async #stopped(reason: OperatingError): Promise<void> {
+  #stopped(reason: OperatingError): void {
     const { reporter, config, shard } = this.#options;
     const { code, message } = reason;
     reporter.error("sink_stopped", { sink: config.name, shard, code, reason: message });
@@ -157,24 +169,27 @@ export class Pump {
     const { config, log, region, shard, createSink } = this.#options;
     const address = { region, shard };
     const begin = () => (config.start === "latest" ? latestPlace(log, address) : earliestPlace(log, address));
+    if (this.#state === "running") this.#state = "standby";
     const entry = await this.#keeper.acquire(begin, this.#stop.signal);
     this.#parked = entry.parked ?? 0;
     const signal = AbortSignal.any([this.#stop.signal, this.#keeper.lost]);
     const scope: SinkScope = { sink: config.name, region, shard, logId: entry.logId };
     const sink = createSink();
-    let isStopped = false;
     try {
       await this.#waitForResume(entry.state, signal);
       const own = await sink.open(scope, entry);
       this.#place = own ?? entry;
       await this.#pumpUntilSought({ sink, scope, signal, keepsPlace: own !== undefined });
+      this.#keeper.lost.throwIfAborted();
     } catch (error) {
-      isStopped = error instanceof SinkStopped;
-      throw signal.aborted && !this.#stop.signal.aborted ? signal.reason : error;
+      if (this.#stop.signal.aborted) throw error;
+      // Told while the entry is still ours, for whoever looks at it.
+      if (error instanceof SinkStopped) this.#stopped(error.reason);
+      else if (error instanceof OperatingError && !signal.aborted) this.#failed(error);
+      throw signal.aborted ? signal.reason : error;
     } finally {
       await this.#close(sink);
-      if (isStopped) this.#tell("stopped", this.#problem);
-      await this.#keeper.release(isStopped ? "stopped" : "standby");
+      await this.#keeper.release(this.#stop.signal.aborted && this.#state !== "stopped" ? "standby" : this.#state);
     }
   }
 
@@ -183,7 +198,7 @@ export class Pump {
     if (state !== "stopped") return;
     this.#tell("stopped", this.#keeper.problem ?? { code: "sink_stopped", message: "its failure policy stopped it" });
     while (this.#keeper.wishes.resume === undefined && this.#keeper.wishes.seek === undefined)
-      await pause(this.#options.clock, BEAT_MS / 2, signal);
+      await pause(this.#options.clock, this.#pace.beatMs / 2, signal);
     await this.#keeper.resumed();
   }
 
@@ -227,11 +242,11 @@ export class Pump {
       if (seek !== undefined) return seek.to;
       if (paused === true) {
         this.#tell("paused");
-        await pause(this.#options.clock, BEAT_MS / 4, signal);
+        await pause(this.#options.clock, this.#pace.beatMs / 4, signal);
         continue;
       }
       if (this.#state !== "running") this.#tell("running");
-      const batch = prepared ?? (await reader.next(BEAT_MS, signal));
+      const batch = prepared ?? (await reader.next(this.#pace.beatMs, signal));
       prepared = undefined;
       if (batch === undefined) {
         this.#caughtUp(reader);
@@ -268,7 +283,7 @@ export class Pump {
   /** How far the log reaches while there is more than was read; asked for at most once per beat. */
   async #findEnd(): Promise<void> {
     const { clock, log, region, shard } = this.#options;
-    if (this.#isFindingEnd || clock.monotonicMs() - this.#foundEndMs < BEAT_MS) return;
+    if (this.#isFindingEnd || clock.monotonicMs() - this.#foundEndMs < this.#pace.beatMs) return;
     this.#isFindingEnd = true;
     try {
       const end = await latestPlace(log, { region, shard });

@@ -24,7 +24,7 @@ export function prepareDataFolder(path: string): string {
 }
 
 /** Parent by parent: the recursive form of Node tries for ever where a folder can never be made, as below /proc. */
-function makeFolders(folder: string): void {
+export function makeFolders(folder: string): void {
   const missing: string[] = [];
   for (let at = folder; !existsSync(at); at = dirname(at)) {
     missing.unshift(at);

@@ -29,6 +29,7 @@ const seeder = {
   tables: SETTINGS.tables,
 };
 const worker = { concurrency: SETTINGS.concurrency, prefetch: SETTINGS.prefetch };
+const replicator = { sinks: SETTINGS.sinks, sinkModules: SETTINGS.sinkModules };
 const http = { httpHost: SETTINGS.httpHost, httpPort: SETTINGS.httpPort };
 const DATA_DIR = ".omnirelay";
 
@@ -77,6 +78,22 @@ export const CONTROL_PLANE_SETTINGS: ProcessSettings<typeof ControlPlaneSettings
   defaults: { natsUrl: NATS_URL_DEFAULT, principal: "control-plane", dataDir: DATA_DIR },
 };
 
+const ReplicatorSettings = z.strictObject({
+  ...common,
+  peerId: SETTINGS.peerId,
+  dataDir: SETTINGS.dataDir,
+  replicas: SETTINGS.replicas,
+  ...replicator,
+  httpHost: SETTINGS.httpHost,
+  httpPort: SETTINGS.httpPort.unwrap().optional(),
+});
+export const REPLICATOR_SETTINGS: ProcessSettings<typeof ReplicatorSettings> = {
+  process: "replicator",
+  summary: "Brings what the shards' logs say to sinks: files, databases, object stores, streams and services.",
+  schema: ReplicatorSettings,
+  defaults: { natsUrl: NATS_URL_DEFAULT, peerId: "replicator", dataDir: `${DATA_DIR}/replicator` },
+};
+
 const MeshSettings = z.strictObject({
   roles: SETTINGS.roles,
   exit: SETTINGS.exit,
@@ -90,6 +107,7 @@ const MeshSettings = z.strictObject({
   httpHost: SETTINGS.httpHost,
   httpPort: SETTINGS.httpPort.unwrap().optional(),
   workers: SETTINGS.workers,
+  ...replicator,
   ...worker,
   ...seeder,
 });
@@ -167,5 +185,6 @@ export const PROCESS_SETTINGS: readonly ProcessSettings<z.ZodObject>[] = [
   WORKER_SETTINGS,
   SEEDER_SETTINGS,
   CONTROL_PLANE_SETTINGS,
+  REPLICATOR_SETTINGS,
   MESH_SETTINGS,
 ] as unknown as readonly ProcessSettings<z.ZodObject>[];

@@ -21,10 +21,20 @@ function convert(schema: z.ZodType, text: string): unknown {
   if (schema instanceof z.ZodUnion) return numberOf(text);
   if (schema instanceof z.ZodBoolean)
     return ({ true: true, "1": true, false: false, "0": false } as const)[text] ?? text;
+  if (schema instanceof z.ZodArray && schema.element instanceof z.ZodObject) return jsonOf(text);
   if (schema instanceof z.ZodArray)
     return text === "" ? [] : text.split(",").map((entry) => convert(schema.element as z.ZodType, entry.trim()));
   if (schema instanceof z.ZodObject) return pairsOf(schema, text);
   return text;
+}
+
+/** A list of objects is written as JSON. */
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text; // the schema refuses it with its own words
+  }
 }
 
 function numberOf(text: string): number | string {
@@ -54,6 +64,8 @@ function describe(schema: z.ZodType): string {
   if (schema instanceof z.ZodBoolean) return "true or false";
   if (schema instanceof z.ZodEnum) return `one of ${schema.options.join(", ")}`;
   if (schema instanceof z.ZodUnion) return `one of ${schema.options.map((option) => literalText(option)).join(", ")}`;
+  if (schema instanceof z.ZodArray && schema.element instanceof z.ZodObject)
+    return `a list of objects, as JSON; names: ${Object.keys(schema.element.shape).join(", ")}`;
   if (schema instanceof z.ZodArray) return `a list of ${plural(describe(schema.element as z.ZodType))}`;
   if (schema instanceof z.ZodObject) return `name=value pairs; names: ${Object.keys(schema.shape).join(", ")}`;
   return describeText(schema);
@@ -78,6 +90,7 @@ function describeText(schema: z.ZodType): string {
     natsMonitorUrl: "http://HOST:PORT, several with commas",
     httpHost: "an address or host name of this machine",
     dataDir: "the path of a folder",
+    sinkModules: "paths of modules",
   };
   const found = Object.entries(known).find(([name]) => innerSchema(SETTINGS[name as SettingName]) === schema);
   return found?.[1] ?? "lower-case names joined by single -, at most 32 characters each";

@@ -8,6 +8,7 @@ import { z } from "zod";
 import { PeerId, Principal, RegionName, ShardName } from "../../contracts/ids.ts";
 import { ENTRIES_PER_REQUEST_MAX } from "../../contracts/limits.ts";
 import { ShardOptionsPatch } from "../../contracts/options.ts";
+import { SinkConfig } from "../../contracts/sinks.ts";
 import { LOG_LEVELS } from "./logger.ts";
 
 /** Where a role that is not in the mesh host looks for a server unless it is told. */
@@ -20,7 +21,7 @@ const SEED_NAME = /^[a-z0-9]+(-[a-z0-9]+)*$/;
 const NATS_SERVER_URL = /^((nats|tls|ws|wss):\/\/)?([^\s/@]+@)?(\[[0-9a-f:]+\]|[A-Za-z0-9._-]+)(:(?<port>\d{1,5}))?$/i;
 
 /** Roles of the mesh, in the order in which they start; they stop in the reverse order. */
-const ROLE_NAMES = ["dispatcher", "control-plane", "worker", "seeder"] as const;
+const ROLE_NAMES = ["dispatcher", "control-plane", "replicator", "worker", "seeder"] as const;
 
 interface SettingMeta {
   readonly description: string;
@@ -169,6 +170,18 @@ const controlPlane = {
   }),
 };
 
+const replicator = {
+  sinks: setting(z.array(SinkConfig).max(64).default([]), {
+    description:
+      "Sinks that the replicator runs: name, kind, options of the kind, and what to do with failures. A JSON list, or tables of the file; see docs/replication.md.",
+    value: "JSON",
+  }),
+  sinkModules: setting(z.array(z.string().min(1)).max(64).default([]), {
+    description: "Modules that export `sinkKinds`, a list of kinds of sinks that are not ours.",
+    value: "FILE,…",
+  }),
+};
+
 const lakehouse = {
   items: setting(z.int().min(1).max(ITEMS_MAX).optional(), {
     description: "How many items the seeder enqueues; absent means for ever.",
@@ -221,7 +234,14 @@ const mesh = {
   }),
 };
 
-export const SETTINGS = Object.freeze({ ...shared, ...dispatcher, ...controlPlane, ...lakehouse, ...mesh });
+export const SETTINGS = Object.freeze({
+  ...shared,
+  ...dispatcher,
+  ...controlPlane,
+  ...replicator,
+  ...lakehouse,
+  ...mesh,
+});
 export type SettingName = keyof typeof SETTINGS;
 
 /** Settings that are read before the others, or by others than `loadSettings`: known names, so that they are no typos. */

@@ -1,6 +1,7 @@
 /** What every sink must do: one suite, for whatever test runner, with plain assertions. */
 import assert from "node:assert/strict";
 import type { ReplicationEvent } from "../../contracts/envelope.ts";
+import { OperatingError } from "../../contracts/errors.ts";
 import type { Sink, SinkGuarantee, SinkScope } from "../replication/sink.ts";
 import { seededNumbers } from "../runtime/seeded-numbers.ts";
 import { EventFeed } from "./event-feed.ts";
@@ -71,6 +72,8 @@ function feedOf({ scope }: SinkUnderTest, logId: string = scope.logId): EventFee
   const { region, shard } = scope;
   return new EventFeed({ seed: SEED, count: EVENTS, logId, region, shard });
 }
+
+const stopping = (): OperatingError => new OperatingError("shutting_down", "the pump stops", { definite: true });
 
 function declareOrder(check: Check): void {
   check("brings all events, in order", async ({ subject, feed }) => {
@@ -304,11 +307,11 @@ function declareInterruptions(check: Check): void {
     const hand = await SinkHand.open(subject, feed, 0);
     await hand.applyTo(5);
     const early = new AbortController();
-    early.abort();
+    early.abort(stopping());
     await refusalOf(hand.applyFrom(5, 10, early.signal));
     const late = new AbortController();
     const applying = refusalOf(hand.applyFrom(5, 20, late.signal));
-    late.abort();
+    late.abort(stopping());
     await applying;
     await hand.crash();
     const again = await SinkHand.open(subject, feed, 5);
@@ -340,7 +343,7 @@ function declareInterruptions(check: Check): void {
     await subject.interrupt();
     const controller = new AbortController();
     const applying = refusalOf(hand.applyFrom(10, 20, controller.signal));
-    controller.abort();
+    controller.abort(stopping());
     assert.ok(await applying, "it says that it brought what it cannot have brought");
     hand.sequence = 10;
     await subject.restore();

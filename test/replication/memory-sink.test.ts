@@ -24,7 +24,7 @@ test("forgets the oldest event for one above the bound, and keeps the order", as
   const target = new MemoryEvents(7);
   const sink = new MemorySink(target);
   const scope = feed.scope("memory");
-  await sink.open(scope);
+  await sink.open(scope, undefined);
   const { signal } = new AbortController();
   for (const [after, upTo] of [
     [0, 3],

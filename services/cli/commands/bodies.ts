@@ -1,16 +1,15 @@
 /** `omnirelay bodies`: the object store bucket of bodies that are too large for their items. */
-import type { NatsConnection } from "@nats-io/transport-node";
 import { Command, Option } from "commander";
 import { BODY_BUCKET } from "../../../contracts/subjects.ts";
 import { BODY_HOLD_MS } from "../../client/body-store.ts";
 import { SWEEP_GRACE_MS_DEFAULT, type SweepProgress, type SweepReport, sweepBodies } from "../../client/body-sweep.ts";
 import { provisionBodies } from "../../jetstream/body-bucket.ts";
-import { connectNats } from "../../jetstream/connect.ts";
 import { EXIT_CODES } from "../../runtime/lifecycle.ts";
-import { NATS_URL_DEFAULT, natsServers } from "../../runtime/settings.ts";
+import { NATS_URL_DEFAULT } from "../../runtime/settings.ts";
 import { integer, jsonOption, natsUrlOption, principalOption } from "../arguments.ts";
 import type { Done } from "../program.ts";
 import { ProgressBar } from "../progress-bar.ts";
+import { withConnection } from "../shard-client.ts";
 import type { Terminal } from "../terminal.ts";
 
 interface CreateOptions {
@@ -61,7 +60,7 @@ function createCommand(terminal: Terminal, done: Done): Command {
     )
     .addHelpText("after", CREATE_EXAMPLES)
     .action(async ({ natsUrl, ...options }: CreateOptions) => {
-      await connected(natsUrl, (connection) => provisionBodies(connection, options));
+      await withConnection(natsUrl, (connection) => provisionBodies(connection, options));
       terminal.out(`the bucket ${BODY_BUCKET} is there`);
       done(EXIT_CODES.ok);
     });
@@ -83,7 +82,7 @@ function sweepCommand(terminal: Terminal, done: Done): Command {
     .action(async ({ natsUrl, principal, graceMs, dryRun, json }: SweepCommandOptions) => {
       const bar = new ProgressBar(terminal.isInteractive, "{step}: {value} of {total}");
       const onProgress = ({ step, done: value, total }: SweepProgress): void => bar.show(value, total, { step });
-      const report = await connected(natsUrl, (connection) =>
+      const report = await withConnection(natsUrl, (connection) =>
         sweepBodies({ connection, principal, graceMs, isDryRun: dryRun, onProgress }),
       ).finally(() => bar.close());
       if (json) terminal.out(JSON.stringify(report));
@@ -95,13 +94,4 @@ function sweepCommand(terminal: Terminal, done: Done): Command {
 function reportText({ bodies, young, inUse, orphans, orphanBytes, leftovers }: SweepReport, isDryRun: boolean): string {
   const verb = isDryRun ? "would be removed" : "removed";
   return `${bodies} bodies: ${inUse} in use, ${young} too young, ${orphans} orphans ${verb} (${orphanBytes} bytes), ${leftovers} leftovers ${verb}`;
-}
-
-async function connected<T>(natsUrl: string, use: (connection: NatsConnection) => Promise<T>): Promise<T> {
-  const connection = await connectNats({ servers: natsServers(natsUrl), name: "omnirelay bodies" });
-  try {
-    return await use(connection);
-  } finally {
-    await connection.close();
-  }
 }

@@ -32,7 +32,7 @@ import {
 } from "./changefeed-batch.ts";
 import { ensureChangefeed, type Place, readTail, type Tail } from "./changefeed-stream.ts";
 import { eventsBehind, isBehind } from "./places.ts";
-import { sinkStopped, sinkTaken } from "./sink-errors.ts";
+import { sinkTaken } from "./sink-errors.ts";
 
 const DAY_MS = 86_400_000;
 const GIB: number = 1024 ** 3;
@@ -217,7 +217,7 @@ class ChangefeedSink implements Sink {
   }
 
   async #append(feed: Feed, messages: readonly BatchMessage[], place: Reached, signal: AbortSignal): Promise<boolean> {
-    if (signal.aborted) throw sinkStopped(feed.scope);
+    signal.throwIfAborted();
     const { stream, inbox, last: expectedLast } = feed;
     this.#batches += 1;
     const request = {
@@ -230,7 +230,7 @@ class ChangefeedSink implements Sink {
     const outcome = await abortable<BatchOutcome>(signal, (resolve) =>
       publishBatch(this.#deps.connection, inbox, request, resolve),
     );
-    if (outcome === undefined) throw sinkStopped(feed.scope);
+    if (outcome === undefined) throw signal.reason;
     if (outcome.kind === "moved") return false;
     if (outcome.kind === "failed") throw await this.#failure(feed, outcome.outcome);
     feed.last = outcome.last;

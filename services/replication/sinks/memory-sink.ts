@@ -4,8 +4,8 @@ import { z } from "zod";
 import type { ReplicationEvent } from "../../../contracts/envelope.ts";
 import type { Checkpoint } from "../../../contracts/followers.ts";
 import type { Sink, SinkBatch, SinkKind, SinkScope } from "../sink.ts";
-import { eventsBehind, isBehind } from "./places.ts";
-import { foreignLog, sinkStopped, sinkTaken } from "./sink-errors.ts";
+import { eventsBehind, isBehind, placeIn } from "./places.ts";
+import { foreignLog, sinkTaken } from "./sink-errors.ts";
 
 const EVENTS_DEFAULT = 10_000;
 const EVENTS_MAX = 10_000_000;
@@ -78,16 +78,16 @@ export class MemorySink implements Sink {
     this.target = target;
   }
 
-  async open(scope: SinkScope): Promise<Checkpoint | undefined> {
+  async open(scope: SinkScope, checkpoint: Checkpoint | undefined): Promise<Checkpoint | undefined> {
     const { place, revision } = this.target;
     if (place !== undefined && place.logId !== scope.logId) throw foreignLog(scope, WHERE, place.logId);
     this.#scope = scope;
     this.#revision = revision;
-    return place;
+    return place ?? (checkpoint === undefined ? undefined : placeIn(checkpoint));
   }
 
-  async apply({ scope, events, upTo }: SinkBatch, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) throw sinkStopped(scope);
+  async apply({ events, upTo }: SinkBatch, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
     const { place } = this.target;
     this.#change(events, place === undefined || isBehind(place, upTo) ? upTo : place);
   }

@@ -14,3 +14,13 @@ export function eventsBehind(events: readonly ReplicationEvent[], sequence: numb
   if (first === undefined || first.sequenceNumber > sequence) return events;
   return events.filter((event) => event.sequenceNumber > sequence);
 }
+
+/** The place alone of a checkpoint that may hold more, such as who moves it. */
+export function placeIn(checkpoint: Checkpoint): Checkpoint {
+  const { logId, streamSequence, sequence, chain, term, at, first, tokenEpoch } = checkpoint;
+  return {
+    ...{ logId, streamSequence, sequence, chain, term, at },
+    ...(first === undefined ? {} : { first }),
+    ...(tokenEpoch === undefined ? {} : { tokenEpoch }),
+  };
+}

@@ -11,7 +11,7 @@ export function foreignLog(scope: SinkScope, where: string, otherLogId: string):
   );
 }
 
-/** Another instance has the place. It may end at any time, so that trying again makes sense. */
+/** Another instance has the place. It may end at any time, so that opening again makes sense. */
 export function sinkTaken(scope: SinkScope, where: string, cause?: unknown): OperatingError {
   return new OperatingError(
     "sink_taken",
@@ -22,14 +22,6 @@ export function sinkTaken(scope: SinkScope, where: string, cause?: unknown): Ope
       ...(cause === undefined ? {} : { cause }),
     },
   );
-}
-
-/** `apply` ended early because its signal was aborted. What it had brought by then stays. */
-export function sinkStopped(scope: SinkScope): OperatingError {
-  return new OperatingError("sink_stopped", `${titleOf(scope)} was told to stop`, {
-    definite: false,
-    details: { ...scope },
-  });
 }
 
 export const titleOf = ({ sink, region, shard }: SinkScope): string => `the sink ${sink} of ${region}/${shard}`;
