@@ -27,7 +27,7 @@ const RELEASE_MS = 2_000;
 
 export interface KeeperOptions extends LogAddress {
   readonly sink: string;
-  /** Names this process and this start of it. */
+  /** `<peer id>/<id of this start>`. */
   readonly instance: string;
   readonly kv: Kv;
   readonly clock: Clock;
@@ -40,6 +40,7 @@ interface Told {
   readonly parked: number;
 }
 
+const peerOf = (instance: string): string => instance.slice(0, instance.lastIndexOf("/"));
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -55,6 +56,8 @@ export class CheckpointKeeper {
   #told: Told = { state: "standby", parked: 0 };
   #isDirty = false;
   #isOwner = false;
+  /** Whether it has never owned the entry. */
+  #isFresh = true;
   #writing: Promise<void> | undefined;
   #timer: TimerHandle | undefined;
   #lost: AbortController = new AbortController();
@@ -82,7 +85,8 @@ export class CheckpointKeeper {
   }
 
   /**
-   * Waits until the entry is ours: at once when nobody owns it, else when its owner has gone or been silent for ten seconds.
+   * Waits until the entry is ours: at once when nobody owns it, or an earlier start of this process; else when its
+   * owner has gone or been silent for ten seconds.
    * `first` finds the place where a sink without an entry begins.
    * Throws: OperatingError of the bucket, `checkpoint_unreadable` (definite), what `first` throws, and the reason of `signal`.
    */
@@ -97,6 +101,8 @@ export class CheckpointKeeper {
       this.#entry = found?.entry;
       const owner = found?.entry.owner ?? "";
       if (found === undefined || owner === "" || owner === instance) break;
+      // A process that has ended and been started again; were it another one of the same name, that one would lose the entry and stand by.
+      if (this.#isFresh && peerOf(owner) === peerOf(instance)) break;
       if (found.revision !== seen) {
         seen = found.revision;
         seenMs = clock.monotonicMs();
@@ -118,6 +124,7 @@ export class CheckpointKeeper {
     this.#revision = revision;
     this.#entry = this.#text();
     this.#isOwner = true;
+    this.#isFresh = false;
     this.#schedule();
   }
 

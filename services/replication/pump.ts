@@ -27,7 +27,7 @@ export interface PumpOptions extends LogAddress {
   readonly ids: Ids;
   readonly reporter: Reporter;
   readonly metrics: (lag: () => SinkLag) => SinkMetrics;
-  /** Names the process and this start of it. */
+  /** `<peer id>/<id of this start>`. */
   readonly instance: string;
   /** Another than `PACE`, for tests. */
   readonly pace?: Pace | undefined;

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { NatsConnection } from "@nats-io/transport-node";
+import { changesStream } from "../../contracts/subjects.ts";
 import { startNatsServer } from "../../infra/nats-server/embedded.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import type { Sink } from "../../services/replication/mod.ts";
@@ -56,6 +57,8 @@ async function throughput(url: string, folder: string, events: number, rounds: n
       const seconds = (performance.now() - startMs) / 1_000;
       const used = process.cpuUsage(cpu);
       await running.close();
+      // The changefeed keeps its place in its stream: the next round begins with none.
+      await connection.request(`$JS.API.STREAM.DELETE.${changesStream(REGION, STORED)}`, "");
       await connection.close();
       const known = runs.get(sink.name) ?? { rates: [], cpu: [] };
       known.rates.push(Math.round(sequence / seconds));

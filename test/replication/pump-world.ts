@@ -58,6 +58,7 @@ export class PumpWorld {
   readonly checkpoints = new MemoryKv(this.clock);
   readonly parked: { readonly sequence: number; readonly code: string }[] = [];
   readonly warnings: string[] = [];
+  readonly silentMs = 1_000;
   readonly #pumps: Pump[] = [];
 
   store(messages: readonly LogMessage[]): this {
@@ -67,7 +68,7 @@ export class PumpWorld {
     return this;
   }
 
-  pump(sink: Sink, config: Partial<z.input<typeof SinkConfig>> = {}, instance = "one"): Pump {
+  pump(sink: Sink, config: Partial<z.input<typeof SinkConfig>> = {}, instance = "one/1"): Pump {
     const tell = (event: string): void => void this.warnings.push(event);
     const pump = new Pump({
       ...{ region: "local", shard: "default", log: this.log, checkpoints: this.checkpoints, clock: this.clock },
@@ -82,7 +83,7 @@ export class PumpWorld {
       reporter: { info: tell, warn: tell, error: tell },
       metrics: () => ({ delivered: nothing, failed: nothing, parked: nothing, close: nothing }),
       instance,
-      pace: { beatMs: 20, silentMs: 1_000, lookMs: 5 },
+      pace: { beatMs: 20, silentMs: this.silentMs, lookMs: 5 },
       park: async (_scope: SinkScope, event: ReplicationEvent, reason: OperatingError) => {
         this.parked.push({ sequence: event.sequenceNumber, code: reason.code });
       },

@@ -27,7 +27,7 @@ test("brings every event in order and moves the checkpoint behind the effect", a
   await sink.until(17);
   expect(sink.sequences).toEqual(numbers(1, 17));
   const entry = await world.until((found) => found?.sequence === 17);
-  expect(entry).toMatchObject({ logId: "log1", streamSequence: 4, owner: "one", state: "running", term: 1 });
+  expect(entry).toMatchObject({ logId: "log1", streamSequence: 4, owner: "one/1", state: "running", term: 1 });
 });
 
 test("goes on from the checkpoint after a stop", async () => {
@@ -38,7 +38,7 @@ test("goes on from the checkpoint after a stop", async () => {
   expect(await world.entry()).toMatchObject({ sequence: 12, owner: "", state: "standby" });
   world.store(chain.enqueue(3).messages);
   const second = new ProbeSink();
-  world.pump(second, {}, "two");
+  world.pump(second, {}, "two/1");
   await second.until(15);
   expect(second.sequences).toEqual([13, 14, 15]);
 });
@@ -117,8 +117,8 @@ test("stops by its policy, across restarts, until an operator resumes it", async
   const first = world.pump(sink, config);
   await world.until((entry) => entry?.state === "stopped" && entry.owner === "");
   await first.stop();
-  world.pump(sink, config, "two");
-  await world.until((entry) => entry?.owner === "two" && entry.state === "stopped");
+  world.pump(sink, config, "two/1");
+  await world.until((entry) => entry?.owner === "two/1" && entry.state === "stopped");
   expect(sink.sequences).toEqual([]);
   isBroken = false;
   await world.wish((entry) => ({ ...entry, resume: "again" }));
@@ -154,10 +154,10 @@ test("goes to the place that an operator wishes, once", async () => {
 
 test("stands by while another process has the sink, and goes on where that one ended", async () => {
   const { chain, sink } = begin();
-  const first = world.pump(sink, {}, "one");
+  const first = world.pump(sink, {}, "one/1");
   await sink.until(12);
   const other = new ProbeSink();
-  world.pump(other, {}, "two");
+  world.pump(other, {}, "two/1");
   world.store(chain.enqueue(3).messages);
   await sink.until(15);
   expect(other.opened).toBe(0);
@@ -165,6 +165,21 @@ test("stands by while another process has the sink, and goes on where that one e
   world.store(chain.enqueue(2).messages);
   await other.until(17);
   expect(other.sequences).toEqual([16, 17]);
+});
+
+test("a process that is started again need not wait for the silence of its earlier start", async () => {
+  const { chain, sink } = begin();
+  world.pump(sink);
+  await sink.until(12);
+  await world.until((entry) => entry?.sequence === 12);
+  const again = new ProbeSink();
+  const before = performance.now();
+  world.pump(again, {}, "one/2");
+  await world.until((entry) => entry?.owner === "one/2");
+  expect(performance.now() - before).toBeLessThan(world.silentMs);
+  world.store(chain.enqueue(1).messages);
+  await again.until(13);
+  expect(again.sequences).toEqual([13]);
 });
 
 test("stops writing when another process has taken the checkpoint", async () => {
@@ -193,7 +208,7 @@ test("goes on inside of a frame where a sink with a place of its own was cut off
   const whole = sink.batches.at(-1)?.upTo;
   const again = new ProbeSink();
   again.own = whole && { ...whole, sequence: 7 };
-  world.pump(again, {}, "two");
+  world.pump(again, {}, "two/1");
   await again.until(12);
   expect(again.sequences).toEqual(numbers(8, 12));
 });
@@ -209,7 +224,7 @@ test.each([
   await first.stop();
   await world.wish((entry) => ({ ...entry, ...change }));
   const again = new ProbeSink();
-  world.pump(again, {}, "two");
+  world.pump(again, {}, "two/1");
   await world.until((entry) => entry?.problem?.code === code);
   expect(again.sequences).toEqual([]);
   expect(await world.entry()).toMatchObject(change);
@@ -234,7 +249,7 @@ test("tells that what was to be read next was trimmed away", async () => {
   world.store(chain.enqueue(1).enqueue(1).enqueue(1).messages);
   world.log.stream.trimBelow(6);
   const again = new ProbeSink();
-  world.pump(again, {}, "two");
+  world.pump(again, {}, "two/1");
   await world.until((entry) => entry?.problem?.code === "log_trimmed");
   expect(again.sequences).toEqual([]);
 });
