@@ -12,6 +12,7 @@ const SHARD = "default";
 const CHECKS: Readonly<Record<string, () => Promise<unknown>>> = {
   nats: () => page("http://127.0.0.1:8222/healthz?js-enabled-only=true"),
   "control-plane": () => page("http://127.0.0.1:5158/healthz"),
+  replicator: () => page("http://127.0.0.1:5159/healthz"),
   dispatcher: hosts,
   worker: reachesLeader,
 };

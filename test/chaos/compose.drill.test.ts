@@ -11,7 +11,7 @@ const ROOT = new URL("../..", import.meta.url);
 const START_MS = 300_000;
 const DRILL_MS = 120_000;
 const ITEMS = 500;
-const SERVICES = ["n1", "n2", "n3", "d1", "d2", "control-plane", "w1", "w2"];
+const SERVICES = ["n1", "n2", "n3", "d1", "d2", "control-plane", "replicator", "w1", "w2"];
 const report = (line: string): void => console.log(line);
 
 const missing = await missingEngine();
