@@ -22,6 +22,12 @@ export const SUBJECTS: readonly SubjectEntry[] = [
     "JetStream",
     "One frame per message; stream `LEASE_LOG_<region>_<shard>`.",
   ),
+  row(
+    "changes",
+    "omnirelay.changes.<region>.<shard>.<eventType>.<resourceType>",
+    "JetStream",
+    "One outward event per message; stream `LEASE_CHANGES_<region>_<shard>`. In the resource type every character but A-Z, a-z, 0-9, _ and - is `_`; an event without one has `_`.",
+  ),
   row("beat", "omnirelay.ready.<region>.<shard>", "publish", "The leader's beat: term, leader, sequence."),
   row(
     "backpressure",
@@ -58,6 +64,12 @@ export const SUBJECTS: readonly SubjectEntry[] = [
     "omnirelay.parked.<region>.<shard>.<sink>.<log id>.<sequence>",
     "JetStream",
     "Events that a sink refused, each once with the reason; stream `LEASE_PARKED_<region>_<shard>`.",
+  ),
+  row(
+    "positions",
+    "$KV.omnirelay-checkpoints.changes.<name>.<region>.<shard>",
+    "KV",
+    "How far the subscription of that name to a shard's changefeed has come: log id, sequence, stream sequence.",
   ),
   row(
     "catalogs",
@@ -132,6 +144,14 @@ export const beatSubject = (region: string, shard: string): string => `omnirelay
 export const backpressureSubject = (region: string, shard: string): string =>
   `omnirelay.backpressure.${region}.${shard}`;
 export const pingSubject = (region: string, peerId: string): string => `omnirelay.ping.${region}.${peerId}`;
+export const changesStream = (region: string, shard: string): string => `LEASE_CHANGES_${region}_${shard}`;
+/** What the changefeed's stream of a shard takes. `*` as region: of whatever region. */
+export const changesSubscription = (region: string, shard: string): string => `omnirelay.changes.${region}.${shard}.>`;
+/** Of an event; `*` as its type stands for all. A resource type that is absent is the token `_`, `*` stands for all. */
+export const changesSubject = (region: string, shard: string, eventType: string, resourceToken = "_"): string =>
+  `omnirelay.changes.${region}.${shard}.${eventType}.${resourceToken}`;
+/** A resource type as a token of a subject. Different types may have one token: whoever filters by it compares the type too. */
+export const resourceToken = (resourceType: string): string => resourceType.replace(/[^A-Za-z0-9_-]/g, "_");
 /** The beats of a shard's leader, whatever its region. */
 export const beatSubscription = (shard: string): string => beatSubject("*", shard);
 export const gossipSubject = (region: string, principal: string): string => `omnirelay.gossip.${region}.${principal}`;
@@ -141,6 +161,9 @@ export const REGISTRY_BUCKET = "omnirelay-shards";
 export const CHECKPOINT_BUCKET = "omnirelay-checkpoints";
 export const checkpointKey = (follower: string, region: string, shard: string): string =>
   `${follower}.${region}.${shard}`;
+/** Position of a named subscription to a changefeed, in the bucket of the checkpoints: one token longer than theirs. */
+export const positionKey = (name: string, region: string, shard: string): string =>
+  `changes.${name}.${region}.${shard}`;
 /** Which catalog the Delta commits of a shard's log go into; its keys are those of the registry. */
 export const CATALOG_BUCKET = "omnirelay-catalogs";
 /** Bodies that travel by reference. */
@@ -148,6 +171,11 @@ export const BODY_BUCKET = "omnirelay-bodies";
 export const registryKey = (region: string, shard: string): string => `${region}.${shard}`;
 
 export const CHAIN_HEADER = "Omnirelay-Chain";
+/** Of a message of a changefeed: the event's sequence, and the version of its envelope. */
+export const SEQUENCE_HEADER = "Omnirelay-Sequence";
+export const SCHEMA_HEADER = "Omnirelay-Schema";
+/** Of the last message of each batch in a changefeed: how far it reaches, as JSON. */
+export const PLACE_HEADER = "Omnirelay-Place";
 export const EXPECTED_SEQUENCE_HEADER = "Nats-Expected-Last-Sequence";
 export const SERVICE_ERROR_HEADER = "Nats-Service-Error";
 export const SERVICE_ERROR_CODE_HEADER = "Nats-Service-Error-Code";

@@ -7,7 +7,9 @@ import { z } from "zod";
 import { ERRORS } from "../contracts/errors.ts";
 import { EVENTS } from "../contracts/events.ts";
 import * as limits from "../contracts/limits.ts";
+import { REPLICATION_METRICS } from "../contracts/metrics.ts";
 import { SHARD_OPTIONS_DEFAULT, ShardOptions } from "../contracts/options.ts";
+import { SinkConfig } from "../contracts/sinks.ts";
 import { SUBJECTS, VERBS } from "../contracts/subjects.ts";
 import { PROCESS_SETTINGS } from "../services/runtime/process-settings.ts";
 import { SETTINGS } from "../services/runtime/settings.ts";
@@ -20,6 +22,7 @@ export function docFiles(): ReadonlyMap<string, string> {
   return new Map([
     ["docs/reference.md", referenceText()],
     ["docs/cli.md", cliText()],
+    ["docs/sinks.md", sinksText()],
   ]);
 }
 
@@ -55,10 +58,17 @@ function referenceText(): string {
     ),
     section("Shard options", "Changed by `configure`. They are state: they stand in the log.", optionRows()),
     section("Settings", SETTINGS_TEXT, settingRows()),
+    section("Metrics", METRICS_TEXT, [
+      ["metric", "unit", "meaning"],
+      ...Object.values(REPLICATION_METRICS).map(({ name, unit, description }) => [code(name), unit, description]),
+    ]),
     section("Limits", "", [["limit", "value", "meaning"], ...limitRows()]),
   ];
   return `${sections.join("\n\n")}\n`;
 }
+
+const METRICS_TEXT =
+  "Served as Prometheus text at `/metrics` of the control plane of a mesh, and of a replicator with `--http-port`; there dots are underscores. Each has the attributes `sink`, `shard.id` and `region`, all from the configuration.";
 
 const SETTINGS_TEXT =
   "One name means the same in every process: `natsUrl` in a TOML or JSON file (`--config`), `OMNIRELAY_NATS_URL` in the environment, `--nats-url` as a flag. Flags win over the environment, that over the file. A name in a file that no process knows is refused. Defaults here are the general ones; `--help` of a process shows its own.";
@@ -120,6 +130,65 @@ function cliText(): string {
     env: { ...process.env, NO_COLOR: "1", COLUMNS: "110" },
   });
   return `# The command \`omnirelay\`\n\nWritten by \`npm run docs\` from the command's own help. From a clone: \`npm run --silent omnirelay -- …\`.\n\n${help}`;
+}
+
+interface SinkKindRow {
+  readonly kind: string;
+  readonly summary: string;
+  readonly guarantee: string;
+  readonly options: z.core.JSONSchema.BaseSchema;
+}
+
+/** The kinds of sinks as the command knows them. */
+function sinksText(): string {
+  const printed = execFileSync(process.execPath, [join(root, "services/cli/main.ts"), "sink", "kinds", "--json"], {
+    encoding: "utf8",
+    env: { ...process.env, NO_COLOR: "1" },
+  });
+  const kinds = printed
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as SinkKindRow);
+  const sections = [
+    "# Sinks\n\nWritten by `npm run docs` from the code. How sinks are run: [replication.md](replication.md).",
+    section(
+      "Of every sink",
+      "An entry of the list `sinks`.",
+      sinkOptionRows(z.toJSONSchema(SinkConfig, { io: "input" })),
+    ),
+    ...kinds.map(({ kind, summary, guarantee, options }) =>
+      section(`\`${kind}\``, `${summary} Guarantee: ${guarantee}.`, sinkOptionRows(options)),
+    ),
+  ];
+  return `${sections.join("\n\n")}\n`;
+}
+
+/** One row per option; those of an object inside have its name before theirs, those of a choice are told for each. */
+function sinkOptionRows(schema: z.core.JSONSchema.BaseSchema): string[][] {
+  return [["option", "value", "default", "meaning"], ...optionsOf(schema, "")];
+}
+
+function optionsOf(schema: z.core.JSONSchema.BaseSchema, prefix: string): string[][] {
+  const choices = schema.oneOf ?? schema.anyOf;
+  if (schema.properties === undefined && choices !== undefined)
+    return choices.flatMap((choice) => (typeof choice === "boolean" ? [] : optionsOf(choice, prefix)));
+  return Object.entries(schema.properties ?? {}).flatMap(([name, property]) => {
+    if (typeof property === "boolean") return [];
+    if (property.properties !== undefined && Object.keys(property.properties).length > 0)
+      return optionsOf(property, `${prefix}${name}.`);
+    const fallback = property.default === undefined ? "" : code(JSON.stringify(property.default));
+    return [[code(`${prefix}${name}`), valueText(property), fallback, property.description ?? ""]];
+  });
+}
+
+function valueText(schema: z.core.JSONSchema.BaseSchema): string {
+  const { const: only, enum: choices, minimum, maximum, type, items } = schema;
+  if (only !== undefined) return code(JSON.stringify(only));
+  if (choices !== undefined) return choices.map((choice) => code(String(choice))).join(", ");
+  if (type === "integer" || type === "number") return `${figure(minimum)} to ${figure(maximum)}`;
+  if (type === "array" && typeof items === "object" && !Array.isArray(items))
+    return `list of ${valueText(items as z.core.JSONSchema.BaseSchema)}`;
+  return typeof type === "string" ? type : "";
 }
 
 function main(): void {

@@ -3,19 +3,19 @@
  * check before it and of its own text, so that a line that was changed, is missing, or stands elsewhere is found where it is.
  */
 import { createHash } from "node:crypto";
-import { createReadStream, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { open, rename } from "node:fs/promises";
-import { StringDecoder } from "node:string_decoder";
 import { z } from "zod";
 import { DrainItem } from "../../contracts/commands.ts";
 import { DrainId, DrainOrigin } from "../../contracts/drain.ts";
 import { OperatingError } from "../../contracts/errors.ts";
 import { LogTimeMs, Sequence } from "../../contracts/ids.ts";
+import { fileLines } from "./file-lines.ts";
 
 const FORMAT = "omnirelay-drain";
 const SCHEMA_VERSION = 1;
-/** Longer than any item. Characters. */
-const LINE_LENGTH_MAX = 4 * 1_024 * 1_024;
+/** Longer than any item. */
+const LINE_BYTES_MAX = 4 * 1_024 * 1_024;
 /** Characters that are written at a time. */
 const WRITE_LENGTH_AIM = 256 * 1_024;
 const CHECKED = /^\{"check":"([0-9a-f]{16})",(.*\})$/s;
@@ -151,22 +151,13 @@ function parsed<Value>(schema: z.ZodType<Value>, path: string, number: number, c
   throw invalid(path, number, `${issue?.path.join(".")}: ${issue?.message}`);
 }
 
-/** Not node:readline, which also ends a line at characters that JSON leaves as they are. */
 async function* linesOf(path: string): AsyncGenerator<string, void, void> {
-  const decoder = new StringDecoder("utf8");
-  let rest = "";
   try {
-    for await (const chunk of createReadStream(path)) {
-      const lines = (rest + decoder.write(chunk as Buffer)).split("\n");
-      rest = lines.pop() ?? "";
-      if (rest.length > LINE_LENGTH_MAX) break;
-      yield* lines;
-    }
+    // The last line ends with a line feed as well: what stands behind it is a part of one.
+    for await (const { bytes } of fileLines(path, LINE_BYTES_MAX)) yield bytes.toString("utf8");
   } catch (error) {
     throw failed("drain_file_unreadable", `cannot read ${path}`, error);
   }
-  // The last line ends with a line feed as well: what is left is a part of one.
-  if (rest !== "") yield rest;
 }
 
 function invalid(path: string, line: number, what: string, cause?: unknown): OperatingError {

@@ -13,6 +13,7 @@ import { explainCommand } from "./commands/explain.ts";
 import { getCommand } from "./commands/get.ts";
 import { helpCommand } from "./commands/help.ts";
 import { ingestCommand } from "./commands/ingest.ts";
+import { ledgerCommand } from "./commands/ledger.ts";
 import { listCommand } from "./commands/list.ts";
 import { logCommand } from "./commands/log.ts";
 import { quotaCommand } from "./commands/quota.ts";
@@ -91,6 +92,7 @@ function createProgram(terminal: Terminal, done: Done): Command {
     evictCommand,
     scheduleCommand,
     logCommand,
+    ledgerCommand,
     quotaCommand,
     shardCommand,
     sinkCommand,

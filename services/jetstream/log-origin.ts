@@ -8,8 +8,7 @@ import { chainOf, decodeFrame } from "../runtime/frame-codec.ts";
 import { API_CODES, API_READ_TIMEOUT_MS, apiFailure, askApiAsync } from "./api.ts";
 import type { Inbox } from "./inbox.ts";
 import { storedMessage } from "./stored-message.ts";
-import { configOf, type StreamConfig } from "./stream-config.ts";
-import { infoOutcome } from "./stream-info.ts";
+import { type StreamState, stateOfStream } from "./stream-info.ts";
 
 /** Void messages before the first frame that are stepped over; more than these are no accident. */
 const VOID_MESSAGES_MAX = 1_000;
@@ -23,19 +22,9 @@ export interface LogOrigin {
   readonly created: EventOf<"logCreated"> | undefined;
 }
 
-export interface StreamState {
-  readonly info: LogInfo;
-  readonly config: StreamConfig;
-}
-
 /** Bounds and configuration of the shard's stream; undefined when there is no such stream. */
-export async function streamState(inbox: Inbox, region: string, shard: string): Promise<StreamState | undefined> {
-  const stream = logStream(region, shard);
-  const answer = await askApiAsync(inbox, `STREAM.INFO.${stream}`, undefined, API_READ_TIMEOUT_MS);
-  const outcome = infoOutcome(answer, stream);
-  if (outcome.kind === "missing") return undefined;
-  if (outcome.kind === "failed") throw outcome.error;
-  return { info: outcome.info, config: answer.kind === "ok" ? configOf(answer.value) : {} };
+export function streamState(inbox: Inbox, region: string, shard: string): Promise<StreamState | undefined> {
+  return stateOfStream(inbox, logStream(region, shard));
 }
 
 /**

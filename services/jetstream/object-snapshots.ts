@@ -21,6 +21,7 @@ import { Inbox } from "./inbox.ts";
 import { patiently } from "./patience.ts";
 import { failure, isError } from "./store-failure.ts";
 import { type StoredMessage, storedMessage } from "./stored-message.ts";
+import { type SubjectPage, subjectPages } from "./stream-subjects.ts";
 
 export const SNAPSHOT_BUCKET = "omnirelay-snapshots";
 
@@ -108,6 +109,12 @@ export class SnapshotBucket {
     const objects: BucketObject[] = [];
     for await (const { object } of this.lookUpAll(prefix)) if (object !== undefined) objects.push(object);
     return objects;
+  }
+
+  /** Names that are, or were, those of objects, in no order, page by page. */
+  async *names(): AsyncGenerator<readonly string[]> {
+    for await (const { subjects } of this.#subjectPages(this.metaSubject(undefined)))
+      yield subjects.map(([subject]) => nameOfMeta(subject));
   }
 
   /** What stands under each name with the prefix. */
@@ -228,22 +235,19 @@ export class SnapshotBucket {
     return aged;
   }
 
-  /** Subjects under a filter; the server tells at most 100,000 at once. */
+  /** Subjects under a filter, and the server's time then. */
   async #subjects(filter: string): Promise<Map<string, unknown> & { serverTimeMs: number }> {
     const found = Object.assign(new Map<string, unknown>(), { serverTimeMs: 0 });
-    for (;;) {
-      const body = { subjects_filter: filter, offset: found.size };
-      const value = await this.patiently(async () => {
-        const info = await askApiAsync(this.#inbox, `STREAM.INFO.${this.stream}`, body, API_READ_TIMEOUT_MS);
-        if (info.kind === "ok") return info.value;
-        if (isError(info, API_CODES.streamMissing)) return undefined;
-        throw failure(info, `listing the ${this.where}`, true);
-      });
-      const page = Object.entries(asRecord(asRecord(value?.["state"])["subjects"]));
-      for (const [subject, count] of page) found.set(subject, count);
-      found.serverTimeMs = Date.parse(String(value?.["ts"]));
-      if (page.length === 0 || found.size >= asNumber(value?.["total"])) return found;
+    for await (const { subjects, serverTimeMs } of this.#subjectPages(filter)) {
+      for (const [subject, count] of subjects) found.set(subject, count);
+      found.serverTimeMs = serverTimeMs;
     }
+    return found;
+  }
+
+  #subjectPages(filter: string): AsyncGenerator<SubjectPage> {
+    const stream = { stream: this.stream, what: this.where, filter };
+    return subjectPages(this.#inbox, stream, this.#options.patienceMs ?? PATIENCE_MS);
   }
 
   /** One message, from the stream's leader; undefined when there is none. */

@@ -20,13 +20,14 @@ import { API_CODES, API_READ_TIMEOUT_MS, apiFailure, askApiAsync, publishAsync }
 import { FirstFrame } from "./first-frame.ts";
 import { headerBlock } from "./header-block.ts";
 import { Inbox } from "./inbox.ts";
-import { findOrigin, identityError, type LogOrigin, type StreamState, streamState } from "./log-origin.ts";
+import { findOrigin, identityError, type LogOrigin, streamState } from "./log-origin.ts";
 import { ensureBucket, NatsKv } from "./nats-kv.ts";
 import { patiently } from "./patience.ts";
 import { type RegistryEntry, readEntry } from "./registry.ts";
 import type { Finding } from "./server-check.ts";
 import { registerHome, requireHome } from "./shard-home.ts";
 import { type Difference, streamConfig, streamDifferences, streamFindings } from "./stream-config.ts";
+import type { StreamState } from "./stream-info.ts";
 
 export interface ProvisionRequest {
   readonly region: string;

@@ -1,7 +1,36 @@
 /** The bounds of a stream as its leader tells them. */
 import { OperatingError } from "../../contracts/errors.ts";
 import type { InfoOutcome, LogInfo } from "../../contracts/ports.ts";
-import { API_CODES, type ApiOutcome, apiFailure, asNumber, asRecord } from "./api.ts";
+import { API_CODES, API_READ_TIMEOUT_MS, type ApiOutcome, apiFailure, asNumber, asRecord } from "./api.ts";
+import type { Inbox } from "./inbox.ts";
+import { askRepeatedly } from "./repeated-question.ts";
+import { configOf, type StreamConfig } from "./stream-config.ts";
+
+export interface StreamState {
+  readonly info: LogInfo;
+  readonly config: StreamConfig;
+  /** When the stream was made, as the server writes it: a stream that was deleted and made anew has another. */
+  readonly created: string;
+}
+
+/**
+ * Bounds and configuration of a stream; undefined when there is no such stream.
+ * Throws: what JetStream answers, or that it does not answer within `timeoutMs`.
+ */
+export async function stateOfStream(
+  inbox: Inbox,
+  stream: string,
+  timeoutMs: number = API_READ_TIMEOUT_MS,
+): Promise<StreamState | undefined> {
+  const answer = await new Promise<ApiOutcome>((resolve) =>
+    askRepeatedly(inbox, `STREAM.INFO.${stream}`, undefined, timeoutMs, resolve),
+  );
+  const outcome = infoOutcome(answer, stream);
+  if (outcome.kind === "missing") return undefined;
+  if (outcome.kind === "failed") throw outcome.error;
+  const value = answer.kind === "ok" ? answer.value : {};
+  return { info: outcome.info, config: configOf(value), created: String(value["created"] ?? "") };
+}
 
 /** Reads an answer of `STREAM.INFO`. */
 export function infoOutcome(outcome: ApiOutcome, stream: string): InfoOutcome {

@@ -1,7 +1,7 @@
 /** The public entry of replication: what users import as `omnirelay/replication`. */
 export { type ParkedEvent, Parking, parkedEvents } from "./parking.ts";
 export { Pump, type PumpOptions, type PumpStatus } from "./pump.ts";
-export { REPLICATION_METRICS, ReplicationMetrics, type SinkLag, type SinkMetrics } from "./replication-metrics.ts";
+export { ReplicationMetrics, type SinkLag, type SinkMetrics } from "./replication-metrics.ts";
 export type { Sink, SinkBatch, SinkDeps, SinkGuarantee, SinkKind, SinkScope } from "./sink.ts";
 export { type SeekTarget, type SinkAddress, type SinkWish, wishOfSink } from "./sink-control.ts";
 export { type PlannedSink, SinkKinds } from "./sink-kinds.ts";

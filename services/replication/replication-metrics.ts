@@ -1,34 +1,12 @@
 /** What replication tells of itself, by sink and shard: both come from the configuration, so there are never more series than sinks times shards. */
 import type { Attributes, Counter, Histogram, Meter, ObservableGauge } from "@opentelemetry/api";
-
-const PREFIX = "omnirelay.resourcelease.replication";
+import { type MetricRow, REPLICATION_METRICS } from "../../contracts/metrics.ts";
 
 /** How far a sink is behind. */
 export interface SinkLag {
   readonly events: number;
   /** From the log time of the newest event that had its effect, or of the oldest that waits, until now. */
   readonly ms: number;
-}
-
-export interface MetricRow {
-  readonly name: string;
-  readonly unit: string;
-  readonly description: string;
-}
-
-/** The reference table; the docs are generated from it. */
-export const REPLICATION_METRICS = {
-  events: row("events", "{event}", "Events that had their effect, and those that the filter left out."),
-  lag: row("lag", "{event}", "Events of the log that a sink has not brought yet."),
-  lagMs: row("lag.ms", "ms", "How long the oldest of these have waited, by log time; 0 when there are none."),
-  delay: row("delay", "ms", "From the log time of each batch's newest event to its effect."),
-  failures: row("failures", "{try}", "Tries that failed."),
-  retries: row("retries", "{try}", "Tries that repeated a failed one."),
-  parked: row("parked", "{event}", "Events that were parked."),
-} as const;
-
-function row(name: string, unit: string, description: string): MetricRow {
-  return { name: `${PREFIX}.${name}`, unit, description };
 }
 
 const DELAY_BOUNDS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 30_000, 300_000];

@@ -1,6 +1,4 @@
 /** The replicator as a role: a pump for each sink and shard, none of which waits for another. */
-import { resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { OperatingError } from "../../contracts/errors.ts";
 import type { Reporter } from "../../contracts/ports.ts";
@@ -18,7 +16,6 @@ import {
   Pump,
   type PumpStatus,
   ReplicationMetrics,
-  type SinkKind,
   type SinkKinds,
 } from "../replication/mod.ts";
 import { createClock } from "../runtime/clock.ts";
@@ -28,6 +25,7 @@ import { createIds } from "../runtime/ids.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
 import { natsServers } from "../runtime/settings.ts";
 import type { Telemetry } from "../runtime/telemetry.ts";
+import { withModules } from "./sink-modules.ts";
 
 export interface ReplicatorSettings {
   readonly natsUrl: string;
@@ -177,21 +175,3 @@ async function ensureCheckpoints(connection: NatsConnection, replicas: number): 
     inbox.close();
   }
 }
-
-/** Throws: OperatingError `sink_module_invalid` (definite). */
-async function withModules(kinds: SinkKinds, files: readonly string[]): Promise<SinkKinds> {
-  for (const file of files) {
-    let loaded: { readonly sinkKinds?: unknown };
-    try {
-      loaded = (await import(pathToFileURL(resolve(file)).href)) as typeof loaded;
-    } catch (cause) {
-      throw invalidModule(file, `cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
-    }
-    if (!Array.isArray(loaded.sinkKinds)) throw invalidModule(file, "exports no list `sinkKinds`");
-    for (const kind of loaded.sinkKinds as readonly SinkKind[]) kinds.register(kind);
-  }
-  return kinds;
-}
-
-const invalidModule = (file: string, what: string, cause?: unknown): OperatingError =>
-  new OperatingError("sink_module_invalid", `the module ${file} ${what}`, { definite: true, cause });

@@ -22,7 +22,7 @@ export interface BenchSink {
 export const SINKS: readonly BenchSink[] = [
   { name: "memory", kind: "memory", options: () => ({}) },
   { name: "sqlite", kind: "sqlite", options: (folder) => ({ file: join(folder, "events.db") }) },
-  { name: "json-lines", kind: "json-lines", options: (folder) => ({ folder }) },
+  { name: "json-lines", kind: "json-lines", options: (folder) => ({ path: folder }) },
   { name: "changefeed", kind: "changefeed", options: () => ({}) },
 ];
 

@@ -1,3 +1,4 @@
+/** The pump over a log in memory: order, checkpoints, failures, wishes, two processes, places that cannot be. */
 import { afterEach, expect, test } from "vitest";
 import { OperatingError } from "../../contracts/errors.ts";
 import { ChainBuilder } from "../cli/chain-builder.ts";

@@ -1,3 +1,4 @@
+/** The replicator as a process behind a real log: a sink of a third party, parking, seek, SIGKILL, bad settings. */
 import { existsSync, readFileSync, watch } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";

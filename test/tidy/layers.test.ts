@@ -108,7 +108,7 @@ test.each([
   ["services/persistence/a.ts", 'import { x } from "../jetstream/a.ts";'],
   ["services/worker/a.ts", 'import { x } from "../dispatcher/role.ts";'],
   ["services/mesh/a.ts", 'import { x } from "../dispatcher/node/a.ts";'],
-  ["services/mesh/a.ts", 'import { x } from "../replicator/role.ts";'],
+  ["services/mesh/a.ts", 'import { x } from "../replicator/process.ts";'],
   ["services/cli/a.ts", 'import { x } from "../../chaos/main.ts";'],
   ["services/cli/a.ts", 'import { x } from "../../test/tidy/a.ts";'],
   ["services/cli/a.ts", 'const x = await import("../worker/role.ts");'],

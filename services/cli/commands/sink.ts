@@ -1,10 +1,11 @@
 /** `omnirelay sink`: how far the sinks of the shards have come, and what an operator wishes of them. */
 import { Command, Option } from "commander";
+import { z } from "zod";
 import { FollowerName } from "../../../contracts/followers.ts";
 import { ShardName } from "../../../contracts/ids.ts";
 import { type FollowerCheckpoint, readCheckpoints } from "../../jetstream/checkpoints.ts";
 import { registeredShards } from "../../jetstream/registered-shards.ts";
-import { parkedEvents, type SeekTarget, type SinkWish, wishOfSink } from "../../replication/mod.ts";
+import { createSinkKinds, parkedEvents, type SeekTarget, type SinkWish, wishOfSink } from "../../replication/mod.ts";
 import { EXIT_CODES } from "../../runtime/lifecycle.ts";
 import { NATS_URL_DEFAULT } from "../../runtime/settings.ts";
 import { integer, jsonOption, logTime, natsUrlOption, parsedBy, regionOption, shardOption } from "../arguments.ts";
@@ -54,6 +55,11 @@ Examples:
   omnirelay sink parked audit
   omnirelay sink parked audit --limit 1000 --json | jq -r .reason.code | sort | uniq -c`;
 
+const KINDS_EXAMPLES = `
+Examples:
+  omnirelay sink kinds
+  omnirelay sink kinds --json | jq 'select(.kind == "memory") | .options.properties'`;
+
 export function sinkCommand(terminal: Terminal, done: Done): Command {
   return new Command("sink")
     .description("Show how far sinks have come; pause, resume and seek them.")
@@ -71,7 +77,27 @@ export function sinkCommand(terminal: Terminal, done: Done): Command {
       ),
     )
     .addCommand(seekCommand(terminal, done))
-    .addCommand(parkedCommand(terminal, done));
+    .addCommand(parkedCommand(terminal, done))
+    .addCommand(kindsCommand(terminal, done));
+}
+
+function kindsCommand(terminal: Terminal, done: Done): Command {
+  return new Command("kinds")
+    .description("Print the kinds of sinks that ship, and what their options are.")
+    .addOption(jsonOption("one kind a line with the JSON Schema of its options, as JSON"))
+    .addHelpText("after", KINDS_EXAMPLES)
+    .action(({ json }: { readonly json: boolean }) => {
+      const kinds = createSinkKinds().all;
+      if (json)
+        for (const { kind, summary, guarantee, options } of kinds) {
+          const { $schema: _, ...schema } = z.toJSONSchema(options, { io: "input", unrepresentable: "any" });
+          terminal.out(JSON.stringify({ kind, summary, guarantee, options: schema }));
+        }
+      else
+        for (const line of aligned(kinds.map(({ kind, guarantee, summary }) => [kind, guarantee, summary])))
+          terminal.out(line);
+      done(EXIT_CODES.ok);
+    });
 }
 
 function listCommand(terminal: Terminal, done: Done): Command {

@@ -1,0 +1,144 @@
+/** The kind `objects` of sinks: its options, and which place they name. */
+import { z } from "zod";
+import { OperatingError } from "../../../contracts/errors.ts";
+import type { SinkDeps, SinkKind } from "../sink.ts";
+import { FilePlace } from "./objects-files.ts";
+import { BucketPlace } from "./objects-jetstream.ts";
+import type { ObjectPlace } from "./objects-place.ts";
+import { type S3Credentials, S3Place } from "./objects-s3.ts";
+import { ObjectsSink } from "./objects-sink.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const EVENTS_PER_OBJECT_DEFAULT = 1_000;
+const EVENTS_PER_OBJECT_MAX = 100_000;
+const BYTES_PER_OBJECT_DEFAULT = 4 * MIB;
+const BYTES_PER_OBJECT_MAX = 64 * MIB;
+const S3_TIMEOUT_MS_DEFAULT = 30_000;
+const S3_TIMEOUT_MS_MAX = 600_000;
+const S3_REGION_DEFAULT = "us-east-1";
+
+const bounds = {
+  eventsPerObject: z
+    .int()
+    .min(1)
+    .max(EVENTS_PER_OBJECT_MAX)
+    .default(EVENTS_PER_OBJECT_DEFAULT)
+    .describe("Most events in one object. A batch of the pump is cut into as few as these bounds allow."),
+  bytesPerObject: z
+    .int()
+    .min(KIB)
+    .max(BYTES_PER_OBJECT_MAX)
+    .default(BYTES_PER_OBJECT_DEFAULT)
+    .describe("Most bytes of events in one object; an event that is larger has one of its own. Bytes."),
+};
+
+const Prefix = z
+  .string()
+  .max(200)
+  .regex(/^([A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?$/)
+  .optional()
+  .describe("In front of `<region>/<shard>/`; absent: the name of the sink; empty: nothing.");
+
+const FilesOptions = z.strictObject({
+  store: z.literal("files"),
+  folder: z
+    .string()
+    .min(1)
+    .describe("Folder of the objects, created when it is missing; a relative path is below the working directory."),
+  ...bounds,
+});
+
+const JetStreamOptions = z.strictObject({
+  store: z.literal("jetstream"),
+  bucket: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,64}$/)
+    .default("omnirelay-objects")
+    .describe("Bucket of the object store, created when it is missing."),
+  prefix: Prefix,
+  replicas: z.int().min(1).max(5).default(1).describe("Replicas of a bucket that is created."),
+  maxBytes: z.int().min(MIB).optional().describe("Limit of a bucket that is created; absent: none. Bytes."),
+  ...bounds,
+});
+
+const EnvName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/);
+const S3CredentialNames = z.strictObject({
+  accessKeyIdEnv: EnvName.describe("Environment variable that holds the access key id."),
+  secretAccessKeyEnv: EnvName.describe("Environment variable that holds the secret access key."),
+  sessionTokenEnv: EnvName.optional().describe("Environment variable that holds the session token; absent: none."),
+});
+
+const S3Options = z.strictObject({
+  store: z.literal("s3"),
+  bucket: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]$/)
+    .describe("Bucket; it must be there."),
+  prefix: Prefix,
+  region: z
+    .string()
+    .regex(/^[A-Za-z0-9-]{1,64}$/)
+    .default(S3_REGION_DEFAULT)
+    .describe("Region of the bucket."),
+  endpoint: z
+    .url({ protocol: /^https?$/ })
+    .refine((text) => URL.parse(text)?.username === "" && URL.parse(text)?.password === "", {
+      error: "must not hold a user or a password; use `credentials`",
+    })
+    .optional()
+    .describe("URL of a service that speaks the protocol of S3; absent: Amazon's."),
+  forcePathStyle: z
+    .boolean()
+    .optional()
+    .describe("Whether the bucket stands in the path, not in the host; absent: only where `endpoint` is set."),
+  credentials: S3CredentialNames.optional().describe(
+    "Variables that hold the keys; absent: where the AWS SDK looks (AWS_ACCESS_KEY_ID, shared files, role of the machine).",
+  ),
+  timeoutMs: z
+    .int()
+    .min(100)
+    .max(S3_TIMEOUT_MS_MAX)
+    .default(S3_TIMEOUT_MS_DEFAULT)
+    .describe("For one request as a whole. ms."),
+  ...bounds,
+});
+
+const ObjectsOptions = z.discriminatedUnion("store", [FilesOptions, JetStreamOptions, S3Options]);
+type ObjectsOptions = Readonly<z.infer<typeof ObjectsOptions>>;
+
+export const objectsKind: SinkKind<ObjectsOptions> = {
+  kind: "objects",
+  summary: "Events as objects that are written once: files, the JetStream object store, or S3.",
+  guarantee: "exactly once",
+  options: ObjectsOptions,
+  create: (options, deps) => {
+    const { eventsPerObject, bytesPerObject } = options;
+    const prefix = options.store === "files" ? "" : options.prefix;
+    return new ObjectsSink(placeOf(options, deps), { prefix, eventsPerObject, bytesPerObject }, deps);
+  },
+};
+
+/** Throws: OperatingError `secret_unusable`, definite, where a variable that must hold a key is not set. */
+function placeOf(options: ObjectsOptions, { connection }: SinkDeps): ObjectPlace {
+  if (options.store === "files") return new FilePlace(options.folder);
+  if (options.store === "jetstream") {
+    const { bucket, replicas, maxBytes } = options;
+    return new BucketPlace(connection, { bucket, replicas, maxBytes });
+  }
+  const { bucket, region, endpoint, timeoutMs, forcePathStyle = endpoint !== undefined } = options;
+  const credentials = options.credentials === undefined ? undefined : credentialsOf(options.credentials);
+  return new S3Place({ bucket, region, endpoint, timeoutMs, forcePathStyle, credentials });
+}
+
+function credentialsOf(names: z.infer<typeof S3CredentialNames>): S3Credentials {
+  const { accessKeyIdEnv, secretAccessKeyEnv, sessionTokenEnv } = names;
+  const keys = { accessKeyId: secretOf(accessKeyIdEnv), secretAccessKey: secretOf(secretAccessKeyEnv) };
+  return sessionTokenEnv === undefined ? keys : { ...keys, sessionToken: secretOf(sessionTokenEnv) };
+}
+
+function secretOf(name: string): string {
+  const secret = process.env[name];
+  if (secret !== undefined && secret !== "") return secret;
+  throw new OperatingError("secret_unusable", `the variable ${name} holds no secret; set it`, { definite: true });
+}

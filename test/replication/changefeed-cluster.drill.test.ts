@@ -1,0 +1,31 @@
+/** The changefeed sink against the suite of all sinks, on a replicated stream of three servers of which two die. */
+import { afterAll, describe, test } from "vitest";
+import { sinkConformance } from "../../services/testing/mod.ts";
+import { skipNote } from "../jetstream/skip-note.ts";
+import { cluster, failOnLeakedSuiteServers, natsAvailability } from "../support/nats.ts";
+import { changefeedSubject } from "./changefeed-bed.ts";
+
+const nats = await natsAvailability();
+afterAll(failOnLeakedSuiteServers);
+
+describe.skipIf(!nats.available)(`three servers${skipNote(nats)}`, () => {
+  let shared: ReturnType<typeof cluster> | undefined;
+  const servers = (): ReturnType<typeof cluster> => {
+    shared ??= cluster(3, { scope: "suite" });
+    return shared;
+  };
+  afterAll(async () => (await shared)?.[Symbol.asyncDispose]());
+  sinkConformance({ describe, test }, "changefeed, replicated", async () => {
+    const running = await servers();
+    const victims = running.nodes.slice(0, 2);
+    return changefeedSubject({
+      urls: running.urls,
+      replicas: 3,
+      interrupt: async () => void (await Promise.all(victims.map((node) => node.kill()))),
+      restore: async () => {
+        await Promise.all(victims.map((node) => node.restart()));
+        await running.metaLeader();
+      },
+    });
+  });
+});
