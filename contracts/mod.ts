@@ -55,6 +55,17 @@ export type {
   Store,
 } from "./ports.ts";
 export { Beat, ErrorReply, REPLIES, type ReplyOf } from "./replies.ts";
-export { isVerb, logStream, logSubject, rpcSubject, SUBJECTS, VERBS, type Verb } from "./subjects.ts";
+export {
+  changesStream,
+  changesSubject,
+  isVerb,
+  logStream,
+  logSubject,
+  rpcSubject,
+  SUBJECTS,
+  VERBS,
+  type Verb,
+} from "./subjects.ts";
+export { upcastEvent } from "./upcast-event.ts";
 /** Every bound of the system. */
 export { limits };

@@ -48,7 +48,7 @@ export interface Tail {
   readonly placeAt: number;
 }
 
-export function changefeedConfig(scope: SinkScope, { replicas, maxAgeMs, maxBytes }: StreamLimits): StreamConfig {
+function changefeedConfig(scope: SinkScope, { replicas, maxAgeMs, maxBytes }: StreamLimits): StreamConfig {
   const { region, shard, logId } = scope;
   return {
     name: changesStream(region, shard),
