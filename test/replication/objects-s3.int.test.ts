@@ -4,7 +4,7 @@ import { readdirSync, rmSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { inspect } from "node:util";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { OperatingError } from "../../contracts/errors.ts";
 import { objectsKind } from "../../services/replication/sinks/objects-kind.ts";
 import { NO_SIGNAL } from "../../services/replication/sinks/objects-place.ts";
@@ -47,9 +47,11 @@ function placeIn(bucket: string, more: Partial<S3PlaceOptions> = {}): S3Place {
   });
 }
 
-/** The suites declare their tests themselves, so a reason stands in their title. */
-const because = note === undefined ? "" : ` (skipped: ${note})`;
-describe.skipIf(note !== undefined)(`a gateway${because}`, () => {
+describe("a gateway", () => {
+  beforeEach(({ skip }) => {
+    if (note !== undefined) skip(note);
+  });
+
   placeSuite({ describe, test }, "a bucket of S3", async () => {
     const bucket = freshBucket();
     return {

@@ -401,7 +401,8 @@ describe("bad input", () => {
   });
 
   test("options are strict, and each store has its own", () => {
-    const { options } = objectsKind;
+    const { options, guarantee } = objectsKind;
+    expect(guarantee).toBe("exactly once");
     expect(options.parse({ store: "files", folder: "archive" })).toEqual({
       ...{ store: "files", folder: "archive", eventsPerObject: 1_000, bytesPerObject: 4 * 1024 * 1024 },
     });

@@ -7,7 +7,6 @@ import type { ReplicationEvent } from "../../contracts/envelope.ts";
 import type { Reporter } from "../../contracts/ports.ts";
 import type { SinkScope } from "../../services/replication/sink.ts";
 import { decodeObject, type KnownObject } from "../../services/replication/sinks/objects-format.ts";
-import { objectsKind } from "../../services/replication/sinks/objects-kind.ts";
 import { NO_SIGNAL, type ObjectPlace, objectName } from "../../services/replication/sinks/objects-place.ts";
 import { ObjectsSink, type ObjectsSinkOptions } from "../../services/replication/sinks/objects-sink.ts";
 import { createClock } from "../../services/runtime/clock.ts";
@@ -78,7 +77,7 @@ export function objectsSubject(
   return {
     make: () => sinkAt(make()),
     scope: SCOPE,
-    guarantee: objectsKind.guarantee,
+    guarantee: "exactly once",
     isFenced: true,
     delivered: async () => {
       const prepared = isPrepared.get(reading) ?? reading.prepare(FOLDER);

@@ -1,5 +1,6 @@
 /** Every kind of sink that ships. */
 import { SinkKinds } from "../sink-kinds.ts";
+import { captureKind } from "./capture-sink.ts";
 import { changefeedKind } from "./changefeed-sink.ts";
 import { grpcKind } from "./grpc-sink.ts";
 import { jsonLinesKind } from "./json-lines-sink.ts";
@@ -15,5 +16,6 @@ export function createSinkKinds(): SinkKinds {
     .register(objectsKind)
     .register(changefeedKind)
     .register(webhookKind)
-    .register(grpcKind);
+    .register(grpcKind)
+    .register(captureKind);
 }
