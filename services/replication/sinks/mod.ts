@@ -2,6 +2,7 @@
 import { SinkKinds } from "../sink-kinds.ts";
 import { captureKind } from "./capture-sink.ts";
 import { changefeedKind } from "./changefeed-sink.ts";
+import { governanceKind } from "./governance-sink.ts";
 import { grpcKind } from "./grpc-sink.ts";
 import { jsonLinesKind } from "./json-lines-sink.ts";
 import { memoryKind } from "./memory-sink.ts";
@@ -17,5 +18,6 @@ export function createSinkKinds(): SinkKinds {
     .register(changefeedKind)
     .register(webhookKind)
     .register(grpcKind)
-    .register(captureKind);
+    .register(captureKind)
+    .register(governanceKind);
 }
