@@ -80,8 +80,11 @@ class ChangeFeed implements Changes {
     this.#wants = wantsOf(settings);
     signal?.addEventListener("abort", this.#onAbort);
     this.#opened = this.#open();
-    // Who iterates, or asks whether it is ready, learns of it.
-    this.#opened.catch(() => undefined);
+    // Who iterates, or asks whether it is ready, learns why.
+    this.#opened.catch(() => {
+      this.#kv?.close();
+      this.#inbox.close();
+    });
     this.#events = this.#iterate();
   }
 

@@ -36,6 +36,8 @@ import { sinkTaken } from "./sink-errors.ts";
 
 const DAY_MS = 86_400_000;
 const GIB: number = 1024 ** 3;
+/** The server counts in ns, in 64 bits. ms. */
+const AGE_MS_MAX = 100 * 366 * DAY_MS;
 /** How often a batch is sent anew in one `apply` because the stream had moved on: a stranger's message each time, or an attempt that came late. */
 const ATTEMPTS_MAX = 5;
 /** What the headers of a message take at most. Bytes. */
@@ -54,11 +56,15 @@ const ChangefeedOptions = z.strictObject({
   replicas: z.int().min(1).max(5).default(1).describe("Replicas of a stream that is created."),
   maxAgeMs: z
     .int()
+    .min(0)
+    .max(AGE_MS_MAX)
     .refine((value) => value === 0 || value >= 1_000, { error: "must be 0, or 1,000 at least" })
     .default(7 * DAY_MS)
     .describe("How long events stay in a stream that is created; 0: no limit. ms."),
   maxBytes: z
     .int()
+    .min(-1)
+    .max(Number.MAX_SAFE_INTEGER)
     .refine((value) => value === -1 || value >= 1024 * 1024, { error: "must be -1, or 1,048,576 at least" })
     .default(GIB)
     .describe("Size at which a stream that is created drops its oldest events; -1: no limit. Bytes."),
