@@ -1,8 +1,8 @@
 /** Every kind of sink that ships. */
 import { SinkKinds } from "../sink-kinds.ts";
-import { captureKind, captureKind } from "./capture-sink.ts";
+import { captureKind } from "./capture-sink.ts";
 import { changefeedKind } from "./changefeed-sink.ts";
-import { governanceKind, governanceKind } from "./governance-sink.ts";
+import { governanceKind } from "./governance-sink.ts";
 import { grpcKind } from "./grpc-sink.ts";
 import { jsonLinesKind } from "./json-lines-sink.ts";
 import { memoryKind } from "./memory-sink.ts";
