@@ -3,6 +3,7 @@
 import type { ReplicationEvent } from "../../contracts/envelope.ts";
 import { OperatingError } from "../../contracts/errors.ts";
 import type { Checkpoint } from "../../contracts/followers.ts";
+import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import type { Clock, Following, LogMessage, LogSource, TimerHandle } from "../../contracts/ports.ts";
 import type { SinkBatching } from "../../contracts/sinks.ts";
 import { LogReader, type Verdict } from "../core/log-reader.ts";
@@ -162,12 +163,13 @@ export class BatchReader {
       if (taken > 0 && (isFull || isHole)) break;
       if (isHole) await this.#explainHole(message.streamSequence);
       const verdict = this.#reader.classify(message);
-      if (verdict.kind === "halt") {
+      const problem = problemOf(verdict);
+      if (problem !== undefined) {
         // It is told when everything before it has been handed out.
         if (taken > 0) break;
-        throw new OperatingError(verdict.code, verdict.message, { definite: true });
+        throw problem;
       }
-      this.#accept(message.streamSequence, verdict, events);
+      if (verdict.kind !== "halt") this.#accept(message.streamSequence, verdict, events);
       bytes += message.payload.length;
     }
     this.#drop(taken, bytes);
@@ -220,4 +222,20 @@ export class BatchReader {
       definite: true,
     });
   }
+}
+
+/** Why nothing from here on may be handed out. */
+function problemOf(verdict: Verdict): OperatingError | undefined {
+  if (verdict.kind === "halt") return new OperatingError(verdict.code, verdict.message, { definite: true });
+  if (verdict.kind === "void") return undefined;
+  for (const event of verdict.frame.events) {
+    const version = event.type === "configured" || event.type === "logCreated" ? event.logVersion : undefined;
+    if (version !== undefined && version > LOG_VERSION_MAX)
+      return new OperatingError(
+        "log_version_unknown",
+        `the log has state version ${version} from here on; this release reads up to ${LOG_VERSION_MAX}: upgrade the replicator`,
+        { definite: true, details: { version, known: LOG_VERSION_MAX } },
+      );
+  }
+  return undefined;
 }

@@ -131,7 +131,7 @@ describe("a gateway", () => {
 
   test("keys come from the variables that the options name", async () => {
     const bucket = freshBucket();
-    const credentials = { accessKeyIdEnv: "ARCHIVE_KEY_ID", secretAccessKeyEnv: "ARCHIVE_SECRET" };
+    const credentials = { accessKeyId: { env: "ARCHIVE_KEY_ID" }, secretAccessKey: { env: "ARCHIVE_SECRET" } };
     const options = objectsKind.options.parse({ store: "s3", bucket, endpoint: gateway.endpoint, credentials });
     const deps = { reporter: listener(), clock: createClock(), dataDir: "", connection: undefined as never };
     expect(() => objectsKind.create(options, deps)).toThrow("the variable ARCHIVE_KEY_ID holds no secret; set it");

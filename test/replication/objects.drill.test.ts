@@ -1,7 +1,11 @@
-/** Objects and death: of the process that writes them, and of the gateway that keeps them, twenty times each at random. */
-import { readdirSync } from "node:fs";
+/** Objects and death: of the process that writes them, and of what keeps them, twenty times each at random; and what a disk does to them. */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, describe, expect, type TestContext, test } from "vitest";
+import { missingRight } from "../../chaos/disk/rights.ts";
+import { Volume } from "../../chaos/disk/volume.ts";
 import { OperatingError } from "../../contracts/errors.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { FilePlace } from "../../services/replication/sinks/objects-files.ts";
@@ -214,4 +218,66 @@ test("a name whose acknowledgement is lost finds its pieces when it comes after 
   await expect.poll(async () => (await place.get("a/b", NO_SIGNAL))?.length, { timeout: 20_000 }).toBe(bytes.length);
   expect(await place.put("a/b", bytes, NO_SIGNAL)).toBe("taken");
   await place.close();
+});
+
+describe("a volume", () => {
+  async function volumeOf(context: TestContext): Promise<Volume> {
+    const reason = await missingRight("volume");
+    if (reason !== undefined) context.skip(reason);
+    const parent = mkdtempSync(join(tmpdir(), "omnirelay-objects-"));
+    const volume = await Volume.create(parent, "objects", 24 * 1024 * 1024);
+    context.onTestFinished(() => {
+      volume.close();
+      rmSync(parent, { recursive: true, force: true });
+    });
+    return volume;
+  }
+  const feed = new EventFeed({ seed: 12, count: 1_200, logId: SCOPE.logId, bodyLength: 4_000 });
+  const codeOf = (attempt: Promise<unknown>): Promise<string> =>
+    attempt.then(
+      () => "",
+      (error: OperatingError) => `${error.code} ${error.definite}`,
+    );
+
+  test.for([7, 60, 333])("whose power is cut after %i events holds all of them, whole", async (upTo, context) => {
+    const volume = await volumeOf(context);
+    const sink = sinkAt(new FilePlace(volume.folder), { eventsPerObject: 10 });
+    await sink.open(SCOPE, feed.place(0));
+    for (const [after, to] of [
+      [0, upTo - 5],
+      [upTo - 5, upTo],
+    ] as const)
+      await sink.apply(feed.batch(SCOPE, after, to), NO_SIGNAL);
+    await volume.cut();
+    // What comes behind the cut is lost with it.
+    await sink.apply(feed.batch(SCOPE, upTo, upTo + 5), NO_SIGNAL);
+    await sink.close();
+    await volume.restore();
+    const again = sinkAt(new FilePlace(volume.folder), { eventsPerObject: 10 });
+    expect((await again.open(SCOPE, feed.place(upTo)))?.sequence).toBe(upTo);
+    await again.apply(feed.batch(SCOPE, upTo, upTo + 9), NO_SIGNAL);
+    const events = (await readAll(new FilePlace(volume.folder))).flatMap((object) => object.events);
+    expect(events).toEqual(feed.events.slice(0, upTo + 9));
+  });
+
+  test("that is full, or read-only, is told, and the sink goes on when it is mended", async (context) => {
+    const volume = await volumeOf(context);
+    const sink = sinkAt(new FilePlace(volume.folder), { eventsPerObject: 10 });
+    await sink.open(SCOPE, feed.place(0));
+    volume.fill(300_000);
+    const all = (from: number): Promise<void> => sink.apply(feed.batch(SCOPE, from, 600), NO_SIGNAL);
+    expect(await codeOf(all(0))).toBe("sink_full false");
+    const partial = await readAll(new FilePlace(volume.folder));
+    expect(partial.length).toBeGreaterThan(0);
+    expect(readdirSync(join(volume.folder, FOLDER)).filter((name) => name.startsWith("."))).toEqual([]);
+    volume.makeRoom();
+    await all(0);
+    execFileSync("mount", ["-o", "remount,ro", volume.folder]);
+    const rest = (): Promise<void> => sink.apply(feed.batch(SCOPE, 600, feed.lastSequence), NO_SIGNAL);
+    expect(await codeOf(rest())).toBe("sink_unusable true");
+    execFileSync("mount", ["-o", "remount,rw", volume.folder]);
+    await rest();
+    const events = (await readAll(new FilePlace(volume.folder))).flatMap((object) => object.events);
+    expect(events).toEqual(feed.events);
+  });
 });

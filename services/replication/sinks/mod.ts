@@ -1,7 +1,8 @@
 /** Every kind of sink that ships. */
 import { SinkKinds } from "../sink-kinds.ts";
-import { captureKind } from "./capture-sink.ts";
+import { captureKind, captureKind } from "./capture-sink.ts";
 import { changefeedKind } from "./changefeed-sink.ts";
+import { governanceKind, governanceKind } from "./governance-sink.ts";
 import { grpcKind } from "./grpc-sink.ts";
 import { jsonLinesKind } from "./json-lines-sink.ts";
 import { memoryKind } from "./memory-sink.ts";
@@ -17,5 +18,6 @@ export function createSinkKinds(): SinkKinds {
     .register(changefeedKind)
     .register(webhookKind)
     .register(grpcKind)
-    .register(captureKind);
+    .register(captureKind)
+    .register(governanceKind);
 }

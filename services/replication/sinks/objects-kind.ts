@@ -1,12 +1,12 @@
 /** The kind `objects` of sinks: its options, and which place they name. */
 import { z } from "zod";
-import { OperatingError } from "../../../contracts/errors.ts";
 import type { SinkDeps, SinkKind } from "../sink.ts";
 import { FilePlace } from "./objects-files.ts";
 import { BucketPlace } from "./objects-jetstream.ts";
 import type { ObjectPlace } from "./objects-place.ts";
 import { type S3Credentials, S3Place } from "./objects-s3.ts";
 import { ObjectsSink } from "./objects-sink.ts";
+import { readSecret, SecretSource } from "./secret-source.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -62,11 +62,10 @@ const JetStreamOptions = z.strictObject({
   ...bounds,
 });
 
-const EnvName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/);
-const S3CredentialNames = z.strictObject({
-  accessKeyIdEnv: EnvName.describe("Environment variable that holds the access key id."),
-  secretAccessKeyEnv: EnvName.describe("Environment variable that holds the secret access key."),
-  sessionTokenEnv: EnvName.optional().describe("Environment variable that holds the session token; absent: none."),
+const S3Keys = z.strictObject({
+  accessKeyId: SecretSource,
+  secretAccessKey: SecretSource,
+  sessionToken: SecretSource.optional(),
 });
 
 const S3Options = z.strictObject({
@@ -92,8 +91,8 @@ const S3Options = z.strictObject({
     .boolean()
     .optional()
     .describe("Whether the bucket stands in the path, not in the host; absent: only where `endpoint` is set."),
-  credentials: S3CredentialNames.optional().describe(
-    "Variables that hold the keys; absent: where the AWS SDK looks (AWS_ACCESS_KEY_ID, shared files, role of the machine).",
+  credentials: S3Keys.optional().describe(
+    "Where the keys are read; absent: where the AWS SDK looks (AWS_ACCESS_KEY_ID, shared files, role of the machine).",
   ),
   timeoutMs: z
     .int()
@@ -119,7 +118,7 @@ export const objectsKind: SinkKind<ObjectsOptions> = {
   },
 };
 
-/** Throws: OperatingError `secret_unusable`, definite, where a variable that must hold a key is not set. */
+/** Throws: OperatingError, definite: `secret_unusable`, `option_file_unusable`. */
 function placeOf(options: ObjectsOptions, { connection }: SinkDeps): ObjectPlace {
   if (options.store === "files") return new FilePlace(options.folder);
   if (options.store === "jetstream") {
@@ -131,14 +130,7 @@ function placeOf(options: ObjectsOptions, { connection }: SinkDeps): ObjectPlace
   return new S3Place({ bucket, region, endpoint, timeoutMs, forcePathStyle, credentials });
 }
 
-function credentialsOf(names: z.infer<typeof S3CredentialNames>): S3Credentials {
-  const { accessKeyIdEnv, secretAccessKeyEnv, sessionTokenEnv } = names;
-  const keys = { accessKeyId: secretOf(accessKeyIdEnv), secretAccessKey: secretOf(secretAccessKeyEnv) };
-  return sessionTokenEnv === undefined ? keys : { ...keys, sessionToken: secretOf(sessionTokenEnv) };
-}
-
-function secretOf(name: string): string {
-  const secret = process.env[name];
-  if (secret !== undefined && secret !== "") return secret;
-  throw new OperatingError("secret_unusable", `the variable ${name} holds no secret; set it`, { definite: true });
+function credentialsOf({ accessKeyId, secretAccessKey, sessionToken }: z.infer<typeof S3Keys>): S3Credentials {
+  const keys = { accessKeyId: readSecret(accessKeyId), secretAccessKey: readSecret(secretAccessKey) };
+  return sessionToken === undefined ? keys : { ...keys, sessionToken: readSecret(sessionToken) };
 }

@@ -95,20 +95,23 @@ export class PlacedDatabase {
   }
 
   /**
-   * Runs `effects` and moves the place, in one transaction: all or nothing.
+   * Runs `effects`, with the place behind which they are new, and moves the place, in one transaction: all or nothing.
    * Throws: what `effects` throws; the reason of `signal`; OperatingError `sink_taken`, and those of the store.
    */
-  apply({ upTo }: SinkBatch, signal: AbortSignal, effects: () => void): void {
+  apply({ upTo }: SinkBatch, signal: AbortSignal, effects: (place: Checkpoint | undefined) => void): void {
     signal.throwIfAborted();
     this.#transaction((place) => {
-      effects();
+      effects(place);
       return place === undefined || isBehind(place, upTo) ? upTo : place;
     });
   }
 
-  /** Throws: OperatingError `sink_taken`, and those of the store. */
-  seek(to: Checkpoint): void {
-    this.#transaction(() => to);
+  /** Moves the place, with `effects` in the same transaction. Throws: OperatingError `sink_taken`, and those of the store. */
+  seek(to: Checkpoint, effects: (place: Checkpoint | undefined) => void = () => {}): void {
+    this.#transaction((place) => {
+      effects(place);
+      return to;
+    });
   }
 
   /** Closing twice is allowed. */
