@@ -7,6 +7,7 @@ import { grpcKind } from "./grpc-sink.ts";
 import { jsonLinesKind } from "./json-lines-sink.ts";
 import { memoryKind } from "./memory-sink.ts";
 import { objectsKind } from "./objects-kind.ts";
+import { openlineageKind } from "./openlineage-sink.ts";
 import { webhookKind } from "./webhook-sink.ts";
 
 /** A registry with our kinds; others may be registered beside them. */
@@ -19,5 +20,6 @@ export function createSinkKinds(): SinkKinds {
     .register(webhookKind)
     .register(grpcKind)
     .register(captureKind)
-    .register(governanceKind);
+    .register(governanceKind)
+    .register(openlineageKind);
 }
