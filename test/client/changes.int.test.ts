@@ -1,33 +1,56 @@
 /** `changes()` over a real changefeed: where it begins, what it leaves out, how it goes on, and what it refuses. */
 import type { NatsConnection } from "@nats-io/transport-node";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, describe, expect, test } from "vitest";
 import { OperatingError } from "../../contracts/errors.ts";
 import { CHECKPOINT_BUCKET, changesStream, changesSubject, positionKey } from "../../contracts/subjects.ts";
-import { type Changes, type ChangesOptions, changes, type ReplicationEvent } from "../../services/client/mod.ts";
+import type { NatsServer } from "../../infra/nats-server/embedded.ts";
+import {
+  type Changes,
+  type ChangesOptions,
+  changes,
+  LeaseClient,
+  type ReplicationEvent,
+} from "../../services/client/mod.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { headerBlock } from "../../services/jetstream/header-block.ts";
 import { Inbox } from "../../services/jetstream/inbox.ts";
 import { ensureBucket, NatsKv } from "../../services/jetstream/nats-kv.ts";
-import type { Sink } from "../../services/replication/sink.ts";
+import type { Sink, SinkScope } from "../../services/replication/sink.ts";
 import { EventFeed } from "../../services/testing/mod.ts";
 import { skipNote } from "../jetstream/skip-note.ts";
-import { api } from "../jetstream/stream-subject.ts";
+import { api, freshShard } from "../jetstream/stream-subject.ts";
 import { changefeedSink } from "../replication/changefeed-bed.ts";
-import { failOnLeakedServers, natsAvailability, natsServer, type TestServerOptions } from "../support/nats.ts";
+import {
+  failOnLeakedServers,
+  failOnLeakedSuiteServers,
+  natsAvailability,
+  natsServer,
+  type TestServerOptions,
+} from "../support/nats.ts";
 
 const nats = await natsAvailability();
 const note = skipNote(nats);
+afterAll(failOnLeakedSuiteServers);
 afterEach(failOnLeakedServers);
 
 type Cleanup = NonNullable<TestServerOptions["cleanup"]>;
-const feed = new EventFeed({ count: 60 });
-const scope = feed.scope("changefeed");
-const LAST = feed.lastSequence;
-const STREAM = changesStream(scope.region, scope.shard);
+const SEED = 7;
+const LAST = new EventFeed({ seed: SEED, count: 60 }).lastSequence;
 const never = new AbortController().signal;
 
+/** For all tests that leave it running: a shard of its own is enough. */
+let shared: Promise<NatsServer> | undefined;
+afterAll(async () => (await shared)?.[Symbol.asyncDispose]());
+function sharedServer(): Promise<NatsServer> {
+  shared ??= natsServer({ scope: "suite" });
+  return shared;
+}
+
 interface World {
-  readonly server: Awaited<ReturnType<typeof natsServer>>;
+  readonly feed: EventFeed;
+  readonly scope: SinkScope;
+  readonly stream: string;
+  readonly server: NatsServer;
   readonly connection: NatsConnection;
   readonly sink: Sink;
   /** Brings the events behind one sequence up to another. */
@@ -35,8 +58,10 @@ interface World {
   subscribe(options?: Partial<ChangesOptions>): Changes;
 }
 
-async function setup(cleanup: Cleanup): Promise<World> {
-  const server = await natsServer({ cleanup });
+async function setup(cleanup: Cleanup, own?: Promise<NatsServer>): Promise<World> {
+  const server = await (own ?? sharedServer());
+  const feed = new EventFeed({ seed: SEED, count: 60, shard: freshShard() });
+  const scope = feed.scope("changefeed");
   const connection = await connectNats({ servers: server.url, name: "changes" });
   cleanup(() => connection.close());
   const inbox = new Inbox(connection);
@@ -45,6 +70,7 @@ async function setup(cleanup: Cleanup): Promise<World> {
   const sink = changefeedSink(connection);
   await sink.open(scope, undefined);
   return {
+    ...{ feed, scope, stream: changesStream(scope.region, scope.shard) },
     server,
     connection,
     sink,
@@ -83,7 +109,7 @@ const errorOf = async (attempt: Promise<unknown>): Promise<OperatingError> => {
 
 describe.skipIf(!nats.available)(`changes() begins${note}`, () => {
   test("at the beginning, now, at a sequence or at a time, and goes on with what comes", async ({ onTestFinished }) => {
-    const { write, subscribe } = await setup(onTestFinished);
+    const { write, subscribe, feed } = await setup(onTestFinished);
     await write(0, 30);
     const all = subscribe();
     expect((await take(all, 30)) as unknown[]).toEqual(feed.events.slice(0, 30));
@@ -102,7 +128,7 @@ describe.skipIf(!nats.available)(`changes() begins${note}`, () => {
   });
 
   test("behind the position of its name, which moves when the next event is asked for", async ({ onTestFinished }) => {
-    const { write, subscribe, connection } = await setup(onTestFinished);
+    const { write, subscribe, connection, feed, scope } = await setup(onTestFinished);
     await write(0, 30);
     const first = subscribe({ name: "audit", from: { sequence: 5 } });
     expect(sequencesOf(await take(first, 6))).toEqual(range(5, 10));
@@ -116,7 +142,7 @@ describe.skipIf(!nats.available)(`changes() begins${note}`, () => {
     const third = subscribe({ name: "audit", from: "now" });
     expect(sequencesOf(await take(third, 1))).toEqual([13]);
     const kv = new NatsKv(connection, CHECKPOINT_BUCKET);
-    const entry = await new Promise((resolve) => kv.get(positionKey("audit", "eu", "orders"), resolve));
+    const entry = await new Promise((resolve) => kv.get(positionKey("audit", scope.region, scope.shard), resolve));
     expect(JSON.parse(Buffer.from((entry as { value: { value: Uint8Array } }).value.value).toString())).toMatchObject({
       ...{ logId: feed.logId, sequence: 12, streamSequence: 12 },
     });
@@ -124,13 +150,13 @@ describe.skipIf(!nats.available)(`changes() begins${note}`, () => {
   });
 
   test("at its position by sequence, where the stream was made anew", async ({ onTestFinished }) => {
-    const { write, subscribe, connection, sink } = await setup(onTestFinished);
+    const { write, subscribe, connection, sink, scope, stream } = await setup(onTestFinished);
     await write(0, 30);
     const first = subscribe({ name: "audit" });
     await take(first, 20);
     await first.commit();
     await first.close();
-    await api(connection, `STREAM.DELETE.${STREAM}`, undefined);
+    await api(connection, `STREAM.DELETE.${stream}`, undefined);
     await sink.open(scope, undefined);
     await write(10, LAST);
     expect(sequencesOf(await take(subscribe({ name: "audit" }), LAST - 20))).toEqual(range(21, LAST));
@@ -149,7 +175,7 @@ describe.skipIf(!nats.available)(`changes() begins${note}`, () => {
 
 describe.skipIf(!nats.available)(`changes() leaves out${note}`, () => {
   test("what its filter does not name, and compares what shares a token", async ({ onTestFinished }) => {
-    const { subscribe, sink } = await setup(onTestFinished);
+    const { subscribe, sink, feed, scope } = await setup(onTestFinished);
     const renamed = feed.events.map((event) =>
       event.resourceType === undefined || event.sequenceNumber % 2 === 0
         ? event
@@ -176,9 +202,9 @@ describe.skipIf(!nats.available)(`changes() leaves out${note}`, () => {
   });
 
   test("messages of strangers, and what it has handed out before", async ({ onTestFinished }) => {
-    const { write, subscribe, connection } = await setup(onTestFinished);
+    const { write, subscribe, connection, feed, scope } = await setup(onTestFinished);
     const publish = (text: string): Promise<unknown> =>
-      connection.request(changesSubject("eu", "orders", "Enqueue", "x"), text);
+      connection.request(changesSubject("eu", scope.shard, "Enqueue", "x"), text);
     await publish("no event");
     await write(0, 10);
     await publish("{}");
@@ -186,7 +212,7 @@ describe.skipIf(!nats.available)(`changes() leaves out${note}`, () => {
     expect(sequencesOf(await take(subscribed, 10))).toEqual(range(1, 10));
     // A copy of the past, with the headers of an event.
     const headers = headerBlock([{ name: "Omnirelay-Chain", value: "x" }]);
-    await connection.request(changesSubject("eu", "orders", "Enqueue", "x"), JSON.stringify(feed.events[3]), {
+    await connection.request(changesSubject("eu", scope.shard, "Enqueue", "x"), JSON.stringify(feed.events[3]), {
       headers,
       timeout: 1_000,
     });
@@ -199,14 +225,14 @@ describe.skipIf(!nats.available)(`changes() ends${note}`, () => {
   test("with what is wrong when there is no changefeed, or its beginning is kept no more", async ({
     onTestFinished,
   }) => {
-    const { write, subscribe, connection } = await setup(onTestFinished);
+    const { write, subscribe, connection, feed, stream } = await setup(onTestFinished);
     const lost = await errorOf(take(subscribe({ shard: "other" }), 1));
     expect(lost).toMatchObject({ code: "stream_missing", definite: true });
     await write(0, 30);
     const held = subscribe({ name: "late" });
     await take(held, 5);
     await held.close();
-    await api(connection, `STREAM.PURGE.${STREAM}`, { seq: 11 });
+    await api(connection, `STREAM.PURGE.${stream}`, { seq: 11 });
     const details = { firstAvailable: 11 };
     for (const from of [{ sequence: 10 }, { time: feed.events[3]?.timestamp ?? "" }])
       expect(await errorOf(take(subscribe({ from }), 1))).toMatchObject({ code: "changes_trimmed", details });
@@ -220,12 +246,12 @@ describe.skipIf(!nats.available)(`changes() ends${note}`, () => {
     async (filter) => {
       const cleanups: (() => Promise<void>)[] = [];
       try {
-        const { write, subscribe, connection } = await setup((dispose) => void cleanups.unshift(dispose));
+        const { write, subscribe, connection, stream } = await setup((dispose) => void cleanups.unshift(dispose));
         await write(0, 10);
         const subscribed = subscribe({ from: "now", ...(filter === undefined ? {} : { filter }) });
         await subscribed.ready();
         await write(10, 30);
-        await api(connection, `STREAM.PURGE.${STREAM}`, { seq: 21 });
+        await api(connection, `STREAM.PURGE.${stream}`, { seq: 21 });
         expect(await errorOf(take(subscribed, 30))).toMatchObject({
           code: "changes_trimmed",
           details: { firstAvailable: 21 },
@@ -237,7 +263,7 @@ describe.skipIf(!nats.available)(`changes() ends${note}`, () => {
   );
 
   test("at an event of a newer release, and names the upgrade", async ({ onTestFinished }) => {
-    const { write, subscribe, sink } = await setup(onTestFinished);
+    const { write, subscribe, sink, feed, scope } = await setup(onTestFinished);
     await write(0, 3);
     const batch = feed.batch(scope, 3, 4);
     const events = batch.events.map((event) => ({ ...event, schemaVersion: 9 }) as unknown as ReplicationEvent);
@@ -284,9 +310,25 @@ describe.skipIf(!nats.available)(`changes() ends${note}`, () => {
   });
 });
 
+describe.skipIf(!nats.available)(`a client${note}`, () => {
+  test("has the changes of its shard, and ends them when it is closed", async ({ onTestFinished }) => {
+    const { write, connection, scope } = await setup(onTestFinished);
+    await write(0, 5);
+    const client = await LeaseClient.connect({ connection, shard: scope.shard });
+    const left = client.changes();
+    for await (const event of left) if (event.sequenceNumber === 3) break;
+    const subscribed = client.changes({ from: { sequence: 2 }, region: "eu" });
+    expect(sequencesOf(await take(subscribed, 4))).toEqual(range(2, 5));
+    const waiting = take(subscribed, 1);
+    await client.close();
+    expect(await waiting).toEqual([]);
+    expect(() => client.changes()).toThrow(OperatingError);
+  });
+});
+
 describe.skipIf(!nats.available)(`changes() outlives${note}`, () => {
   test("restarts of the server, without loss and without a repeat", async ({ onTestFinished }) => {
-    const { write, subscribe, server } = await setup(onTestFinished);
+    const { write, subscribe, server, feed } = await setup(onTestFinished, natsServer({ cleanup: onTestFinished }));
     const subscribed = subscribe({ name: "audit", commitIntervalMs: 1 });
     const filtered = subscribe({ filter: { eventTypes: ["Enqueue", "Completed"] } });
     const insist = async (step: () => Promise<void>): Promise<void> => {

@@ -1,12 +1,13 @@
 /** Every kind of sink that ships. */
 import { SinkKinds } from "../sink-kinds.ts";
-import { captureKind, captureKind } from "./capture-sink.ts";
+import { captureKind } from "./capture-sink.ts";
 import { changefeedKind } from "./changefeed-sink.ts";
-import { governanceKind, governanceKind } from "./governance-sink.ts";
+import { governanceKind } from "./governance-sink.ts";
 import { grpcKind } from "./grpc-sink.ts";
 import { jsonLinesKind } from "./json-lines-sink.ts";
 import { memoryKind } from "./memory-sink.ts";
 import { objectsKind } from "./objects-kind.ts";
+import { openlineageKind } from "./openlineage-sink.ts";
 import { webhookKind } from "./webhook-sink.ts";
 
 /** A registry with our kinds; others may be registered beside them. */
@@ -19,5 +20,6 @@ export function createSinkKinds(): SinkKinds {
     .register(webhookKind)
     .register(grpcKind)
     .register(captureKind)
-    .register(governanceKind);
+    .register(governanceKind)
+    .register(openlineageKind);
 }
