@@ -139,7 +139,10 @@ describe("a file", () => {
     await sink.open(SCOPE, undefined);
     await bring(sink, 0, 5);
     const stranger = { ...SCOPE, sink: "another", logId: "another-log" };
-    await expect(bed.sink().open(stranger, undefined)).rejects.toMatchObject({ code: "sink_foreign_log", definite: true });
+    await expect(bed.sink().open(stranger, undefined)).rejects.toMatchObject({
+      code: "sink_foreign_log",
+      definite: true,
+    });
     await bed.sink({ table: "another" }).open(stranger, undefined);
     expect(bed.sequences()).toEqual(range(1, 5));
   });
