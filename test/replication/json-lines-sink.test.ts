@@ -326,9 +326,9 @@ describe("syncing by interval", () => {
 describe("options", () => {
   test("have defaults, and all that is wrong is told at once", () => {
     const { options } = jsonLinesKind;
-    const defaults = { path: "x", rotateBytes: 67_108_864, rotateDaily: true, gzip: false, fsync: "batch" };
-    expect(options.parse({ path: "x" })).toEqual(defaults);
-    const problems = options.safeParse({ path: "", rotateBytes: 1, gzip: "yes", fsync: "always", compress: true });
+    const defaults = { folder: "x", rotateBytes: 67_108_864, rotateDaily: true, gzip: false, fsync: "batch" };
+    expect(options.parse({ folder: "x" })).toEqual(defaults);
+    const problems = options.safeParse({ folder: "", rotateBytes: 1, gzip: "yes", fsync: "always", compress: true });
     expect(problems.error?.issues.map(({ path }) => path.join("."))).toEqual([
       "path",
       "rotateBytes",
@@ -336,6 +336,6 @@ describe("options", () => {
       "fsync",
       "",
     ]);
-    expect(options.safeParse({ path: "x", fsyncMs: 5 }).error?.issues[0]?.message).toContain("fsync: interval");
+    expect(options.safeParse({ folder: "x", fsyncMs: 5 }).error?.issues[0]?.message).toContain("fsync: interval");
   });
 });
