@@ -53,6 +53,15 @@ export async function dumpReplicas(request: DumpRequest): Promise<Readonly<Recor
   return counts;
 }
 
+const consumerConfig = () => ({
+  name: nuid.next(),
+  deliver_policy: DeliverPolicy.All,
+  ack_policy: AckPolicy.None,
+  inactive_threshold: ABANDONED_MS * NS_PER_MS,
+  mem_storage: true,
+  num_replicas: 1,
+});
+
 async function consumersOn(
   manager: JetStreamManager,
   stream: string,
@@ -60,19 +69,19 @@ async function consumersOn(
 ): Promise<ReadonlyMap<string, ConsumerInfo>> {
   const found = new Map<string, ConsumerInfo>();
   for (let tries = servers.length * TRIES_PER_SERVER; tries > 0 && found.size < servers.length; tries -= 1) {
-    const info = await manager.consumers.add(stream, {
-      name: nuid.next(),
-      deliver_policy: DeliverPolicy.All,
-      ack_policy: AckPolicy.None,
-      inactive_threshold: ABANDONED_MS * NS_PER_MS,
-      mem_storage: true,
-      num_replicas: 1,
-    });
+    const info = await manager.consumers.add(stream, consumerConfig());
     const server = info.cluster?.leader ?? "";
     if (servers.includes(server) && !found.has(server)) found.set(server, info);
     else await manager.consumers.delete(stream, info.name);
   }
   return found;
+}
+
+/** Everything that a stream holds, by one consumer. What has no end within the patience is shorter than it should be. */
+export async function readStream(connection: NatsConnection, stream: string): Promise<readonly LogRecord[]> {
+  const manager = await jetstreamManager(connection);
+  const { state } = await manager.streams.info(stream);
+  return readAll(manager, await manager.consumers.add(stream, consumerConfig()), state.last_seq);
 }
 
 /** Up to that sequence, or to where the copy ends. */
