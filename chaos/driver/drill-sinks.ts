@@ -56,7 +56,11 @@ const SINKS: Readonly<Record<string, DrillSink>> = {
     kind: "sqlite",
     options: (folder) => ({ path: rowsFile(folder) }),
     read: async (places) => select<string>(places, "SELECT event FROM replication_event ORDER BY rowid").map(eventOf),
-    reach: async (places) => select<number>(places, "SELECT coalesce(max(sequence), 0) FROM replication_event")[0] ?? 0,
+    reach: async (places) => {
+      const [tables] = select<number>(places, "SELECT count(*) FROM sqlite_schema WHERE name = 'replication_event'");
+      if (tables !== 1) return 0; // it is being made
+      return select<number>(places, "SELECT coalesce(max(sequence), 0) FROM replication_event")[0] ?? 0;
+    },
   },
 };
 
@@ -93,13 +97,19 @@ async function wholeLines(path: string): Promise<readonly string[]> {
   return (await readFile(path, "utf8")).split("\n").slice(0, -1);
 }
 
+/** An empty file gives way to the next while the sink is at work. */
+function emptyIfGone(error: NodeJS.ErrnoException): readonly string[] {
+  if (error.code === "ENOENT") return [];
+  throw error;
+}
+
 async function readLines(path: string): Promise<readonly ReplicationEvent[]> {
   return (await wholeLines(path)).map(eventOf);
 }
 
 async function reachOfLines(places: SinkPlaces): Promise<number> {
   for (const path of (await lineFiles(places)).toReversed()) {
-    const last = (await wholeLines(path)).at(-1);
+    const last = (await wholeLines(path).catch(emptyIfGone)).at(-1);
     if (last !== undefined) return eventOf(last).sequenceNumber;
   }
   return 0;

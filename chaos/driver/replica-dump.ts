@@ -8,12 +8,15 @@ import {
   AckPolicy,
   type ConsumerInfo,
   DeliverPolicy,
+  JetStreamApiError,
   type JetStreamManager,
   type JsMsg,
   jetstreamManager,
 } from "@nats-io/jetstream";
 import { type NatsConnection, nuid } from "@nats-io/transport-node";
 import { logStream } from "../../contracts/subjects.ts";
+import { API_CODES } from "../../services/jetstream/api.ts";
+import { pause } from "../drill.ts";
 import { type LogRecord, RUN_FILES } from "../operations.ts";
 
 export interface DumpRequest {
@@ -34,8 +37,16 @@ const ABANDONED_MS = 30_000;
 /** How long a copy may bring nothing new before it counts as ended. ms. */
 const PATIENCE_MS = 10_000;
 
+/** How long a cluster that has no leader at this moment is asked again. ms. */
+const AVAILABLE_MS = 30_000;
+const RETRY_MS = 500;
+
 /** Answers how many messages each server's copy has. Throws when a server's copy cannot be read. */
-export async function dumpReplicas(request: DumpRequest): Promise<Readonly<Record<string, number>>> {
+export function dumpReplicas(request: DumpRequest): Promise<Readonly<Record<string, number>>> {
+  return whenAvailable(() => dump(request));
+}
+
+async function dump(request: DumpRequest): Promise<Readonly<Record<string, number>>> {
   const { connection, region, shard, servers, folder } = request;
   const stream = logStream(region, shard);
   const manager = await jetstreamManager(connection);
@@ -78,10 +89,24 @@ async function consumersOn(
 }
 
 /** Everything that a stream holds, by one consumer. What has no end within the patience is shorter than it should be. */
-export async function readStream(connection: NatsConnection, stream: string): Promise<readonly LogRecord[]> {
-  const manager = await jetstreamManager(connection);
-  const { state } = await manager.streams.info(stream);
-  return readAll(manager, await manager.consumers.add(stream, consumerConfig()), state.last_seq);
+export function readStream(connection: NatsConnection, stream: string): Promise<readonly LogRecord[]> {
+  return whenAvailable(async () => {
+    const manager = await jetstreamManager(connection);
+    const { state } = await manager.streams.info(stream);
+    return readAll(manager, await manager.consumers.add(stream, consumerConfig()), state.last_seq);
+  });
+}
+
+async function whenAvailable<T>(read: () => Promise<T>): Promise<T> {
+  const endMs = performance.now() + AVAILABLE_MS;
+  for (;;)
+    try {
+      return await read();
+    } catch (error) {
+      const isPassing = error instanceof JetStreamApiError && error.code === API_CODES.clusterNotAvailable;
+      if (!isPassing || performance.now() > endMs) throw error;
+      await pause(RETRY_MS);
+    }
 }
 
 /** Up to that sequence, or to where the copy ends. */

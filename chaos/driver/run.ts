@@ -138,8 +138,19 @@ function planOf({ name, seed, plan, seconds }: RunRequest, features: readonly Fe
 
 /** Everything that needs the mesh. Answers what should have happened and has not. */
 async function underFaults(mesh: Mesh, request: RunRequest, folder: string): Promise<readonly string[]> {
-  const { plan, seconds, seed, report } = request;
   const watch = new SinkWatch(mesh.sinks, new LineFile(join(folder, RUN_FILES.sinks)));
+  try {
+    const problems = await loadUnderFaults(mesh, request, folder);
+    problems.push(...(await collectEvidence(mesh, folder, watch)));
+    return [...problems, ...new Set(mesh.unordered)];
+  } finally {
+    watch.stop();
+  }
+}
+
+/** The load under faults, the healing, and what must come to its end then. */
+async function loadUnderFaults(mesh: Mesh, request: RunRequest, folder: string): Promise<string[]> {
+  const { plan, seconds, seed, report } = request;
   const workload = [...mesh.clients.values(), ...mesh.workers.values()];
   await Promise.all(workload.map((process) => process.start()));
   const startMs = performance.now();
@@ -149,8 +160,7 @@ async function underFaults(mesh: Mesh, request: RunRequest, folder: string): Pro
   await pause(Math.max(0, startMs + seconds * 1_000 - performance.now()));
   const problems = [...(await heal(mesh)), ...(await settle(mesh, LIVENESS_MS))];
   report(`settled ${Math.round(performance.now() - startMs) / 1_000} s after the start`);
-  problems.push(...(await collectEvidence(mesh, folder, watch)));
-  return [...problems, ...new Set(mesh.unordered)];
+  return problems;
 }
 
 /** Writes down states, sinks, replicas and journal. Answers what cannot be had. */
@@ -174,9 +184,14 @@ async function collectEvidence(mesh: Mesh, folder: string, watch: SinkWatch): Pr
 /** Waits until the sinks have everything, ends the replicator and writes down what they hold. Answers what did not come about. */
 async function collectSinks({ connection, replicator }: Mesh, watch: SinkWatch): Promise<readonly string[]> {
   const problems: string[] = [];
-  const end = (await ask(connection, "stats", { consistent: true }))?.sequence;
-  if (end === undefined) problems.push("nobody tells how far the sinks should be");
-  const behind = await watch.reached(end ?? 0, LIVENESS_MS);
+  const endMs = performance.now() + LIVENESS_MS;
+  let end: number | undefined;
+  while (end === undefined && performance.now() < endMs) {
+    end = (await ask(connection, "stats", { consistent: true }))?.sequence;
+    if (end === undefined) await pause(POLL_MS);
+  }
+  if (end === undefined) problems.push("nobody tells where the log ends, which the sinks must reach");
+  const behind = await watch.reached(end ?? 0, endMs - performance.now());
   for (const [sink, sequence] of behind)
     problems.push(`V1: sink ${sink} is at ${sequence} ${LIVENESS_MS} ms after the end of the load, the log at ${end}`);
   const ended = await replicator.stop(DISMISS_MS);

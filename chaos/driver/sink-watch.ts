@@ -41,7 +41,7 @@ export class SinkWatch {
 
   /** Looks a last time and writes down what each sink holds. Nobody writes to them any more. Throws what cannot be read. */
   async finish(): Promise<void> {
-    this.#isStopped = true;
+    this.stop();
     await this.#looking;
     await this.#look();
     for (const [sink, { read }] of drillSinks)
@@ -50,6 +50,10 @@ export class SinkWatch {
         this.#file.write({ sink, sequence: sequenceNumber, effectId, eventType } satisfies HeldRecord);
       }
     this.#file.close();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
   }
 
   async #keepLooking(): Promise<void> {
