@@ -39,7 +39,7 @@ const SinkBatching = z.strictObject({
     .min(1)
     .max(10_000)
     .default(1_000)
-    .describe("Events of a batch that are aimed at; a frame is never cut."),
+    .describe("Events of a batch at most, but for a frame that has more: none is cut."),
   bytes: z
     .int()
     .min(1)

@@ -45,6 +45,7 @@ export class BatchReader {
   #head = 0;
   #waitingBytes = 0;
   #isHeld = false;
+  #peeked: { readonly streamSequence: number; readonly verdict: Verdict } | undefined;
   readonly #through: number;
   #place: Checkpoint;
   #pending = -1;
@@ -162,7 +163,9 @@ export class BatchReader {
       const isHole = message.streamSequence !== this.#place.streamSequence + 1;
       if (taken > 0 && (isFull || isHole)) break;
       if (isHole) await this.#explainHole(message.streamSequence);
-      const verdict = this.#reader.classify(message);
+      const verdict = this.#verdictOf(message);
+      if (taken > 0 && verdict.kind === "frame" && events.length + verdict.frame.count > eventsAim) break;
+      this.#peeked = undefined;
       const problem = problemOf(verdict);
       if (problem !== undefined) {
         // It is told when everything before it has been handed out.
@@ -174,6 +177,13 @@ export class BatchReader {
     }
     this.#drop(taken, bytes);
     return { after, upTo: this.#place, events, pending: this.pendingMessages };
+  }
+
+  /** What the next message is; kept, for a frame that does not fit any more is the first of the next batch. */
+  #verdictOf(message: LogMessage): Verdict {
+    if (this.#peeked?.streamSequence !== message.streamSequence)
+      this.#peeked = { streamSequence: message.streamSequence, verdict: this.#reader.classify(message) };
+    return this.#peeked.verdict;
   }
 
   #drop(taken: number, bytes: number): void {

@@ -25,7 +25,7 @@ export const KILLED_SINKS: readonly KilledSink[] = [
   {
     name: "json-lines",
     make: (path, deps) =>
-      jsonLinesKind.create(jsonLinesKind.options.parse({ path, rotateBytes: ROTATE_BYTES, gzip: true }), deps),
+      jsonLinesKind.create(jsonLinesKind.options.parse({ folder: path, rotateBytes: ROTATE_BYTES, gzip: true }), deps),
     delivered: readLines,
   },
   {
@@ -40,7 +40,7 @@ export const INTERVAL_SINK: KilledSink = {
   name: "json-lines by interval",
   make: (path, deps) =>
     jsonLinesKind.create(
-      jsonLinesKind.options.parse({ path, rotateBytes: ROTATE_BYTES, fsync: "interval", fsyncMs: INTERVAL_MS }),
+      jsonLinesKind.options.parse({ folder: path, rotateBytes: ROTATE_BYTES, fsync: "interval", fsyncMs: INTERVAL_MS }),
       deps,
     ),
   delivered: readLines,

@@ -107,7 +107,7 @@ export class LinesBed {
     const tell = (event: string, fields: Readonly<Record<string, unknown>> = {}): void =>
       void this.reports.push({ event, fields });
     const reporter: Reporter = { info: tell, warn: tell, error: tell };
-    const parsed = jsonLinesKind.options.parse({ path: this.root, ...options });
+    const parsed = jsonLinesKind.options.parse({ folder: this.root, ...options });
     const host = new ProcessHost(this.faults);
     const sink = new JsonLinesSink(parsed, { reporter, clock: host.clockFrom(clock) }, host);
     this.#hosts.push(host);

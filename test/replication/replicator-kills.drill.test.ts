@@ -53,7 +53,7 @@ test("after twenty kills each sink holds every event, in order", async ({ onTest
     {
       name: "lines",
       kind: "json-lines",
-      options: { path: join(folder, "lines"), rotateBytes: 1_000_000, gzip: true },
+      options: { folder: join(folder, "lines"), rotateBytes: 1_000_000, gzip: true },
     },
     { name: "objects", kind: "objects", options: { store: "files", folder: join(folder, "objects") } },
     { name: "feed", kind: "changefeed", options: {} },

@@ -44,22 +44,23 @@ test("a row says in columns what the event says, character by character", async 
   expect(bed.other.pragma("integrity_check", { simple: true })).toBe("ok");
 });
 
-test("shards and tables share a file without touching each other", async () => {
+test("shards, and sinks with tables of their own, share a file without touching each other", async () => {
   const other = { ...SCOPE, shard: "returns" };
+  const audit = { ...SCOPE, sink: "audit" };
   const [one, two, named] = [bed.sink(), bed.sink(), bed.sink({ table: "audit" })];
   await one.open(SCOPE, undefined);
   await two.open(other, undefined);
-  await named.open(SCOPE, undefined);
+  await named.open(audit, undefined);
   for (let after = 0; after < 60; after += 20) {
     await bring(one, after, after + 20);
     await bring(two, after, after + 20, other);
   }
-  await bring(named, 0, 7);
+  await bring(named, 0, 7, audit);
   expect([bed.sequences("orders"), bed.sequences("returns")]).toEqual([range(1, 60), range(1, 60)]);
   expect(bed.rows("audit").map(({ sequence }) => sequence)).toEqual(range(1, 7));
   await one.close();
   expect(await bed.sink().open(SCOPE, undefined)).toEqual(feed.place(60));
-  expect(await bed.sink({ table: "audit" }).open(SCOPE, undefined)).toEqual(feed.place(7));
+  expect(await bed.sink({ table: "audit" }).open(audit, undefined)).toEqual(feed.place(7));
 });
 
 test("an error in the middle of a batch leaves nothing of it, and the same batch is taken later", async () => {
@@ -133,6 +134,19 @@ describe("retention", () => {
 });
 
 describe("a file", () => {
+  test("that has another log's events of the shard is refused to any sink", async () => {
+    const sink = bed.sink();
+    await sink.open(SCOPE, undefined);
+    await bring(sink, 0, 5);
+    const stranger = { ...SCOPE, sink: "another", logId: "another-log" };
+    await expect(bed.sink().open(stranger, undefined)).rejects.toMatchObject({
+      code: "sink_foreign_log",
+      definite: true,
+    });
+    await bed.sink({ table: "another" }).open(stranger, undefined);
+    expect(bed.sequences()).toEqual(range(1, 5));
+  });
+
   test("whose table belongs to somebody else, or to a newer release, is refused and left as it is", async () => {
     const sink = bed.sink();
     await sink.open(SCOPE, undefined);
@@ -186,6 +200,6 @@ test("options have defaults, and all that is wrong is told at once", () => {
     "keepEvents",
     "",
   ]);
-  for (const table of ["sqlite_master", "replication_place", "replication_layout", "Event", "1a", "", "a".repeat(64)])
+  for (const table of ["sqlite_master", "sink_place", "replication_layout", "Event", "1a", "", "a".repeat(64)])
     expect(options.safeParse({ path: "x", table }).success, table).toBe(false);
 });

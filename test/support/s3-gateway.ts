@@ -52,7 +52,7 @@ async function buildGateway(): Promise<string> {
   const work = mkdtempSync(join(folder, ".building-"));
   try {
     const env = { ...process.env, GOBIN: work, CGO_ENABLED: "0" };
-    await runCommand(go, ["install", "-trimpath", MODULE], { env, timeoutMs: BUILD_TIMEOUT_MS });
+    await runCommand(go, ["install", MODULE], { env, timeoutMs: BUILD_TIMEOUT_MS });
     renameSync(join(work, PROGRAM), join(folder, PROGRAM));
     return join(folder, PROGRAM);
   } finally {

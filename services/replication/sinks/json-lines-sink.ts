@@ -22,7 +22,7 @@ const PIECE_BYTES = MIB;
 
 const JsonLinesOptions = z
   .strictObject({
-    path: z
+    folder: z
       .string()
       .min(1)
       .describe(
@@ -159,7 +159,7 @@ export class JsonLinesSink implements Sink {
   }
 
   #folderOf({ region, shard }: SinkScope): string {
-    return resolve(this.#options.path, region, shard);
+    return resolve(this.#options.folder, region, shard);
   }
 
   #requireOpen(): OpenState {

@@ -8,6 +8,7 @@ import { jsonLinesKind } from "./json-lines-sink.ts";
 import { memoryKind } from "./memory-sink.ts";
 import { objectsKind } from "./objects-kind.ts";
 import { openlineageKind } from "./openlineage-sink.ts";
+import { sqliteKind } from "./sqlite-sink.ts";
 import { webhookKind } from "./webhook-sink.ts";
 
 /** A registry with our kinds; others may be registered beside them. */
@@ -15,6 +16,7 @@ export function createSinkKinds(): SinkKinds {
   return new SinkKinds()
     .register(memoryKind)
     .register(jsonLinesKind)
+    .register(sqliteKind)
     .register(objectsKind)
     .register(changefeedKind)
     .register(webhookKind)

@@ -41,7 +41,7 @@ const Prefix = z
   .describe("In front of `<region>/<shard>/`; absent: the name of the sink; empty: nothing.");
 
 const FilesOptions = z.strictObject({
-  store: z.literal("files"),
+  store: z.literal("files").describe("Files of a folder. The options up to the next `store` are its own."),
   folder: z
     .string()
     .min(1)
@@ -50,7 +50,9 @@ const FilesOptions = z.strictObject({
 });
 
 const JetStreamOptions = z.strictObject({
-  store: z.literal("jetstream"),
+  store: z
+    .literal("jetstream")
+    .describe("The object store of JetStream. The options up to the next `store` are its own."),
   bucket: z
     .string()
     .regex(/^[A-Za-z0-9_-]{1,64}$/)
@@ -69,7 +71,7 @@ const S3Keys = z.strictObject({
 });
 
 const S3Options = z.strictObject({
-  store: z.literal("s3"),
+  store: z.literal("s3").describe("S3, or what speaks its protocol. The options below are its own."),
   bucket: z
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]$/)

@@ -15,7 +15,7 @@ const Manifest = z.looseObject({
   created: z.iso.datetime().describe("When the folder was begun, by the clock of who did it."),
 });
 
-export const manifestName = (folder: string): string => `${folder}/manifest.json`;
+const manifestName = (folder: string): string => `${folder}/manifest.json`;
 
 /**
  * The bytes of the folder's manifest, of this log; undefined where there is none.

@@ -27,6 +27,8 @@ export const placedFields = {
 export interface PlacedOptions {
   readonly path: string;
   readonly durability: "full" | "normal";
+  /** As that of `openSqlite`. ms. */
+  readonly busyTimeoutMs?: number;
 }
 
 const TABLE = `
@@ -58,8 +60,9 @@ export class PlacedDatabase {
   #revision: number;
 
   /** `tables` makes the tables of the effects, if they are not there. Throws: as `openSqlite`; OperatingError `sink_foreign_log` (definite). */
-  static open({ path, durability }: PlacedOptions, scope: SinkScope, tables: (db: Database) => void): PlacedDatabase {
-    const db = openSqlite(path, { durability });
+  static open(options: PlacedOptions, scope: SinkScope, tables: (db: Database) => void): PlacedDatabase {
+    const { path, durability, busyTimeoutMs } = options;
+    const db = openSqlite(path, { durability, busyTimeoutMs });
     try {
       const create = db.transaction(() => {
         db.exec(TABLE);

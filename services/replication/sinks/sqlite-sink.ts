@@ -1,17 +1,16 @@
 /** The sink that writes rows into a SQLite file: events and the place where they end in one commit, so that each event is there once. */
 import assert from "node:assert/strict";
 import { dirname, resolve } from "node:path";
-import type { Database } from "better-sqlite3";
 import { z } from "zod";
 import type { ReplicationEvent } from "../../../contracts/envelope.ts";
 import { OperatingError } from "../../../contracts/errors.ts";
 import type { Checkpoint } from "../../../contracts/followers.ts";
-import { openSqlite } from "../../persistence/sqlite.ts";
-import { asStoreError, storeError } from "../../persistence/sqlite-errors.ts";
+import { asStoreError } from "../../persistence/sqlite-errors.ts";
 import { makeFolders } from "../../runtime/data-folder.ts";
 import type { Sink, SinkBatch, SinkDeps, SinkKind, SinkScope } from "../sink.ts";
-import { eventsBehind, isBehind, placeIn } from "./places.ts";
-import { foreignLog, sinkTaken } from "./sink-errors.ts";
+import { PlacedDatabase } from "./placed-database.ts";
+import { eventsBehind, placeIn } from "./places.ts";
+import { foreignLog } from "./sink-errors.ts";
 import { asFileError } from "./sink-files.ts";
 import { layOut, SqliteRows, TABLE_NAME } from "./sqlite-tables.ts";
 
@@ -20,6 +19,7 @@ const KEEP_DAYS_MAX = 36_500;
 const DAY_MS = 24 * 60 * 60 * 1_000;
 /** Rows that retention removes with one batch: this many, and twice as many as the batch brings, so that it gets ahead of any backlog. */
 const FORGET_ROWS = 500;
+const PASSING_CODES: ReadonlySet<string> = new Set(["store_full", "store_busy"]);
 
 const SqliteOptions = z.strictObject({
   path: z
@@ -30,7 +30,7 @@ const SqliteOptions = z.strictObject({
     ),
   table: z
     .string()
-    .regex(TABLE_NAME, { error: "must match ^[a-z][a-z0-9_]{0,62}$ and be no table of SQLite or of the sink" })
+    .regex(TABLE_NAME, { error: "must match ^[a-z][a-z0-9_]{0,62}$ and be no name of SQLite or of sinks" })
     .default("replication_event")
     .describe("Table of the events."),
   durability: z
@@ -61,20 +61,12 @@ const SqliteOptions = z.strictObject({
 });
 type SqliteOptions = z.infer<typeof SqliteOptions>;
 
-interface OpenState {
-  readonly scope: SinkScope;
-  readonly db: Database;
-  readonly rows: SqliteRows;
-  place: Checkpoint | undefined;
-  /** Of the place when this instance last read or wrote it: whoever else has written since, this one may not. */
-  revision: number;
-}
-
 export class SqliteSink implements Sink {
   readonly #options: SqliteOptions;
   readonly #clock: SinkDeps["clock"];
   readonly #path: string;
-  #open: OpenState | undefined;
+  #placed: PlacedDatabase | undefined;
+  #rows: SqliteRows | undefined;
 
   constructor(options: SqliteOptions, { clock }: Pick<SinkDeps, "clock">) {
     this.#options = options;
@@ -83,91 +75,48 @@ export class SqliteSink implements Sink {
   }
 
   async open(scope: SinkScope, checkpoint: Checkpoint | undefined): Promise<Checkpoint | undefined> {
-    assert(this.#open === undefined, "a sink is opened once");
-    const db = this.#openFile(scope);
-    try {
-      const rows = new SqliteRows(db, this.#options.table, scope);
-      const stored = rows.storedPlace();
-      if (stored !== undefined && stored.place.logId !== scope.logId)
-        throw foreignLog(scope, `${this.#path}, table ${this.#options.table}`, stored.place.logId);
-      const place = stored?.place ?? (checkpoint && placeIn(checkpoint));
-      this.#open = { scope, db, rows, place, revision: stored?.revision ?? 0 };
-      return place;
-    } catch (error) {
-      db.close();
-      throw this.#asSinkError(error);
-    }
+    assert(this.#placed === undefined, "a sink is opened once");
+    const { durability, busyMs: busyTimeoutMs, table } = this.#options;
+    return this.#guarded(() => {
+      makeFolderOf(this.#path, scope);
+      const options = { path: this.#path, durability, busyTimeoutMs };
+      this.#placed = PlacedDatabase.open(options, scope, (db) => layOut(db, table));
+      this.#rows = new SqliteRows(this.#placed.db, table, scope);
+      // Another sink may have written the rows, of another log: these would overwrite each other.
+      const logId = this.#rows.oldest()?.logId ?? scope.logId;
+      if (logId !== scope.logId) throw foreignLog(scope, `${this.#path}, table ${table}`, logId);
+      return this.#placed.place ?? (checkpoint && placeIn(checkpoint));
+    });
   }
 
-  async apply({ events, upTo }: SinkBatch, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
-    const open = this.#requireOpen();
-    const { place } = open;
-    const isAhead = place === undefined || isBehind(place, upTo);
-    this.#commit(open, eventsBehind(events, place?.sequence ?? 0), isAhead ? upTo : place);
+  async apply(batch: SinkBatch, signal: AbortSignal): Promise<void> {
+    this.#guarded(() =>
+      this.#opened().apply(batch, signal, (place) => this.#write(eventsBehind(batch.events, place?.sequence ?? 0))),
+    );
   }
 
   async seek(to: Checkpoint): Promise<void> {
-    this.#commit(this.#requireOpen(), [], to);
+    this.#guarded(() => this.#opened().seek(to));
   }
 
   async close(): Promise<void> {
-    this.#open?.db.close();
-    this.#open = undefined;
+    this.#placed?.close();
+    this.#placed = undefined;
   }
 
-  #requireOpen(): OpenState {
-    assert(this.#open !== undefined, "a sink that is not open is given nothing");
-    return this.#open;
+  #opened(): PlacedDatabase {
+    assert(this.#placed !== undefined, "a sink that is not open is given nothing");
+    return this.#placed;
   }
 
-  #openFile(scope: SinkScope): Database {
-    const { durability, busyMs, table } = this.#options;
-    try {
-      makeFolders(dirname(this.#path));
-    } catch (error) {
-      throw asFileError(error, scope, this.#path);
-    }
-    let db: Database | undefined;
-    try {
-      db = openSqlite(this.#path, { durability, busyTimeoutMs: busyMs });
-      const outcome = layOut(db, table);
-      if (outcome.kind === "ready") return db;
-      throw outcome.kind === "newer"
-        ? storeError(
-            "store_newer",
-            this.#path,
-            `layout ${outcome.layout} of ${table} is newer; start the newer release`,
-          )
-        : storeError("store_foreign", this.#path, `its table ${table} is not a sink's; name another table`);
-    } catch (error) {
-      db?.close();
-      throw this.#asSinkError(error);
-    }
-  }
-
-  /** Events, place and what retention takes away, or nothing of it. */
-  #commit(open: OpenState, events: readonly ReplicationEvent[], place: Checkpoint): void {
-    const { scope, db, rows, revision } = open;
-    const to = placeIn(place);
-    const change = db.transaction(() => {
-      if (!rows.movePlace(to, revision)) throw sinkTaken(scope, this.#path);
-      rows.insert(events);
-      this.#forget(rows, events);
-    });
-    try {
-      change.immediate();
-    } catch (error) {
-      throw this.#asSinkError(error);
-    }
-    open.place = to;
-    open.revision = revision + 1;
-  }
-
-  #forget(rows: SqliteRows, events: readonly ReplicationEvent[]): void {
-    const { keepEvents, keepDays } = this.#options;
+  /** Adds events, and takes away what retention says; in the transaction that moves the place. */
+  #write(events: readonly ReplicationEvent[]): void {
+    const rows = this.#rows;
     const newest = events.at(-1)?.sequenceNumber;
-    if (newest === undefined || (keepEvents === 0 && keepDays === 0)) return;
+    if (rows === undefined || newest === undefined) return;
+    rows.insert(events);
+    const { keepEvents, keepDays } = this.#options;
+    if (keepEvents === 0 && keepDays === 0) return;
     const upToSequence = keepEvents === 0 ? 0 : newest - keepEvents;
     const beforeTime = keepDays === 0 ? "" : new Date(this.#clock.wallMs() - keepDays * DAY_MS).toISOString();
     const oldest = rows.oldest();
@@ -175,16 +124,30 @@ export class SqliteSink implements Sink {
     rows.forget({ upToSequence, beforeTime, rowsMax: FORGET_ROWS + 2 * events.length });
   }
 
-  /** What can pass by itself is not definite here, for the pump tries it again: a full disk, another process's long commit. */
-  #asSinkError(error: unknown): unknown {
-    const stored = asStoreError(error, this.#path);
-    if (!(stored instanceof OperatingError) || !PASSING_CODES.has(stored.code)) return stored;
-    const { code, message, details } = stored;
-    return new OperatingError(code, message, { definite: false, cause: error, details });
+  #guarded<T>(step: () => T): T {
+    try {
+      return step();
+    } catch (error) {
+      throw asSinkError(error, this.#path);
+    }
   }
 }
 
-const PASSING_CODES: ReadonlySet<string> = new Set(["store_full", "store_busy"]);
+/** What can pass by itself is not definite here, for the pump tries it again: a full disk, another process's long commit. */
+function asSinkError(error: unknown, path: string): unknown {
+  const stored = asStoreError(error, path);
+  if (!(stored instanceof OperatingError) || !PASSING_CODES.has(stored.code)) return stored;
+  const { code, message, details } = stored;
+  return new OperatingError(code, message, { definite: false, cause: error, details });
+}
+
+function makeFolderOf(path: string, scope: SinkScope): void {
+  try {
+    makeFolders(dirname(path));
+  } catch (error) {
+    throw asFileError(error, scope, path);
+  }
+}
 
 export const sqliteKind: SinkKind<SqliteOptions> = {
   kind: "sqlite",
