@@ -39,7 +39,7 @@ const linesFolder = (folder: string): string => join(folder, "lines");
 const rowsFile = (folder: string): string => join(folder, "rows.db");
 
 /** By name. */
-const SINKS: Readonly<Record<string, DrillSink>> = {
+export const drillSinks: Readonly<Record<string, DrillSink>> = {
   lines: {
     kind: "json-lines",
     options: (folder) => ({ path: linesFolder(folder), rotateBytes: ROTATE_BYTES }),
@@ -65,19 +65,20 @@ const SINKS: Readonly<Record<string, DrillSink>> = {
 };
 
 const kinds = createSinkKinds();
-/** Those whose kind this build has. */
-const present = Object.entries(SINKS).filter(([, { kind }]) => kinds.names.includes(kind));
-
-export const drillSinks: ReadonlyMap<string, DrillSink> = new Map(present);
-
 /** What each promises, by its name. */
 export const sinkGuarantees: Readonly<Record<string, SinkGuarantee>> = Object.fromEntries(
-  present.map(([name, { kind }]) => [name, kinds.all.find((each) => each.kind === kind)?.guarantee ?? "at least once"]),
+  Object.entries(drillSinks).map(([name, { kind }]) => [name, guaranteeOf(kind)]),
 );
+
+function guaranteeOf(kind: string): SinkGuarantee {
+  const found = kinds.all.find((each) => each.kind === kind);
+  if (found === undefined) throw new Error(`there is no kind of sink ${kind}`);
+  return found.guarantee;
+}
 
 /** As `--sinks` takes them. Nothing is registered in the shard: its log is kept whole anyway, and the checker would look for who asked. */
 export function sinksFlag(folder: string): string {
-  const configs = [...drillSinks].map(([name, { kind, options }]) => {
+  const configs = Object.entries(drillSinks).map(([name, { kind, options }]) => {
     return { name, kind, options: options(folder), batch: { events: BATCH_EVENTS }, register: false };
   });
   return JSON.stringify(configs);

@@ -32,7 +32,7 @@ export class SinkWatch {
   async reached(sequence: number, boundMs: number): Promise<ReadonlyMap<string, number>> {
     const endMs = performance.now() + boundMs;
     for (;;) {
-      const all = [...drillSinks.keys()].map((sink) => [sink, this.#sequences.get(sink) ?? 0] as const);
+      const all = Object.keys(drillSinks).map((sink) => [sink, this.#sequences.get(sink) ?? 0] as const);
       const behind = new Map(all.filter(([, at]) => at < sequence));
       if (behind.size === 0 || performance.now() > endMs) return behind;
       await pause(POLL_MS);
@@ -44,7 +44,7 @@ export class SinkWatch {
     this.stop();
     await this.#looking;
     await this.#look();
-    for (const [sink, { read }] of drillSinks)
+    for (const [sink, { read }] of Object.entries(drillSinks))
       for (const { sequenceNumber, eventType, deterministic } of await read(this.#places)) {
         const { effectId } = deterministic;
         this.#file.write({ sink, sequence: sequenceNumber, effectId, eventType } satisfies HeldRecord);
@@ -74,7 +74,7 @@ export class SinkWatch {
   }
 
   async #note({ follower: sink, checkpoint, revision }: FollowerCheckpoint): Promise<void> {
-    const known = drillSinks.get(sink);
+    const known = drillSinks[sink];
     if (known === undefined || checkpoint === undefined) return;
     const { logId, sequence } = checkpoint;
     const held = await known.reach?.(this.#places);
