@@ -9,6 +9,7 @@ import { requestModel, requestSteps } from "./checker/request-search.ts";
 import { checkResource } from "./checker/resource.ts";
 import { type RunRecords, readRunFolder } from "./checker/run-folder.ts";
 import { type Interval, type Model, search } from "./checker/search.ts";
+import { checkSinks } from "./checker/sinks.ts";
 import { type Invariant, type InvariantTally, Tally } from "./checker/tally.ts";
 import { type Operation, timedOperations } from "./checker/timed-operations.ts";
 import { checkValidity } from "./checker/validity.ts";
@@ -32,6 +33,7 @@ export interface Verdict {
 /** What every run must have given occasion to check; the rest depends on its load. */
 const OWED: readonly Invariant[] = [
   ...(["run.records", "run.sequential", "run.classified", "run.okMutations", "run.states", "run.wholeLog"] as const),
+  "run.sinks",
   ...([
     "L1",
     "L2",
@@ -48,6 +50,11 @@ const OWED: readonly Invariant[] = [
     "Q3",
     "R1",
     "R1.search",
+    "K1",
+    "K2",
+    "K3",
+    "K4",
+    "K6",
     "S1",
     "S2",
   ] as const),
@@ -77,6 +84,7 @@ export function judge(records: RunRecords): Verdict {
   const { leaderChangesMin } = plan;
   tally.check("run.leaderChanges", changes >= leaderChangesMin, () => `${changes} changes of ${leaderChangesMin}`);
   checkResource(fenced, operations, index, tally);
+  checkSinks(records.sinks, plan, truth, tally);
   checkConvergence(states, hashes, tally);
   checkFinalStates(states, plan, truth, tally);
   return { ...conclusion(tally), counts: { ...counts, ...queue, leaderChanges: changes } };

@@ -1,7 +1,8 @@
 /** What a run leaves in its folder, file by file: the words that the driver writes and the checker reads. */
 import { z } from "zod";
 import type { ErrorBody } from "../contracts/errors.ts";
-import { ItemId, PeerId, Principal, RegionName, Sequence, ShardName, Token } from "../contracts/ids.ts";
+import { FollowerName } from "../contracts/followers.ts";
+import { ItemId, LogId, PeerId, Principal, RegionName, Sequence, ShardName, Token } from "../contracts/ids.ts";
 
 /** Verbs on the wire, with their bodies and replies; and a write to the fenced resource. */
 const FUNCTIONS = [
@@ -75,6 +76,28 @@ export const LogRecord = z.strictObject({
 });
 export type LogRecord = Readonly<z.infer<typeof LogRecord>>;
 
+/** A place of a sink's checkpoint, as the bucket had it. */
+const SinkPlaceRecord = z.strictObject({
+  sink: FollowerName,
+  checkpoint: z.strictObject({ logId: LogId, sequence: Sequence }),
+  revision: z.int().min(1).describe("Of the entry in the bucket; the highest is the last."),
+  held: Sequence.optional().describe("Highest sequence that the sink held, looked at after the checkpoint."),
+});
+export type SinkPlaceRecord = Readonly<z.infer<typeof SinkPlaceRecord>>;
+
+/** An event that a sink holds in the end. */
+const HeldRecord = z.strictObject({
+  sink: FollowerName,
+  sequence: z.int().min(1),
+  effectId: z.string(),
+  eventType: z.string(),
+});
+export type HeldRecord = Readonly<z.infer<typeof HeldRecord>>;
+
+/** `sinks.jsonl`: the places of the checkpoints that were seen, and the events of each sink in its order. */
+export const SinkRecord = z.union([SinkPlaceRecord, HeldRecord]);
+export type SinkRecord = SinkPlaceRecord | HeldRecord;
+
 /** `states.json`: by peer id of a dispatcher, what it said of its state, at as many sequences as it was asked. */
 export const NodeStates = z.record(PeerId, z.array(z.strictObject({ sequence: Sequence, stateHash: z.string() })));
 export type NodeStates = Readonly<z.infer<typeof NodeStates>>;
@@ -89,6 +112,8 @@ export const RunPlan = z.strictObject({
   replicas: z.int().min(1),
   /** Peer ids; each owes a word on its state from the end of the run. */
   dispatchers: z.array(PeerId).min(1),
+  /** By name, what each sink of the replicator promises; what it holds is owed of each. */
+  sinks: z.record(FollowerName, z.enum(["exactly once", "at least once"])).default({}),
   /** Faults by kind: how many of each must have been applied. */
   faults: z.record(z.string(), z.int().min(1)),
   /** Of the queue, that the load uses. */
@@ -109,6 +134,7 @@ export const RUN_FILES = {
   states: "states.json",
   nemesis: "nemesis.jsonl",
   fenced: "fenced.jsonl",
+  sinks: "sinks.jsonl",
   verdict: "verdict.json",
   /** Also one per process: `operations-<name>.jsonl`. */
   operations: "operations",

@@ -10,6 +10,7 @@ import {
   OperationRecord,
   RUN_FILES,
   RunPlan,
+  SinkRecord,
 } from "../operations.ts";
 
 /** Everything that a verdict rests on. */
@@ -22,6 +23,7 @@ export interface RunRecords {
   readonly logs: Readonly<Record<string, readonly LogRecord[]>>;
   readonly states: NodeStates;
   readonly fenced: readonly FencedRecord[];
+  readonly sinks: readonly SinkRecord[];
   /** Lines and files that could not be read, in words. */
   readonly problems: readonly string[];
 }
@@ -31,6 +33,8 @@ export function readRunFolder(folder: string): RunRecords {
   const problems: string[] = [];
   const files = readdirSync(folder).sort();
   const linesOf = <T>(schema: z.ZodType<T>, name: string): T[] => readLines(join(folder, name), schema, problems);
+  const linesIfAny = <T>(schema: z.ZodType<T>, name: string): T[] =>
+    existsSync(join(folder, name)) ? linesOf(schema, name) : [];
   const isOperations = (name: string) => name.startsWith(RUN_FILES.operations) && name.endsWith(".jsonl");
   const logs = files.filter((name) => name.startsWith(RUN_FILES.log) && name.endsWith(".jsonl"));
   return {
@@ -41,7 +45,8 @@ export function readRunFolder(folder: string): RunRecords {
       logs.map((name) => [name.slice(RUN_FILES.log.length, -".jsonl".length), linesOf(LogRecord, name)]),
     ),
     states: readStates(join(folder, RUN_FILES.states), problems),
-    fenced: existsSync(join(folder, RUN_FILES.fenced)) ? linesOf(FencedRecord, RUN_FILES.fenced) : [],
+    fenced: linesIfAny(FencedRecord, RUN_FILES.fenced),
+    sinks: linesIfAny(SinkRecord, RUN_FILES.sinks),
     problems,
   };
 }

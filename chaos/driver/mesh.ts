@@ -1,4 +1,4 @@
-/** Everything that runs in a run of the matrix: three NATS servers, three dispatchers, clients and workers, and the proxies between them. */
+/** Everything that runs in a run of the matrix: three NATS servers, three dispatchers, a replicator, clients and workers, and the proxies between them. */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { NatsConnection } from "@nats-io/transport-node";
@@ -8,6 +8,7 @@ import { connectNats } from "../../services/jetstream/connect.ts";
 import { killAtEnd } from "../at-end.ts";
 import { StreamGroup } from "../stream-group.ts";
 import { DrillProcess } from "./drill-process.ts";
+import { type SinkPlaces, sinksFlag } from "./drill-sinks.ts";
 import type { Feature } from "./features.ts";
 import { Leadership } from "./leadership.ts";
 import { Links } from "./links.ts";
@@ -39,6 +40,9 @@ export interface Mesh {
   /** By name; not started yet. */
   readonly clients: ReadonlyMap<string, DrillProcess>;
   readonly workers: ReadonlyMap<string, DrillProcess>;
+  readonly replicator: DrillProcess;
+  /** Where its sinks are. */
+  readonly sinks: SinkPlaces;
   /** A way to the servers that no fault strikes. */
   readonly connection: NatsConnection;
   readonly leadership: Leadership;
@@ -54,7 +58,9 @@ export const SERVER_COUNT = 3;
 export const DISPATCHERS = ["d1", "d2", "d3"];
 const CLIENTS = ["c1", "c2"] as const;
 const WORKERS = ["w1", "w2"] as const;
+const REPLICATOR = "r1";
 const DISPATCHER_SCRIPT = join(import.meta.dirname, "../../services/dispatcher/main.ts");
+const REPLICATOR_SCRIPT = join(import.meta.dirname, "../../services/replicator/main.ts");
 const CLIENT_SCRIPT = fileURLToPath(import.meta.resolve("./client-process.ts"));
 const WORKER_SCRIPT = fileURLToPath(import.meta.resolve("./worker-process.ts"));
 /** Nothing dies of its attempts that does not ask for it, nothing stands behind a dead letter; and the whole log is kept for the checker. */
@@ -84,15 +90,17 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     const leadership = new Leadership(watches, SHARD);
     const unordered: string[] = [];
     const processes = await describeProcesses(options, links, servers, (what) => unordered.push(what));
-    const { dispatchers, clients, workers } = processes;
-    const all = [...dispatchers.values(), ...clients.values(), ...workers.values()];
+    const { dispatchers, clients, workers, replicator } = processes;
+    const all = [...dispatchers.values(), ...clients.values(), ...workers.values(), replicator];
     closers.push(() => Promise.all(all.map((process) => process.close())));
     const stream = new StreamGroup(servers, REGION, SHARD);
     const [first, ...others] = dispatchers.values();
     await first?.start();
     await Promise.all(others.map((dispatcher) => dispatcher.start()));
     await stream.whole();
-    return { servers, stream, links, dispatchers, clients, workers, connection, leadership, unordered, close };
+    await replicator.start();
+    const sinks = { folder: sinksFolder(options), connection, region: REGION, shard: SHARD };
+    return { servers, stream, links, ...processes, sinks, connection, leadership, unordered, close };
   } catch (error) {
     await close();
     throw error;
@@ -109,7 +117,7 @@ function startServers({ binary, dataFolder }: MeshOptions, links: Links): Promis
   });
 }
 
-type Processes = ReadonlyMap<string, DrillProcess>;
+const sinksFolder = ({ dataFolder }: MeshOptions): string => join(dataFolder, "sinks");
 
 /** The processes of a run, none of them started. */
 async function describeProcesses(
@@ -117,7 +125,7 @@ async function describeProcesses(
   links: Links,
   servers: readonly NatsServer[],
   onUnordered: (what: string) => void,
-): Promise<{ readonly dispatchers: Processes; readonly clients: Processes; readonly workers: Processes }> {
+): Promise<Pick<Mesh, "dispatchers" | "clients" | "workers" | "replicator">> {
   const { run, folder, dataFolder, seed, plant, features } = options;
   const logFile = (name: string): string => join(folder, `${name}.log`);
   const make = async (
@@ -148,7 +156,23 @@ async function describeProcesses(
     });
   const clients = await make(CLIENTS, workload(CLIENT_SCRIPT));
   const workers = await make(WORKERS, workload(WORKER_SCRIPT));
-  return { dispatchers, clients, workers };
+  const replicator = describeReplicator(options, await links.urlsFor(REPLICATOR, servers), onUnordered);
+  return { dispatchers, clients, workers, replicator };
+}
+
+function describeReplicator(
+  options: MeshOptions,
+  natsUrls: readonly string[],
+  onUnordered: (what: string) => void,
+): DrillProcess {
+  const name = REPLICATOR;
+  const own = ["--nats-url", natsUrls.join(","), "--peer-id", name, "--data-dir", join(options.dataFolder, name)];
+  const sinks = ["--replicas", String(SERVER_COUNT), "--sinks", sinksFlag(sinksFolder(options))];
+  const logFile = join(options.folder, `${name}.log`);
+  return new DrillProcess({
+    ...{ name, script: REPLICATOR_SCRIPT, logFile, readyText: '"msg":"ready"', onUnordered },
+    argsOf: () => [...own, ...sinks],
+  });
 }
 
 /** Another seed for each process and life, so that no two do the same. */

@@ -8,12 +8,15 @@ import {
   AckPolicy,
   type ConsumerInfo,
   DeliverPolicy,
+  JetStreamApiError,
   type JetStreamManager,
   type JsMsg,
   jetstreamManager,
 } from "@nats-io/jetstream";
 import { type NatsConnection, nuid } from "@nats-io/transport-node";
 import { logStream } from "../../contracts/subjects.ts";
+import { API_CODES } from "../../services/jetstream/api.ts";
+import { pause } from "../drill.ts";
 import { type LogRecord, RUN_FILES } from "../operations.ts";
 
 export interface DumpRequest {
@@ -34,8 +37,16 @@ const ABANDONED_MS = 30_000;
 /** How long a copy may bring nothing new before it counts as ended. ms. */
 const PATIENCE_MS = 10_000;
 
+/** How long a cluster that has no leader at this moment is asked again. ms. */
+const AVAILABLE_MS = 30_000;
+const RETRY_MS = 500;
+
 /** Answers how many messages each server's copy has. Throws when a server's copy cannot be read. */
-export async function dumpReplicas(request: DumpRequest): Promise<Readonly<Record<string, number>>> {
+export function dumpReplicas(request: DumpRequest): Promise<Readonly<Record<string, number>>> {
+  return whenAvailable(() => dump(request));
+}
+
+async function dump(request: DumpRequest): Promise<Readonly<Record<string, number>>> {
   const { connection, region, shard, servers, folder } = request;
   const stream = logStream(region, shard);
   const manager = await jetstreamManager(connection);
@@ -53,6 +64,15 @@ export async function dumpReplicas(request: DumpRequest): Promise<Readonly<Recor
   return counts;
 }
 
+const consumerConfig = () => ({
+  name: nuid.next(),
+  deliver_policy: DeliverPolicy.All,
+  ack_policy: AckPolicy.None,
+  inactive_threshold: ABANDONED_MS * NS_PER_MS,
+  mem_storage: true,
+  num_replicas: 1,
+});
+
 async function consumersOn(
   manager: JetStreamManager,
   stream: string,
@@ -60,19 +80,33 @@ async function consumersOn(
 ): Promise<ReadonlyMap<string, ConsumerInfo>> {
   const found = new Map<string, ConsumerInfo>();
   for (let tries = servers.length * TRIES_PER_SERVER; tries > 0 && found.size < servers.length; tries -= 1) {
-    const info = await manager.consumers.add(stream, {
-      name: nuid.next(),
-      deliver_policy: DeliverPolicy.All,
-      ack_policy: AckPolicy.None,
-      inactive_threshold: ABANDONED_MS * NS_PER_MS,
-      mem_storage: true,
-      num_replicas: 1,
-    });
+    const info = await manager.consumers.add(stream, consumerConfig());
     const server = info.cluster?.leader ?? "";
     if (servers.includes(server) && !found.has(server)) found.set(server, info);
     else await manager.consumers.delete(stream, info.name);
   }
   return found;
+}
+
+/** Everything that a stream holds, by one consumer. What has no end within the patience is shorter than it should be. */
+export function readStream(connection: NatsConnection, stream: string): Promise<readonly LogRecord[]> {
+  return whenAvailable(async () => {
+    const manager = await jetstreamManager(connection);
+    const { state } = await manager.streams.info(stream);
+    return readAll(manager, await manager.consumers.add(stream, consumerConfig()), state.last_seq);
+  });
+}
+
+async function whenAvailable<T>(read: () => Promise<T>): Promise<T> {
+  const endMs = performance.now() + AVAILABLE_MS;
+  for (;;)
+    try {
+      return await read();
+    } catch (error) {
+      const isPassing = error instanceof JetStreamApiError && error.code === API_CODES.clusterNotAvailable;
+      if (!isPassing || performance.now() > endMs) throw error;
+      await pause(RETRY_MS);
+    }
 }
 
 /** Up to that sequence, or to where the copy ends. */

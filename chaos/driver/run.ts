@@ -13,6 +13,7 @@ import { LineFile } from "../recorder.ts";
 import { type RunFigures, runFigures, timedFaults } from "../run-figures.ts";
 import { renderTimeline } from "../timeline.ts";
 import type { Recovery } from "../writes.ts";
+import { sinkGuarantees } from "./drill-sinks.ts";
 import { drawFeatures, type Feature } from "./features.ts";
 import { readJournal } from "./fenced-resource.ts";
 import type { LeaderChange } from "./leadership.ts";
@@ -20,6 +21,7 @@ import { DISPATCHERS, type Mesh, REGION, SERVER_COUNT, SHARD, startMesh } from "
 import { ask, collectStates, handoversFor, loggedStates } from "./node-states.ts";
 import type { PlantName } from "./plant.ts";
 import { dumpReplicas } from "./replica-dump.ts";
+import { SinkWatch } from "./sink-watch.ts";
 import type { WorkloadOrder } from "./workload.ts";
 
 export interface RunRequest {
@@ -123,6 +125,7 @@ async function judgeRun(
 function planOf({ name, seed, plan, seconds }: RunRequest, features: readonly Feature[]): RunPlan {
   return {
     ...{ run: name, seed, region: REGION, shard: SHARD, replicas: SERVER_COUNT, dispatchers: DISPATCHERS },
+    sinks: sinkGuarantees,
     faults: countByKind(plan),
     features: [...features],
     okMutationsMin: Math.ceil(seconds * OK_MUTATIONS_PER_SECOND),
@@ -135,6 +138,18 @@ function planOf({ name, seed, plan, seconds }: RunRequest, features: readonly Fe
 
 /** Everything that needs the mesh. Answers what should have happened and has not. */
 async function underFaults(mesh: Mesh, request: RunRequest, folder: string): Promise<readonly string[]> {
+  const watch = new SinkWatch(mesh.sinks, new LineFile(join(folder, RUN_FILES.sinks)));
+  try {
+    const problems = await loadUnderFaults(mesh, request, folder);
+    problems.push(...(await collectEvidence(mesh, folder, watch)));
+    return [...problems, ...new Set(mesh.unordered)];
+  } finally {
+    watch.stop();
+  }
+}
+
+/** The load under faults, the healing, and what must come to its end then. */
+async function loadUnderFaults(mesh: Mesh, request: RunRequest, folder: string): Promise<string[]> {
   const { plan, seconds, seed, report } = request;
   const workload = [...mesh.clients.values(), ...mesh.workers.values()];
   await Promise.all(workload.map((process) => process.start()));
@@ -145,17 +160,18 @@ async function underFaults(mesh: Mesh, request: RunRequest, folder: string): Pro
   await pause(Math.max(0, startMs + seconds * 1_000 - performance.now()));
   const problems = [...(await heal(mesh)), ...(await settle(mesh, LIVENESS_MS))];
   report(`settled ${Math.round(performance.now() - startMs) / 1_000} s after the start`);
-  problems.push(...(await collectEvidence(mesh, folder)));
-  return [...problems, ...new Set(mesh.unordered)];
+  return problems;
 }
 
-/** Writes down states, replicas and journal. Answers what cannot be had. */
-async function collectEvidence(mesh: Mesh, folder: string): Promise<readonly string[]> {
+/** Writes down states, sinks, replicas and journal. Answers what cannot be had. */
+async function collectEvidence(mesh: Mesh, folder: string, watch: SinkWatch): Promise<readonly string[]> {
   const peers = [...mesh.dispatchers.keys()];
   const { states, silent } = await collectStates(mesh.connection, peers, LEADS_MS);
   const problems = silent.map((peer) => `${peer} did not come to lead within ${LEADS_MS} ms after the healing`);
   const all = peers.map((peer) => [peer, [...loggedStates(join(folder, `${peer}.log`)), ...(states[peer] ?? [])]]);
   writeFileSync(join(folder, RUN_FILES.states), JSON.stringify(Object.fromEntries(all), null, 2));
+  // Before the replicas, so that the log has whatever a sink has.
+  problems.push(...(await collectSinks(mesh, watch)));
   const servers = mesh.servers.map(({ serverName }) => serverName);
   await dumpReplicas({ connection: mesh.connection, region: REGION, shard: SHARD, servers, folder }).catch(
     (error: unknown) => problems.push(`the replicas cannot be read: ${String(error)}`),
@@ -165,10 +181,30 @@ async function collectEvidence(mesh: Mesh, folder: string): Promise<readonly str
   return problems;
 }
 
+/** Waits until the sinks have everything, ends the replicator and writes down what they hold. Answers what did not come about. */
+async function collectSinks({ connection, replicator }: Mesh, watch: SinkWatch): Promise<readonly string[]> {
+  const problems: string[] = [];
+  const endMs = performance.now() + LIVENESS_MS;
+  let end: number | undefined;
+  while (end === undefined && performance.now() < endMs) {
+    end = (await ask(connection, "stats", { consistent: true }))?.sequence;
+    if (end === undefined) await pause(POLL_MS);
+  }
+  if (end === undefined) problems.push("nobody tells where the log ends, which the sinks must reach");
+  const behind = await watch.reached(end ?? 0, endMs - performance.now());
+  for (const [sink, sequence] of behind)
+    problems.push(`V1: sink ${sink} is at ${sequence} ${LIVENESS_MS} ms after the end of the load, the log at ${end}`);
+  const ended = await replicator.stop(DISMISS_MS);
+  if (ended?.code !== 0) problems.push(`the replicator did not end in order: ${JSON.stringify(ended)}`);
+  await watch.finish().catch((error: unknown) => problems.push(`the sinks cannot be read: ${String(error)}`));
+  return problems;
+}
+
 /** Makes good whatever a fault has left. Answers what does not heal. */
 async function heal(mesh: Mesh): Promise<readonly string[]> {
   mesh.links.healAll();
-  const processes = [...mesh.dispatchers.values(), ...mesh.clients.values(), ...mesh.workers.values()];
+  const { dispatchers, clients, workers, replicator } = mesh;
+  const processes = [...dispatchers.values(), ...clients.values(), ...workers.values(), replicator];
   for (const process of processes) process.resume();
   // Who cannot start is told by what does not happen then.
   await Promise.race([Promise.all(processes.map((process) => process.start())), pause(LEADS_MS)]);

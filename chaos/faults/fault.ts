@@ -2,7 +2,7 @@
 import type { Mesh } from "../driver/mesh.ts";
 
 /** Faults of one area never overlap; those of different areas may. */
-export type Area = "dispatchers" | "links" | "nats" | "workers";
+export type Area = "dispatchers" | "links" | "nats" | "replicator" | "workers";
 
 type FaultParams = Readonly<Record<string, number | string>>;
 

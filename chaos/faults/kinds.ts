@@ -4,6 +4,7 @@ import { DISPATCHER_FAULTS } from "./dispatcher-faults.ts";
 import type { FaultKind } from "./fault.ts";
 import { LINK_FAULTS } from "./link-faults.ts";
 import { NATS_FAULTS } from "./nats-faults.ts";
+import { REPLICATOR_FAULTS } from "./replicator-faults.ts";
 import { WORKER_FAULTS } from "./worker-faults.ts";
 
 export const FAULT_KINDS: Readonly<Record<string, FaultKind>> = {
@@ -11,6 +12,7 @@ export const FAULT_KINDS: Readonly<Record<string, FaultKind>> = {
   ...LINK_FAULTS,
   ...NATS_FAULTS,
   ...WORKER_FAULTS,
+  ...REPLICATOR_FAULTS,
 };
 export const FAULT_NAMES: readonly string[] = Object.keys(FAULT_KINDS);
 

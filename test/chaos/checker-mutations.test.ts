@@ -22,6 +22,7 @@ import {
   resultsOf,
 } from "./history-edits.ts";
 import { type Mutation, mutation, ofRuns } from "./run-mutations.ts";
+import { ofSinks } from "./sink-mutations.ts";
 
 const STALE = { code: "stale_token", message: "", retryable: false, definite: true };
 const eventOf = (run: EditedRun, type: string, isSuch: (placed: Placed) => boolean = () => true): Placed =>
@@ -350,7 +351,7 @@ const ofParts: readonly Mutation[] = [
   }),
 ];
 
-const mutations = [...ofLog, ...ofEffects, ...ofAnswers, ...ofParts, ...ofRuns];
+const mutations = [...ofLog, ...ofEffects, ...ofAnswers, ...ofParts, ...ofRuns, ...ofSinks];
 const history = buildHistory(3, 200);
 
 test("the history is valid before it is changed, also with the ends alone", () => {

@@ -19,3 +19,28 @@ test("a run in which nothing was written to the fenced resource, or nobody knows
     expect(reasons).toContain("F4 was never checked");
   }
 });
+
+test("a sink that promises each event at least once may get some again, one that promises more may not", () => {
+  const { plan, ...run } = buildHistory(1);
+  expect(
+    judge({ ...run, plan: { ...plan, sinks: { once: "at least once", often: "at least once" } } }).invariants,
+  ).toMatchObject({
+    K2: { checked: 0, violated: 0 },
+    K4: { violated: 0 },
+  });
+  const { status, reasons } = judge({
+    ...run,
+    plan: { ...plan, sinks: { once: "exactly once", often: "exactly once" } },
+  });
+  expect([status, reasons]).toEqual([
+    "failed",
+    [expect.stringMatching(/^K2, \d+ times: often, sequence \d+ is there twice$/)],
+  ]);
+});
+
+test("a run from before there were sinks shows nothing of them", () => {
+  const { plan, ...run } = buildHistory(1);
+  const { status, reasons } = judge({ ...run, plan: { ...plan, sinks: {} }, sinks: [] });
+  expect(status).toBe("invalid");
+  expect(reasons).toEqual(["run.sinks", "K1", "K2", "K3", "K4", "K6"].map((name) => `${name} was never checked`));
+});

@@ -94,7 +94,12 @@ describe("the write gap that a plan explains", () => {
     expect(writeGapMsMax([planned("kill-dispatcher", "all")])).toBe(calmMs + 2_500 + moreMs);
   });
 
-  test.each(FAULT_NAMES)("of %s alone is longer than that of a calm run and below 20 s", (kind) => {
+  test("is that of a calm run where only the replicator is struck: nobody waits for it", () => {
+    expect(writeGapMsMax([planned("kill-replicator", "r1"), planned("pause-replicator", "r1")])).toBe(calmMs);
+  });
+
+  const striking = FAULT_NAMES.filter((kind) => faultKind(kind).area !== "replicator");
+  test.each(striking)("of %s alone is longer than that of a calm run and below 20 s", (kind) => {
     const { targets, durationMs } = faultKind(kind);
     for (const target of targets) {
       const fault = { ...planned(kind, target), durationMs: durationMs[1] };

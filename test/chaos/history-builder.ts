@@ -7,6 +7,7 @@ import { SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
 import type { Outcome } from "../../services/core/outcome.ts";
 import { HistoryLeader, REGION, SHARD } from "./history-leader.ts";
 import { HistoryOperator } from "./history-operator.ts";
+import { MADE_UP_SINKS, sinkRecords } from "./history-sinks.ts";
 
 type Args = Readonly<Record<string, unknown>>;
 type Verb = Exclude<OperationRecord["f"], "fenced_write">;
@@ -105,6 +106,7 @@ class HistoryBuilder {
         },
         // While an operator holds items back there is less to do.
         okMutationsMin: this.#operator === undefined ? rounds : rounds / 2,
+        sinks: MADE_UP_SINKS,
         ...{ faults: { "leader-killed": 2 }, leaderChangesMin: 3 },
         writeGapMsMax: this.#operator === undefined ? 5_000 : 20_000,
       }),
@@ -113,6 +115,7 @@ class HistoryBuilder {
       logs: { n1: log, n2: [...log], n3: [...log] },
       states: this.#states,
       fenced: this.#fenced,
+      sinks: sinkRecords(log),
       problems: [],
     };
   }

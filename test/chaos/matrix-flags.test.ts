@@ -34,11 +34,23 @@ test("the short matrix has six runs of 45 s, the last of them drawn from the see
   expect(drawn.size).toBeGreaterThan(1);
 });
 
-test("the long matrix has every kind alone and drawn combinations, 20 runs of 60 s for each of three seeds", () => {
+test("the long matrix has every kind by itself and drawn combinations, 20 runs of 60 s for each of three seeds", () => {
   const { rows, seconds } = accepted({ ...SEED, long: true });
   expect([rows.length, seconds]).toEqual([60, 60]);
-  for (const kind of FAULT_NAMES) expect(rows.filter((row) => row.join() === kind)).toHaveLength(3);
-  expect(rows.filter((row) => row.length > 1).length).toBeGreaterThan(0);
+  const isOfReplicator = (kind: string): boolean => kind.endsWith("-replicator");
+  for (const kind of FAULT_NAMES.filter((name) => !isOfReplicator(name)))
+    expect(rows.filter((row) => row.filter((each) => !isOfReplicator(each)).join() === kind)).toHaveLength(3);
+  expect(rows.filter((row) => row.length > 2).length).toBeGreaterThan(0);
+});
+
+test("the short and the long matrix strike the replicator beside others, never alone", () => {
+  for (const long of [false, true]) {
+    const { rows } = accepted({ ...SEED, long });
+    for (const kind of ["kill-replicator", "pause-replicator"]) {
+      expect(rows.some((row) => row.includes(kind))).toBe(true);
+      expect(rows.some((row) => row.join() === kind)).toBe(false);
+    }
+  }
 });
 
 test("named faults are runs in their order, joined by + they strike together, and more runs begin again", () => {

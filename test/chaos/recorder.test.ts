@@ -80,7 +80,7 @@ test("an answer is ok, a certain refusal a failure, and anything else unknown", 
 });
 
 function writeRun(folder: string): void {
-  const { plan, operations, faults, logs, states, fenced } = buildHistory(1, 60);
+  const { plan, operations, faults, logs, states, fenced, sinks } = buildHistory(1, 60);
   const writeLines = (name: string, records: readonly object[]): void => {
     const file = new LineFile(join(folder, name));
     for (const record of records) file.write(record);
@@ -93,6 +93,7 @@ function writeRun(folder: string): void {
   writeLines("operations-b.jsonl", operations.slice(half));
   writeLines(RUN_FILES.nemesis, faults);
   writeLines(RUN_FILES.fenced, fenced);
+  writeLines(RUN_FILES.sinks, sinks);
   for (const [replica, records] of Object.entries(logs)) writeLines(`${RUN_FILES.log}${replica}.jsonl`, records);
 }
 
