@@ -330,7 +330,7 @@ describe("options", () => {
     expect(options.parse({ folder: "x" })).toEqual(defaults);
     const problems = options.safeParse({ folder: "", rotateBytes: 1, gzip: "yes", fsync: "always", compress: true });
     expect(problems.error?.issues.map(({ path }) => path.join("."))).toEqual([
-      "path",
+      "folder",
       "rotateBytes",
       "gzip",
       "fsync",
