@@ -28,6 +28,17 @@ export { Actor, EVENTS, type EventOf, type EventType, LogEvent } from "./events.
 export { Checkpoint, Follower, FollowersPatch } from "./followers.ts";
 export { CHAIN_START, Frame, LogPosition } from "./frame.ts";
 export { isPrincipal, principalOfPeer, tokenEpochOf, tokenOf, utf8Length } from "./ids.ts";
+export {
+  LEDGER_FORMATS,
+  LEDGER_VERSION,
+  LedgerDigest,
+  LedgerExportFooter,
+  LedgerExportFrame,
+  LedgerExportHeader,
+  LedgerExtension,
+  LedgerProof,
+  SignedDigest,
+} from "./ledger.ts";
 export { optionProblems, SHARD_OPTIONS_DEFAULT, ShardOptions, ShardOptionsPatch } from "./options.ts";
 export type {
   AppendOutcome,
@@ -44,6 +55,17 @@ export type {
   Store,
 } from "./ports.ts";
 export { Beat, ErrorReply, REPLIES, type ReplyOf } from "./replies.ts";
-export { isVerb, logStream, logSubject, rpcSubject, SUBJECTS, VERBS, type Verb } from "./subjects.ts";
+export {
+  changesStream,
+  changesSubject,
+  isVerb,
+  logStream,
+  logSubject,
+  rpcSubject,
+  SUBJECTS,
+  VERBS,
+  type Verb,
+} from "./subjects.ts";
+export { upcastEvent } from "./upcast-event.ts";
 /** Every bound of the system. */
 export { limits };

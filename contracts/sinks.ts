@@ -1,7 +1,7 @@
 /** What a sink's pump keeps in `omnirelay-checkpoints`, and what operators wish of it there. */
 import { z } from "zod";
 import { OutwardType } from "./envelope.ts";
-import { Checkpoint, FollowerName } from "./followers.ts";
+import { Checkpoint, Follower, FollowerName } from "./followers.ts";
 import { ResourceType, ShardName } from "./ids.ts";
 import { ENTRIES_PER_REQUEST_MAX } from "./limits.ts";
 
@@ -39,7 +39,7 @@ const SinkBatching = z.strictObject({
     .min(1)
     .max(10_000)
     .default(1_000)
-    .describe("Events of a batch that are aimed at; a frame is never cut."),
+    .describe("Events of a batch at most, but for a frame that has more: none is cut."),
   bytes: z
     .int()
     .min(1)
@@ -83,6 +83,8 @@ export const SinkConfig = z.strictObject({
   batch: SinkBatching.prefault({}),
   failure: SinkFailure.prefault({}),
   start: z.enum(["earliest", "latest"]).default("earliest").describe("Where a sink without a checkpoint begins."),
+  keepBytes: Follower.shape.keepBytes,
+  keepMs: Follower.shape.keepMs,
   register: z.boolean().default(true).describe("Register it in the shard, so that the log is kept for it."),
 });
 export type SinkConfig = Readonly<z.infer<typeof SinkConfig>>;

@@ -5,8 +5,17 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { BodyReference } from "../contracts/body-reference.ts";
 import { REQUESTS } from "../contracts/commands.ts";
+import { ReplicationEvent } from "../contracts/envelope.ts";
 import { EVENTS, LogEvent } from "../contracts/events.ts";
 import { Frame, LogPosition } from "../contracts/frame.ts";
+import {
+  LedgerExportFooter,
+  LedgerExportFrame,
+  LedgerExportHeader,
+  LedgerExtension,
+  LedgerProof,
+  SignedDigest,
+} from "../contracts/ledger.ts";
 import { API_VERSION } from "../contracts/limits.ts";
 import { ShardOptions, ShardOptionsPatch } from "../contracts/options.ts";
 import { Beat, ErrorReply, REPLIES } from "../contracts/replies.ts";
@@ -30,7 +39,14 @@ export function schemaFiles(): ReadonlyMap<string, string> {
   add("event", LogEvent, "output");
   add("frame", Frame, "output");
   add("log-position", LogPosition, "output");
+  add("replication-event", ReplicationEvent, "output");
   add("beat", Beat, "output");
+  add("ledger/digest", SignedDigest, "output");
+  add("ledger/export-header", LedgerExportHeader, "output");
+  add("ledger/export-frame", LedgerExportFrame, "output");
+  add("ledger/export-footer", LedgerExportFooter, "output");
+  add("ledger/proof", LedgerProof, "output");
+  add("ledger/extension", LedgerExtension, "output");
   add("body-reference", BodyReference, "input");
   add("shard-options", ShardOptions, "input");
   add("shard-options-patch", ShardOptionsPatch, "input");

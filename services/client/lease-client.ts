@@ -7,6 +7,8 @@ import type { ReplyOf } from "../../contracts/replies.ts";
 import { connectNats, leaveServer } from "../jetstream/connect.ts";
 import { createClock } from "../runtime/clock.ts";
 import { afterOnly, extension, flowProblem, isFlow, requestIdProblem } from "./call-parts.ts";
+import { type Changes, changes } from "./changes.ts";
+import type { ChangesOptions } from "./changes-options.ts";
 import { type CallOptions, ClientCore } from "./client-core.ts";
 import { clientSettings, type LeaseClientOptions } from "./client-options.ts";
 import {
@@ -109,6 +111,7 @@ export class LeaseClient extends ShardAdmin {
   readonly #complete: Lane<Settled>;
   readonly #fail: Lane<FailOutcome>;
   readonly #release: Lane<Settled>;
+  readonly #changes = new Set<Changes>();
 
   /**
    * Connects (or takes the connection given) and returns the client; it asks nothing of the shard yet.
@@ -303,9 +306,22 @@ export class LeaseClient extends ShardAdmin {
       cursor = page.cursor;
     } while (cursor !== undefined);
   }
+  /**
+   * Subscribes to the shard's changefeed over the connection of this client; see `changes`. What carries much is better given a connection of
+   * its own. It ends with the client.
+   * Throws: OperatingError `invalid_options`, `closed` (definite).
+   */
+  changes(options: Omit<ChangesOptions, "shard"> = {}): Changes {
+    if (this.isClosed) throw new OperatingError("closed", "the client is closed", { definite: true });
+    for (const known of this.#changes) if (known.isClosed) this.#changes.delete(known);
+    const feed = changes(this.#connection, { ...options, shard: this.shard });
+    this.#changes.add(feed);
+    return feed;
+  }
   /** Rejects what is under way and closes the connection if it is ours. Closing twice is allowed. */
   async close(): Promise<void> {
     this.#core.close();
+    await Promise.all([...this.#changes].map((feed) => feed.close()));
     if (this.#ownsConnection) await this.#connection.close();
   }
   [Symbol.asyncDispose](): Promise<void> {

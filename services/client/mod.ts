@@ -1,8 +1,11 @@
 /** The public entry of the SDK: what users import as `omnirelay/client`. */
+export type { OutwardType, ReplicationEvent } from "../../contracts/envelope.ts";
 export { OperatingError } from "../../contracts/errors.ts";
 export { provisionBodies } from "../jetstream/body-bucket.ts";
 export { bytes, decodeBody, type EncodedBody, json } from "./body.ts";
 export { type SweepOptions, type SweepProgress, type SweepReport, sweepBodies } from "./body-sweep.ts";
+export { type Changes, changes } from "./changes.ts";
+export type { ChangesFilter, ChangesFrom, ChangesOptions } from "./changes-options.ts";
 export type { CallOptions } from "./client-core.ts";
 export type { LeaseClientOptions } from "./client-options.ts";
 export type { DiscardOptions, DrainOptions, DrainSource, RestoredItem } from "./drains.ts";

@@ -36,6 +36,10 @@ export interface FollowerOptions {
   readonly stream: string;
   readonly fromSequence: number;
   readonly handler: FollowHandler;
+  /** Only messages of these subjects, which may not overlap; all when absent. While the stream's leader is read, others come too. */
+  readonly filterSubjects?: readonly string[] | undefined;
+  /** Called before a consumer is asked for: what it sends may be of a stream that was made anew. */
+  readonly onConsumer?: (() => void) | undefined;
 }
 
 /** One consumer's life. Whatever comes for another one than the current is ignored. */
@@ -87,15 +91,17 @@ export class Follower implements Closable {
     else if (this.#watch.connected) this.#open();
   }
 
-  /** Stops answering flow control: the server sends at most its window more, until `resume`. */
+  /** Stops answering flow control: the server sends at most its window more, until `resume`. A consumer that is lost meanwhile is not replaced. */
   hold(): void {
     this.#isHeld = true;
   }
   resume(): void {
+    if (!this.#isHeld) return;
     this.#isHeld = false;
     const reply = this.#heldReply;
     this.#heldReply = "";
     if (reply !== "") this.#answer(reply);
+    if (this.#session === undefined) this.#open();
   }
 
   close(): void {
@@ -107,8 +113,10 @@ export class Follower implements Closable {
   }
 
   #open(): void {
-    if (this.#closed || !this.#watch.connected) return;
-    const { connection, inbox, stream } = this.#options;
+    // Each new consumer sends a whole window before it waits for us.
+    if (this.#closed || this.#isHeld || !this.#watch.connected) return;
+    clearTimeout(this.#retryTimer);
+    const { connection, inbox, stream, onConsumer } = this.#options;
     const deliverSubject = freshInbox(connection);
     const session: Session = {
       consumer: nuid.next(),
@@ -120,6 +128,7 @@ export class Follower implements Closable {
       silentTicks: 0,
     };
     this.#session = session;
+    onConsumer?.();
     const body = {
       stream_name: stream,
       config: this.#consumerConfig(session.consumer, deliverSubject),
@@ -132,12 +141,14 @@ export class Follower implements Closable {
   }
 
   #consumerConfig(name: string, deliverSubject: string): object {
+    const { filterSubjects } = this.#options;
     return {
       name,
       description: "OmniRelay follower",
       deliver_subject: deliverSubject,
       deliver_policy: "by_start_sequence",
       opt_start_seq: this.#next,
+      ...(filterSubjects === undefined ? {} : { filter_subjects: filterSubjects }),
       ack_policy: "none",
       replay_policy: "instant",
       max_deliver: 1,

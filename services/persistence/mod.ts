@@ -1,5 +1,10 @@
 /** The public entry of persistence: what users import as `omnirelay/persistence`. */
 export {
+  type DeterministicRecord,
+  type DeterministicStateStore,
+  SqliteDeterministicStore,
+} from "./deterministic-store.ts";
+export {
   type Effect,
   type Fence,
   type FencedResult,

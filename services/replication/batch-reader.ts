@@ -3,6 +3,7 @@
 import type { ReplicationEvent } from "../../contracts/envelope.ts";
 import { OperatingError } from "../../contracts/errors.ts";
 import type { Checkpoint } from "../../contracts/followers.ts";
+import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import type { Clock, Following, LogMessage, LogSource, TimerHandle } from "../../contracts/ports.ts";
 import type { SinkBatching } from "../../contracts/sinks.ts";
 import { LogReader, type Verdict } from "../core/log-reader.ts";
@@ -44,6 +45,7 @@ export class BatchReader {
   #head = 0;
   #waitingBytes = 0;
   #isHeld = false;
+  #peeked: { readonly streamSequence: number; readonly verdict: Verdict } | undefined;
   readonly #through: number;
   #place: Checkpoint;
   #pending = -1;
@@ -161,17 +163,27 @@ export class BatchReader {
       const isHole = message.streamSequence !== this.#place.streamSequence + 1;
       if (taken > 0 && (isFull || isHole)) break;
       if (isHole) await this.#explainHole(message.streamSequence);
-      const verdict = this.#reader.classify(message);
-      if (verdict.kind === "halt") {
+      const verdict = this.#verdictOf(message);
+      if (taken > 0 && verdict.kind === "frame" && events.length + verdict.frame.count > eventsAim) break;
+      this.#peeked = undefined;
+      const problem = problemOf(verdict);
+      if (problem !== undefined) {
         // It is told when everything before it has been handed out.
         if (taken > 0) break;
-        throw new OperatingError(verdict.code, verdict.message, { definite: true });
+        throw problem;
       }
-      this.#accept(message.streamSequence, verdict, events);
+      if (verdict.kind !== "halt") this.#accept(message.streamSequence, verdict, events);
       bytes += message.payload.length;
     }
     this.#drop(taken, bytes);
     return { after, upTo: this.#place, events, pending: this.pendingMessages };
+  }
+
+  /** What the next message is; kept, for a frame that does not fit any more is the first of the next batch. */
+  #verdictOf(message: LogMessage): Verdict {
+    if (this.#peeked?.streamSequence !== message.streamSequence)
+      this.#peeked = { streamSequence: message.streamSequence, verdict: this.#reader.classify(message) };
+    return this.#peeked.verdict;
   }
 
   #drop(taken: number, bytes: number): void {
@@ -220,4 +232,20 @@ export class BatchReader {
       definite: true,
     });
   }
+}
+
+/** Why nothing from here on may be handed out. */
+function problemOf(verdict: Verdict): OperatingError | undefined {
+  if (verdict.kind === "halt") return new OperatingError(verdict.code, verdict.message, { definite: true });
+  if (verdict.kind === "void") return undefined;
+  for (const event of verdict.frame.events) {
+    const version = event.type === "configured" || event.type === "logCreated" ? event.logVersion : undefined;
+    if (version !== undefined && version > LOG_VERSION_MAX)
+      return new OperatingError(
+        "log_version_unknown",
+        `the log has state version ${version} from here on; this release reads up to ${LOG_VERSION_MAX}: upgrade the replicator`,
+        { definite: true, details: { version, known: LOG_VERSION_MAX } },
+      );
+  }
+  return undefined;
 }

@@ -22,7 +22,12 @@ export interface DeliveryOptions {
   readonly onFailure: (error: OperatingError, attempt: number) => void;
   readonly onRecovered: () => void;
   readonly onParked: (event: ReplicationEvent) => void;
+  /** Whether an operator wishes something else than to go on trying. */
+  readonly isWishedElse: () => boolean;
 }
+
+/** Tries of what can pass before the sink is opened anew, maybe by another process: what it opened may be what is broken. */
+const TRIES_PER_OPENING = 5;
 
 /** Codes that blame what was brought, not the place: trying again brings the same. A sink of a third party that throws anything else than an OperatingError counts as such. */
 export const isRefusal = (error: OperatingError): boolean => error.code.endsWith("_refused");
@@ -46,7 +51,8 @@ export class Delivery {
 
   /**
    * Resolves when each event has had its effect, or was parked.
-   * Throws: `SinkStopped`; OperatingError `sink_taken`; the reason of `signal`; what parking throws when it cannot be done.
+   * Throws: `SinkStopped`; OperatingError `sink_taken`; the reason of `signal`; what parking throws when it cannot be done; and what can pass and
+   * has not after some tries, or when an operator wishes something else: then the sink is to be opened anew.
    */
   async deliver(batch: SinkBatch, signal: AbortSignal): Promise<void> {
     const refusal = await this.#try(batch, signal);
@@ -70,6 +76,7 @@ export class Delivery {
       onFailure(error, attempt);
       const isFinal = policy === "stop" || (policy === "park" && isRefusal(error));
       if (isFinal && attempt >= limit) return error;
+      if (this.#options.isWishedElse() || (!isFinal && attempt >= TRIES_PER_OPENING)) throw error;
       const wished = error.details["retryAfterMs"];
       const atLeastMs = typeof wished === "number" && wished > 0 ? Math.min(wished, retryMsMax) : 0;
       await pause(clock, Math.max(atLeastMs, backoffMs(attempt, retryMsMin, retryMsMax, random())), signal);

@@ -53,7 +53,7 @@ export function outwardEvents(placed: PlacedFrame, after = 0): ReplicationEvent[
     if (event.type === "termStarted" || event.type === "logCreated") epoch = event.tokenEpoch;
     const sequence = frame.first + index;
     if (sequence <= after) continue;
-    const actorIndex = "actor" in event ? event.actor : undefined;
+    const actorIndex = "actor" in event ? event.actor : "askedBy" in event ? event.askedBy : undefined;
     const actor = actorIndex === undefined ? undefined : frame.actors[actorIndex];
     let metadata = own;
     if (actorIndex !== undefined && actor !== undefined) {
@@ -80,8 +80,13 @@ interface Parts {
   readonly logId: string;
 }
 
+/** Said otherwise: the type by its outward name, and indexes into the frame's actors, which nobody outside has. */
+const IN_METADATA: ReadonlySet<string> = new Set(["type", "actor", "askedBy"]);
 /** Events of a lease that its holder caused: the actor is the owner. */
-const OWNER_IS_ACTOR: ReadonlySet<string> = new Set(["leased", "renewed", "completed", "failed", "released"]);
+const OWNER_IS_ACTOR: ReadonlySet<string> = new Set(["leased", "renewed", "completed", "failed"]);
+/** A lease that ends for a reason was taken from its holder, by an operator or by the leader. */
+const isByOwner = (event: LogEvent): boolean =>
+  OWNER_IS_ACTOR.has(event.type) || (event.type === "released" && event.reason === undefined);
 
 function outwardEvent(event: LogEvent, parts: Parts): ReplicationEvent {
   const { sequence, timestamp, epoch, metadata, actor, logId } = parts;
@@ -96,7 +101,7 @@ function outwardEvent(event: LogEvent, parts: Parts): ReplicationEvent {
   const details: Record<string, unknown> = {};
   let hasDetails = false;
   for (const name in event) {
-    if (name === "type" || name === "actor") continue;
+    if (IN_METADATA.has(name)) continue;
     const value = (event as Record<string, unknown>)[name];
     if (name === "itemId") outward.itemId = value as string;
     else if (name === "resourceType") outward.resourceType = value as string;
@@ -109,7 +114,7 @@ function outwardEvent(event: LogEvent, parts: Parts): ReplicationEvent {
     }
   }
   if (hasDetails) outward.details = details;
-  if (actor !== undefined && OWNER_IS_ACTOR.has(event.type)) outward.ownerPeerId = actor.peerId;
+  if (actor !== undefined && isByOwner(event)) outward.ownerPeerId = actor.peerId;
   finish(outward, event, { sequence, epoch });
   return outward;
 }
@@ -134,5 +139,7 @@ function finish(
   } else if (event.type === "failed") outward.error = { code: event.code ?? "failed", message: event.reason };
   else if (event.type === "expired") outward.error = { code: "lease_expired", message: event.reason };
   else if (event.type === "deadLettered") outward.error = { code: event.code, message: event.reason };
-  else if (event.type === "cancelled") outward.error = { code: "cancelled", message: event.reason ?? "" };
+  // One that is only asked to end may still be completed.
+  else if (event.type === "cancelled" && event.outcome === "ended")
+    outward.error = { code: "cancelled", message: event.reason ?? "" };
 }

@@ -313,6 +313,7 @@ export class Pump {
       reporter,
       failure: config.failure,
       random: () => ids.random("retry"),
+      isWishedElse: () => this.#keeper.wishes.seek !== undefined || this.#keeper.wishes.paused === true,
       park: (event, reason) => park(scope, event, reason),
       onFailure: (error, attempt) => {
         const { code, message } = error;

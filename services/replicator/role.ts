@@ -138,13 +138,14 @@ class Replicator implements ReplicatorRole {
   }
 
   /** Until the shard keeps its log for the sink. Nothing waits for it: what is stored can be read at once. */
-  async #register(connection: NatsConnection, { name }: SinkConfig, shard: string): Promise<void> {
+  async #register(connection: NatsConnection, { name, keepBytes, keepMs }: SinkConfig, shard: string): Promise<void> {
     const { reporter } = this.#deps;
     const client = await LeaseClient.connect({ connection, shard, ...identityOf(this.#settings.peerId) });
     try {
       while (!this.#stop.signal.aborted) {
         try {
-          await client.configure({}, { followers: { [name]: { kind: "sink" } }, signal: this.#stop.signal });
+          const followers = { [name]: { kind: "sink", keepBytes, keepMs } } as const;
+          await client.configure({}, { followers, signal: this.#stop.signal });
           return;
         } catch (error) {
           if (this.#stop.signal.aborted) return;

@@ -21,8 +21,8 @@ export interface BenchSink {
 /** The sinks that ship and need nothing but this machine. */
 export const SINKS: readonly BenchSink[] = [
   { name: "memory", kind: "memory", options: () => ({}) },
-  { name: "sqlite", kind: "sqlite", options: (folder) => ({ file: join(folder, "events.db") }) },
-  { name: "json-lines", kind: "json-lines", options: (folder) => ({ path: folder }) },
+  { name: "sqlite", kind: "sqlite", options: (folder) => ({ path: join(folder, "events.db") }) },
+  { name: "json-lines", kind: "json-lines", options: (folder) => ({ folder }) },
   { name: "changefeed", kind: "changefeed", options: () => ({}) },
 ];
 

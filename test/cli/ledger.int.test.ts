@@ -129,6 +129,7 @@ test("any range of a live log is verified by the events that it is to hold, and 
     ],
     ["export --out x.jsonl --from 9 --to 8", /the range from sequence 9 to 8 is empty/],
     [`prove --sequence ${end + 1} --out x.json`, /is not in the range, which holds the events 1 to/],
+    ["export --out none/x.jsonl", /cannot write none\/x.jsonl: ENOENT/],
     ["verify --shard other", /there is no stream LEASE_LOG_local_other/],
   ] as const)
     expect([line, await ask(line)]).toEqual([line, { code: 1, out: "", notes: expect.stringMatching(message) }]);

@@ -67,7 +67,7 @@ test("every omnirelay command and option that a document names exists", () => {
       words[0] === "omnirelay" ? 1 : words.includes("omnirelay") && words[0] === "npm" ? words.indexOf("--") + 1 : 0;
     if (start === 0) return [];
     const rest = words.slice(start);
-    const name = [rest.slice(0, 2).join(" "), rest[0] ?? ""].find((candidate) => sections.has(candidate));
+    const name = [3, 2, 1].map((length) => rest.slice(0, length).join(" ")).find((words) => sections.has(words));
     if (name === undefined) return [`${place}: ${words.join(" ")}`];
     if (name === "up") return []; // its flags are the mesh's
     const unknown = rest

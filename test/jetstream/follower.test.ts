@@ -17,16 +17,20 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function setup(fromSequence = 1) {
+function setup(fromSequence = 1, filterSubjects?: readonly string[]) {
   const script = new ScriptedConnection();
   const connection = script.asNats;
   const heard: number[] = [];
   const failures: string[] = [];
+  const counts = { consumers: 0 };
   const follower = new Follower({
     connection,
     inbox: new Inbox(connection),
     stream: "S",
-    fromSequence,
+    ...{ fromSequence, filterSubjects },
+    onConsumer: () => {
+      counts.consumers += 1;
+    },
     handler: {
       message: ({ streamSequence }) => heard.push(streamSequence),
       failed: ({ code }) => failures.push(code),
@@ -45,7 +49,7 @@ function setup(fromSequence = 1) {
   const control = (headers: string, reply = "", to = consumer()): void =>
     script.arrive(to, { subject: to.subject, reply, headers: `NATS/1.0 100 Idle Heartbeat\r\n${headers}\r\n` });
   const beat = (delivered: number): void => control(`Nats-Last-Consumer: ${delivered}\r\n`);
-  return { script, follower, heard, failures, consumer, starts, deliver, control, beat };
+  return { script, follower, heard, failures, counts, consumer, starts, deliver, control, beat };
 }
 
 const stored = (seq: number): object => ({ message: { subject: "log", seq, data: "" } });
@@ -71,6 +75,15 @@ describe("a consumer", () => {
     deliver(2, 1);
     deliver(3, 2);
     expect(heard).toEqual([1, 2, 3]);
+  });
+
+  test("is told of before it can send, and is asked for with the subjects that are wanted", () => {
+    const { script, counts, consumer, control } = setup(1, ["a.*", "b.>"]);
+    expect(counts.consumers).toBe(1);
+    expect(script.requests(CREATE)[0]?.body["config"]).toMatchObject({ filter_subjects: ["a.*", "b.>"] });
+    control("Nats-Last-Consumer: 5\r\n", "", consumer());
+    vi.advanceTimersByTime(50);
+    expect(counts.consumers).toBe(2);
   });
 
   test("that begins too early repeats nothing", () => {
@@ -136,6 +149,20 @@ describe("flow control", () => {
     control("", "$JS.FC.S.c.1");
     control("Nats-Consumer-Stalled: $JS.FC.S.c.2\r\n");
     expect(answers(script)).toBe(2);
+  });
+
+  test("is not replaced by another while held, for that would send a window more; it is at resume", async () => {
+    const { script, follower, starts, deliver } = setup();
+    deliver(1, 1);
+    follower.hold();
+    for (const status of [DOWN, UP, DOWN, UP]) await script.tell(status);
+    vi.advanceTimersByTime(5_000);
+    expect(starts()).toEqual([1]);
+    follower.resume();
+    expect(starts()).toEqual([1, 2]);
+    follower.resume();
+    vi.advanceTimersByTime(100);
+    expect(starts()).toEqual([1, 2]);
   });
 
   test("is not answered while held, and answered at resume", () => {

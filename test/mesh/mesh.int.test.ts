@@ -69,7 +69,7 @@ test("without --exit it runs until a signal, stops in order within its bound and
     .split("\n")
     .map((line) => JSON.parse(line));
   const stopped = lines.filter(({ msg }) => msg === "role_stopped").map(({ role }) => role);
-  expect(stopped).toEqual(["seeder", "worker", "worker", "control-plane", "dispatcher", "nats-server"]);
+  expect(stopped).toEqual(["seeder", "worker", "worker", "replicator", "control-plane", "dispatcher", "nats-server"]);
   const after = await runToItsEnd("services/worker/main.ts", [
     "--nats-url",
     String(url),

@@ -108,6 +108,10 @@ test.concurrent("the processes work together, each started alone, the pages of t
   expect(versionsOf(body)).toBe(150);
   await expectPages(get, body["tables"] as readonly NamedTable[]);
   expect(await get("/readyz")).toMatchObject({ status: 200, body: { ready: true, reasons: [] } });
+  expect(await get("/omnirelay/control/replication/checkpoint")).toMatchObject({
+    status: 200,
+    body: { checkpoints: [] },
+  });
   await endInOrder(...workers, control, dispatcher);
 });
 

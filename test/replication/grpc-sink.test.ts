@@ -1,11 +1,10 @@
 /** The gRPC sink and the hub it brings events to, in one process over loopback: the suite of all sinks, who may write, and what a hub refuses. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
+import { Client, credentials, logVerbosity, Metadata, type ServiceError, setLogVerbosity } from "@grpc/grpc-js";
 import Database from "better-sqlite3";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { ReplicationEvent } from "../../contracts/envelope.ts";
-import { OperatingError } from "../../contracts/errors.ts";
 import type { Checkpoint } from "../../contracts/followers.ts";
 import { type HubOptions, ReplicationHub } from "../../services/replication/hub.ts";
 import { replicationContract } from "../../services/replication/proto-contract.ts";
@@ -14,7 +13,16 @@ import type { Sink, SinkScope } from "../../services/replication/sink.ts";
 import { grpcKind } from "../../services/replication/sinks/grpc-sink.ts";
 import { EventFeed, sinkConformance } from "../../services/testing/mod.ts";
 import type { Cleanup } from "../support/process.ts";
-import { deliveredEvent, folder, makeCertificates, makeSink, optionProblemsOf, sinkDeps } from "./outside-bed.ts";
+import {
+  deliveredEvent,
+  folder,
+  makeCertificates,
+  makeSink,
+  optionProblemsOf,
+  outcomeOf,
+  refusalOf,
+  sinkDeps,
+} from "./outside-bed.ts";
 
 const feed = new EventFeed({ seed: 4, count: 60 });
 const scope = feed.scope("to-hub");
@@ -74,16 +82,6 @@ async function opened(
 }
 const apply = (sink: Sink, after: number, upTo: number): Promise<void> =>
   sink.apply(feed.batch(scope, after, upTo), signal());
-
-async function refusalOf(attempt: Promise<unknown>): Promise<OperatingError> {
-  const error = await attempt.then(
-    () => expect.unreachable("it succeeded"),
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(OperatingError);
-  return error as OperatingError;
-}
-const outcomeOf = ({ code, definite }: OperatingError): unknown[] => [code, definite];
 
 describe("what the hub holds", () => {
   test("is each event as it was, also of batches that are too large for one message", async () => {
@@ -255,10 +253,11 @@ describe("who may write", () => {
     const { certFile, keyFile } = certificates;
     const hub = await startHub(onTestFinished, { tls: { certFile, keyFile, clientCaFile: certFile } });
     const tls = { caFile: certFile, certFile, keyFile };
-    await apply(await opened(hub, { plaintext: false, tls }), 0, 5);
+    const address = hub.address.replace("127.0.0.1", "localhost");
+    await apply(await opened(hub, { address, plaintext: false, tls }), 0, 5);
     const strangers = [{ plaintext: true }, { plaintext: false }, { plaintext: false, tls: { caFile: certFile } }];
     for (const more of strangers)
-      expect(outcomeOf(await refusalOf(opened(hub, { timeoutMs: 2_000, ...more })))).toEqual([
+      expect(outcomeOf(await refusalOf(opened(hub, { address, timeoutMs: 2_000, ...more })))).toEqual([
         "hub_unavailable",
         false,
       ]);
@@ -283,6 +282,8 @@ describe("options", () => {
   ])("a hub refuses %j", async (more, message) => expect(await hubProblem(more)).toContain(message));
 
   test("a port that is taken is told", async () => {
+    setLogVerbosity(logVerbosity.NONE);
+    onTestFinished(() => setLogVerbosity(logVerbosity.ERROR));
     const hub = await startHub(onTestFinished);
     expect(await hubProblem({ listen: hub.address })).toContain(`the hub cannot listen on ${hub.address}`);
   });

@@ -1,7 +1,5 @@
 /** A JSON-lines folder as a subject of the suite, with what a test breaks of it. */
-import { existsSync } from "node:fs";
 import { appendFile, type FileHandle, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import type { ReplicationEvent } from "../../contracts/envelope.ts";
@@ -11,11 +9,9 @@ import { JsonLinesSink, jsonLinesKind } from "../../services/replication/sinks/j
 import { FILE_HOST, type FileHost } from "../../services/replication/sinks/sink-files.ts";
 import { createClock } from "../../services/runtime/clock.ts";
 import type { SinkUnderTest } from "../../services/testing/mod.ts";
+import { FAST_FOLDER } from "./fast-folder.ts";
 
 export const SCOPE: SinkScope = { sink: "files", region: "eu", shard: "orders", logId: "the-log" };
-
-/** There a sync costs nothing; what a sync does is not what most of these tests are about. */
-const MEMORY_FOLDER = existsSync("/dev/shm") ? "/dev/shm" : undefined;
 
 /** The calls of a file handle that can be made to fail. */
 type FaultyCall = "write" | "datasync" | "sync" | "truncate";
@@ -96,7 +92,7 @@ export class LinesBed {
   readonly #sinks: JsonLinesSink[] = [];
 
   static async make(): Promise<LinesBed> {
-    return new LinesBed(await mkdtemp(join(MEMORY_FOLDER ?? tmpdir(), "lines-")));
+    return new LinesBed(await mkdtemp(join(FAST_FOLDER, "lines-")));
   }
 
   private constructor(root: string) {
@@ -111,7 +107,7 @@ export class LinesBed {
     const tell = (event: string, fields: Readonly<Record<string, unknown>> = {}): void =>
       void this.reports.push({ event, fields });
     const reporter: Reporter = { info: tell, warn: tell, error: tell };
-    const parsed = jsonLinesKind.options.parse({ path: this.root, ...options });
+    const parsed = jsonLinesKind.options.parse({ folder: this.root, ...options });
     const host = new ProcessHost(this.faults);
     const sink = new JsonLinesSink(parsed, { reporter, clock: host.clockFrom(clock) }, host);
     this.#hosts.push(host);

@@ -14,8 +14,10 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { expect } from "vitest";
 import type { z } from "zod";
 import type { ReplicationEvent } from "../../contracts/envelope.ts";
+import { OperatingError } from "../../contracts/errors.ts";
 import type { Clock } from "../../contracts/ports.ts";
 import type { Sink, SinkDeps, SinkKind, SinkScope } from "../../services/replication/sink.ts";
 import { createClock } from "../../services/runtime/clock.ts";
@@ -50,6 +52,18 @@ export function optionProblemsOf(kind: { readonly options: z.ZodType }, options:
 export function deliveredEvent({ sequenceNumber, resourceLeaseItemPayload: item }: ReplicationEvent): DeliveredEvent {
   return { sequenceNumber, ...(item?.body === undefined ? {} : { body: item.body }) };
 }
+
+/** The typed error of what must fail. */
+export async function refusalOf(attempt: Promise<unknown>): Promise<OperatingError> {
+  const error = await attempt.then(
+    () => expect.unreachable("it succeeded"),
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(OperatingError);
+  return error as OperatingError;
+}
+
+export const outcomeOf = ({ code, definite }: OperatingError): unknown[] => [code, definite];
 
 export function folder(cleanup: Cleanup): string {
   const path = mkdtempSync(join(tmpdir(), "omnirelay-outside-"));

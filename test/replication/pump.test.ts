@@ -1,6 +1,7 @@
 /** The pump over a log in memory: order, checkpoints, failures, wishes, two processes, places that cannot be. */
 import { afterEach, expect, test } from "vitest";
 import { OperatingError } from "../../contracts/errors.ts";
+import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { ChainBuilder } from "../cli/chain-builder.ts";
 import { ProbeSink, PumpWorld } from "./pump-world.ts";
 
@@ -238,6 +239,16 @@ test("stops at a fork, names it, and has brought everything before it", async ()
   const pump = world.pump(sink);
   await sink.until(12);
   await world.statusUntil(pump, ({ problem }) => problem?.code === "log_fork");
+  expect(sink.sequences).toEqual(numbers(1, 12));
+});
+
+test("stops cleanly at a state version that it does not know, and names the upgrade", async () => {
+  const { chain, sink } = begin();
+  chain.frame([{ type: "configured", actor: 0, options: {}, logVersion: LOG_VERSION_MAX + 1 }]);
+  world.store(chain.messages);
+  const pump = world.pump(sink);
+  const { problem } = await world.statusUntil(pump, (status) => status.problem?.code === "log_version_unknown");
+  expect(problem?.message).toContain("upgrade");
   expect(sink.sequences).toEqual(numbers(1, 12));
 });
 

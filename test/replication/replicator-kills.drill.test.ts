@@ -53,7 +53,7 @@ test("after twenty kills each sink holds every event, in order", async ({ onTest
     {
       name: "lines",
       kind: "json-lines",
-      options: { path: join(folder, "lines"), rotateBytes: 1_000_000, gzip: true },
+      options: { folder: join(folder, "lines"), rotateBytes: 1_000_000, gzip: true },
     },
     { name: "objects", kind: "objects", options: { store: "files", folder: join(folder, "objects") } },
     { name: "feed", kind: "changefeed", options: {} },
@@ -99,10 +99,10 @@ test("after twenty kills each sink holds every event, in order", async ({ onTest
   const rows = db.prepare("SELECT count(*) AS count, min(sequence) AS first, max(sequence) AS last FROM events").get();
   db.close();
   expect(rows).toEqual({ count: written.sequence, first: 1, last: written.sequence });
-  await expectAll("json-lines", await linesOf(folder), written.sequence);
-  await expectAll("objects", objectsOf(folder), written.sequence);
+  expectAll("json-lines", await linesOf(folder), written.sequence);
+  expectAll("objects", objectsOf(folder), written.sequence);
   const feed = await readAll(connection, { region: "local", shard: SHARD });
-  await expectAll(
+  expectAll(
     "changefeed",
     feed.map(({ event }) => event.sequenceNumber),
     written.sequence,

@@ -21,6 +21,7 @@ import {
   makeSink,
   optionProblemsOf,
   type Received,
+  refusalOf,
   sinkDeps,
   startHook,
 } from "./outside-bed.ts";
@@ -44,15 +45,6 @@ async function opened(hook: { readonly url: string }, more: object = {}, deps = 
   onTestFinished(() => sink.close());
   expect(await sink.open(scope, undefined)).toBeUndefined();
   return sink;
-}
-
-async function refusalOf(attempt: Promise<unknown>): Promise<OperatingError> {
-  const error = await attempt.then(
-    () => expect.unreachable("it succeeded"),
-    (reason: unknown) => reason,
-  );
-  expect(error).toHaveProperty("definite");
-  return error as OperatingError;
 }
 
 const world = async (more: object = {}): Promise<{ readonly hook: Hook; readonly sink: Sink }> => {

@@ -49,7 +49,12 @@ export class ExportWriter {
       throw unwritable(path, error);
     });
     const writer = new ExportWriter(path, file);
-    await writer.#guarded(() => file.write(`${" ".repeat(HEADER_BYTES)}\n`));
+    try {
+      await writer.#guarded(() => file.write(`${" ".repeat(HEADER_BYTES)}\n`));
+    } catch (error) {
+      await writer.discard();
+      throw error;
+    }
     return writer;
   }
 

@@ -191,7 +191,7 @@ class RangeReading {
 function noFrames({ region, shard, from, begin }: LogRange, { first }: LogBounds, isPassed: boolean) {
   const wanted = begin?.firstSequence ?? from;
   const log = `the log of ${region}/${shard}`;
-  if (wanted === undefined) return ledgerError("log_empty", `${log} holds no frame`);
+  if (wanted === undefined) return ledgerError("log_empty", `${log} holds no frame that can be read`);
   if (isPassed && first > 1)
     return ledgerError(
       "ledger_range_trimmed",

@@ -30,12 +30,14 @@ import {
   type BatchOutcome,
   publishBatch,
 } from "./changefeed-batch.ts";
-import { ensureChangefeed, type Place, readTail, type Tail } from "./changefeed-stream.ts";
+import { type EnsuredStream, ensureChangefeed, type Place, readTail, type Tail } from "./changefeed-stream.ts";
 import { eventsBehind, isBehind } from "./places.ts";
 import { sinkTaken } from "./sink-errors.ts";
 
 const DAY_MS = 86_400_000;
 const GIB: number = 1024 ** 3;
+/** The server counts in ns, in 64 bits. ms. */
+const AGE_MS_MAX = 100 * 366 * DAY_MS;
 /** How often a batch is sent anew in one `apply` because the stream had moved on: a stranger's message each time, or an attempt that came late. */
 const ATTEMPTS_MAX = 5;
 /** What the headers of a message take at most. Bytes. */
@@ -54,11 +56,15 @@ const ChangefeedOptions = z.strictObject({
   replicas: z.int().min(1).max(5).default(1).describe("Replicas of a stream that is created."),
   maxAgeMs: z
     .int()
+    .min(0)
+    .max(AGE_MS_MAX)
     .refine((value) => value === 0 || value >= 1_000, { error: "must be 0, or 1,000 at least" })
     .default(7 * DAY_MS)
     .describe("How long events stay in a stream that is created; 0: no limit. ms."),
   maxBytes: z
     .int()
+    .min(-1)
+    .max(Number.MAX_SAFE_INTEGER)
     .refine((value) => value === -1 || value >= 1024 * 1024, { error: "must be -1, or 1,048,576 at least" })
     .default(GIB)
     .describe("Size at which a stream that is created drops its oldest events; -1: no limit. Bytes."),
@@ -80,7 +86,9 @@ interface Feed {
   readonly stream: string;
   readonly inbox: Inbox;
   readonly denials: Closable;
-  /** The stream's last sequence. */
+  /** When the stream was made. */
+  created: string;
+  /** Its last sequence. */
   last: number;
   /** Events up to here are in the stream. */
   sequence: number;
@@ -117,12 +125,11 @@ class ChangefeedSink implements Sink {
     await this.close();
     const inbox = new Inbox(this.#deps.connection);
     try {
-      const { provision, ...limits } = this.#options;
-      const differences = await ensureChangefeed(inbox, scope, provision ? limits : undefined);
+      const { created, differences } = await this.#ensure(inbox, scope);
       if (differences.length > 0)
         this.#deps.reporter.warn("changefeed_stream_differs", { sink: scope.sink, shard: scope.shard, differences });
       const { last, place } = await readTail(inbox, scope);
-      this.#feed = this.#opened(scope, inbox, last, place?.sequence ?? 0);
+      this.#feed = this.#opened(scope, inbox, { created, last, sequence: place?.sequence ?? 0 });
       if (place === undefined) return undefined;
       const isOutsideFurther = checkpoint?.logId === scope.logId && isBehind(place.checkpoint, checkpoint);
       return isOutsideFurther ? checkpoint : place.checkpoint;
@@ -166,11 +173,16 @@ class ChangefeedSink implements Sink {
     return Promise.resolve();
   }
 
-  #opened(scope: SinkScope, inbox: Inbox, last: number, sequence: number): Feed {
+  #ensure(inbox: Inbox, scope: SinkScope): Promise<EnsuredStream> {
+    const { provision, ...limits } = this.#options;
+    return ensureChangefeed(inbox, scope, provision ? limits : undefined);
+  }
+
+  #opened(scope: SinkScope, inbox: Inbox, end: Pick<Feed, "created" | "last" | "sequence">): Feed {
     const { region, shard } = scope;
     const prefix = changesSubscription(region, shard).slice(0, -1);
     const feed: Feed = {
-      ...{ scope, stream: changesStream(region, shard), inbox, last, sequence, isDoubtful: false, denied: "" },
+      ...{ ...end, scope, stream: changesStream(region, shard), inbox, isDoubtful: false, denied: "" },
       denials: watchOf(this.#deps.connection).onDenied(({ operation, subject, message }) => {
         if (operation === "publish" && subject.startsWith(prefix)) feed.denied = message;
       }),
@@ -200,6 +212,12 @@ class ChangefeedSink implements Sink {
 
   /** After an append without a word of it: takes over what stands behind the last sequence that we know of. */
   async #settle(feed: Feed): Promise<void> {
+    const { created } = await this.#ensure(feed.inbox, feed.scope);
+    if (created !== feed.created) {
+      // Deleted meanwhile. What stood in it is filled in by whoever sends the sink back.
+      this.#deps.reporter.warn("changefeed_stream_replaced", { stream: feed.stream, sequence: feed.sequence });
+      Object.assign(feed, { created, last: 0, sequence: 0 });
+    }
     const { last, place } = await this.#look(feed, feed.last);
     if (last > feed.last && place === undefined)
       this.#deps.reporter.warn("changefeed_stranger", { stream: feed.stream, from: feed.last + 1, to: last });
@@ -357,6 +375,6 @@ function refusedEvent({ sequenceNumber }: ReplicationEvent, bytes: number, paylo
 }
 
 function lostTail(stream: string, known: number, last: number): OperatingError {
-  const message = `${stream} ends at ${last} and held ${known} messages before: it was made anew, or has lost its end. Open the sink again`;
+  const message = `${stream} ends at ${last} and held ${known} messages before: its server has lost the end. Start the process anew, and send the sink back to the last event that is there (omnirelay sink seek)`;
   return new OperatingError("sink_stream_lost", message, { definite: true, details: { stream, known, last } });
 }

@@ -48,7 +48,7 @@ export interface Tail {
   readonly placeAt: number;
 }
 
-export function changefeedConfig(scope: SinkScope, { replicas, maxAgeMs, maxBytes }: StreamLimits): StreamConfig {
+function changefeedConfig(scope: SinkScope, { replicas, maxAgeMs, maxBytes }: StreamLimits): StreamConfig {
   const { region, shard, logId } = scope;
   return {
     name: changesStream(region, shard),
@@ -82,15 +82,22 @@ export function changefeedConfig(scope: SinkScope, { replicas, maxAgeMs, maxByte
   };
 }
 
+export interface EnsuredStream {
+  /** When it was made: one that was deleted and made anew has another. */
+  readonly created: string;
+  /** In what it is not as wanted, without harm. */
+  readonly differences: readonly Difference[];
+}
+
 /**
- * The stream as it stands, created where it is missing and `limits` are given. What an existing one differs in without harm is returned.
+ * The stream as it stands, created where it is missing and `limits` are given.
  * Throws: OperatingError `stream_missing`, `sink_stream_config`, `sink_foreign_log` (definite), and what JetStream answers.
  */
 export async function ensureChangefeed(
   inbox: Inbox,
   scope: SinkScope,
   limits: StreamLimits | undefined,
-): Promise<readonly Difference[]> {
+): Promise<EnsuredStream> {
   const stream = changesStream(scope.region, scope.shard);
   const state =
     (await stateOfStream(inbox, stream, API_TIMEOUT_MS)) ??
@@ -99,7 +106,8 @@ export async function ensureChangefeed(
   requireFit(scope, state.config);
   const log = asRecord(state.config["metadata"])[LOG_METADATA];
   if (typeof log === "string" && log !== scope.logId) throw foreignLog(scope, `the stream ${stream}`, log);
-  return limits === undefined ? [] : streamDifferences(changefeedConfig(scope, limits), state.config);
+  const differences = limits === undefined ? [] : streamDifferences(changefeedConfig(scope, limits), state.config);
+  return { created: state.created, differences };
 }
 
 async function createdStream(inbox: Inbox, stream: string, config: StreamConfig): Promise<StreamState | undefined> {

@@ -22,7 +22,7 @@ const PIECE_BYTES = MIB;
 
 const JsonLinesOptions = z
   .strictObject({
-    path: z
+    folder: z
       .string()
       .min(1)
       .describe(
@@ -50,6 +50,9 @@ const JsonLinesOptions = z
   });
 type JsonLinesOptions = z.infer<typeof JsonLinesOptions>;
 
+/** How old the place on the disk may be: a power cut brings that many events once more, to be recognised by the lines. ms. */
+const PLACE_SYNC_MS = 1_000;
+
 /** Lines that are made and not written. */
 interface Piece {
   text: string;
@@ -67,11 +70,14 @@ interface OpenState {
   place: Checkpoint | undefined;
   /** A file was made whose name is not on the disk yet. */
   hasNewName: boolean;
+  /** When the place was last brought to the disk. Monotonic ms. */
+  placeSyncedMs: number;
 }
 
 /**
  * Everything that touches the files takes turns, for the sync of an interval comes when it wants.
- * Invariant: the place on record is never ahead of lines that are on the disk, save with `fsync: never`.
+ * Invariant: the place on record is never ahead of lines that are on the disk, save with `fsync: never`; and with `interval`, where batches
+ * count as done before, it is on the disk whenever lines are.
  */
 export class JsonLinesSink implements Sink {
   readonly #options: JsonLinesOptions;
@@ -99,7 +105,10 @@ export class JsonLinesSink implements Sink {
       const { file, last, place = checkpoint && placeIn(checkpoint) } = opened;
       const compressor = new LinesCompressor(parts);
       if (this.#options.gzip) compressor.add(...opened.closed);
-      this.#open = { scope, folder: opened, compressor, file, last, place, hasNewName: false };
+      const placeSyncedMs = Number.NEGATIVE_INFINITY;
+      const open = { scope, folder: opened, compressor, file, last, place, hasNewName: true, placeSyncedMs };
+      this.#open = open;
+      if (opened.place === undefined && this.#options.fsync !== "never") await this.#settle(open);
       return place;
     });
   }
@@ -109,7 +118,7 @@ export class JsonLinesSink implements Sink {
       signal.throwIfAborted();
       const open = this.#requireOpen();
       if (this.#isSyncOwed) await this.#settle(open);
-      await this.#forgetRemoved(open);
+      await this.#forgetTaken(open);
       await this.#write(open, eventsBehind(batch.events, open.last), signal);
       const { fsync } = this.#options;
       if (fsync === "batch") await this.#sync(open);
@@ -126,7 +135,6 @@ export class JsonLinesSink implements Sink {
       const open = this.#requireOpen();
       open.place = placeIn(to);
       await this.#settle(open);
-      await open.folder.placeFile.sync();
     });
   }
 
@@ -142,16 +150,13 @@ export class JsonLinesSink implements Sink {
       try {
         if (this.#options.fsync !== "never") await this.#settle(open);
       } finally {
-        await open.compressor.close();
-        await open.file?.close();
-        await open.folder.placeFile.close();
-        open.folder.owned.close();
+        await giveBack(open);
       }
     });
   }
 
   #folderOf({ region, shard }: SinkScope): string {
-    return resolve(this.#options.path, region, shard);
+    return resolve(this.#options.folder, region, shard);
   }
 
   #requireOpen(): OpenState {
@@ -213,11 +218,11 @@ export class JsonLinesSink implements Sink {
     open.hasNewName = true;
   }
 
-  /** Somebody took the file away: its lines went with it, but none that are to come. */
-  async #forgetRemoved(open: OpenState): Promise<void> {
+  /** Somebody took the file away, or emptied it: its lines are gone, but none that are to come. */
+  async #forgetTaken(open: OpenState): Promise<void> {
     const { file } = open;
-    if (file === undefined || !(await file.isRemoved())) return;
-    this.#deps.reporter.warn("sink_file_removed", { ...open.scope, file: file.name.name });
+    if (file === undefined || (await file.isInPlace())) return;
+    this.#deps.reporter.warn("sink_file_taken_away", { ...open.scope, file: file.name.name });
     open.file = undefined;
     await file.close();
   }
@@ -229,13 +234,20 @@ export class JsonLinesSink implements Sink {
     open.hasNewName = false;
   }
 
-  #record({ folder, file, last, place }: OpenState): Promise<void> | undefined {
-    if (place === undefined) return undefined;
-    return folder.placeFile.write({ place, last, file: file?.name.name ?? "", bytes: file?.bytes ?? 0 });
+  async #record(open: OpenState): Promise<void> {
+    const { folder, file, last, place } = open;
+    if (place === undefined) return;
+    await folder.placeFile.write({ place, last, file: file?.name.name ?? "", bytes: file?.bytes ?? 0 });
+    const nowMs = this.#deps.clock.monotonicMs();
+    if (this.#options.fsync === "never" || nowMs - open.placeSyncedMs < PLACE_SYNC_MS) return;
+    await folder.placeFile.sync();
+    open.placeSyncedMs = nowMs;
   }
 
+  /** Lines and place are on the disk then. */
   async #settle(open: OpenState): Promise<void> {
     await this.#sync(open);
+    open.placeSyncedMs = Number.NEGATIVE_INFINITY;
     await this.#record(open);
     this.#isSyncOwed = false;
   }
@@ -253,6 +265,17 @@ export class JsonLinesSink implements Sink {
         if (this.#open === open) this.#syncSoon(open);
       });
     });
+  }
+}
+
+/** Whatever fails of it, the folder is free for the next writer. */
+async function giveBack({ compressor, file, folder }: OpenState): Promise<void> {
+  try {
+    await compressor.close();
+    await file?.close();
+    await folder.placeFile.close();
+  } finally {
+    folder.owned.close();
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * The file beside the lines that holds the place where they end: what a line does not say, and how far the files are known to be on the
- * disk. Losing it loses nothing but time, so it is written in place and never synced; two slots in turn, so that one is always whole.
+ * disk. An older one costs nothing but time, so it is written in place and rarely synced; two slots in turn, so that one is always whole.
  */
 import type { FileHandle } from "node:fs/promises";
 import { crc32 } from "node:zlib";
@@ -54,7 +54,6 @@ export class PlaceFile {
     this.#revision = revision;
   }
 
-  /** For what nobody could find out again: where a person has sent the sink. */
   async sync(): Promise<void> {
     await this.#handle.datasync();
   }
