@@ -9,7 +9,10 @@ import { FOLDER, objectsSubject, temporaryFolder } from "./objects-subject.ts";
 
 sinkConformance({ describe, test }, "ObjectsSink of files", async () => {
   const closers: (() => Promise<void>)[] = [];
-  const root = temporaryFolder((close) => closers.push(close));
+  const root = join(
+    temporaryFolder((close) => closers.push(close)),
+    "root",
+  );
   const folder = join(root, FOLDER);
   let torn = 0;
   return objectsSubject(() => new FilePlace(root), {

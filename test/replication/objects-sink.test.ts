@@ -127,8 +127,10 @@ describe("objects", () => {
 
   test("say what was left out because the sink began later", async ({ onTestFinished }) => {
     const { place, write } = bed(onTestFinished);
-    const sink = sinkAt(place());
+    const reporter = listener();
+    const sink = sinkAt(place(), {}, reporter);
     expect(await sink.open(SCOPE, { ...feed.place(30), owner: "somebody" })).toEqual(feed.place(30));
+    expect(reporter.lines.map(({ event }) => event)).toEqual(["objects_begin_later"]);
     await sink.apply(feed.batch(SCOPE, 30, 33), NO_SIGNAL);
     const [skipped, next, ...others] = await readAll(place());
     expect([skipped?.skipped, skipped?.count, skipped?.upTo, next?.skipped]).toEqual([

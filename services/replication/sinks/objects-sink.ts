@@ -51,14 +51,18 @@ export class ObjectsSink implements Sink {
     await place.prepare(folder.folder);
     const manifest = await readManifest(folder);
     const { end, isUnchecked } = await findEnd(folder, checkpoint);
-    if (isUnchecked)
-      this.#deps.reporter.warn("objects_unchecked", { ...scope, where: place.where, upTo: end?.upTo.sequence });
+    const { reporter, clock } = this.#deps;
+    if (isUnchecked) reporter.warn("objects_unchecked", { ...scope, where: place.where, upTo: end?.upTo.sequence });
     this.#folder = folder;
     this.#end = end;
     const known = checkpoint?.sequence ?? 0;
     if (end === undefined && known > 0 && manifest !== undefined) throw missing(folder, 1);
-    if (end === undefined && checkpoint !== undefined) await this.seek(checkpoint);
-    await requireManifest(folder, manifest, this.#deps.clock.wallMs());
+    if (end === undefined && checkpoint !== undefined && known > 0) {
+      // A sink that begins later, or a place that is not the one it was: whoever reads the log of the process can tell.
+      reporter.warn("objects_begin_later", { ...scope, where: place.where, after: known });
+      await this.seek(checkpoint);
+    }
+    await requireManifest(folder, manifest, clock.wallMs());
     const own = this.#covered();
     // Frames without events, and events that a filter left out, move a checkpoint and leave no object.
     const isAhead = checkpoint !== undefined && checkpoint.streamSequence > own.streamSequence;
