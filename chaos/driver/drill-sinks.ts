@@ -42,7 +42,7 @@ const rowsFile = (folder: string): string => join(folder, "rows.db");
 export const drillSinks: Readonly<Record<string, DrillSink>> = {
   lines: {
     kind: "json-lines",
-    options: (folder) => ({ path: linesFolder(folder), rotateBytes: ROTATE_BYTES }),
+    options: (folder) => ({ folder: linesFolder(folder), rotateBytes: ROTATE_BYTES }),
     read: async (places) => (await Promise.all((await lineFiles(places)).map(readLines))).flat(),
     reach: reachOfLines,
   },
