@@ -54,7 +54,9 @@ const HubOptions = z
       .array(SecretSource)
       .max(2)
       .default([])
-      .describe("Bearer tokens that clients show, each at least 16 characters; two while one is being changed."),
+      .describe(
+        "Bearer tokens that clients show: `env` or `file` of each, at least 16 characters; two while one is being changed.",
+      ),
     allowAnonymous: z
       .boolean()
       .default(false)

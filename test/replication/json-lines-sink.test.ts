@@ -1,10 +1,11 @@
 /** The JSON-lines sink against the suite of all sinks, and what its files promise. */
-import { appendFile, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, readdir, readFile, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, test } from "vitest";
 import type { Sink } from "../../services/replication/sink.ts";
 import { jsonLinesKind } from "../../services/replication/sinks/json-lines-sink.ts";
+import { scanLines } from "../../services/replication/sinks/lines-scan.ts";
 import { FakeClock } from "../../services/testing/fake-clock.ts";
 import { EventFeed, sinkConformance } from "../../services/testing/mod.ts";
 import { LinesBed, linesSubject, SCOPE } from "./lines-subject.ts";
@@ -123,14 +124,20 @@ describe("files", () => {
     expect(await sequences()).toEqual(upTo(80));
   });
 
-  test("that somebody takes away while they are written to are begun anew", async () => {
+  test.each([
+    ["removes", (path: string) => rm(path)],
+    ["moves", (path: string) => rename(path, `${path}.old`)],
+    ["empties", (path: string) => truncate(path)],
+  ])("that somebody %s while they are written to are begun anew", async (_does, change) => {
     const sink = bed.sink();
     await sink.open(SCOPE, undefined);
     await bring(sink, 0, 10);
-    await rm(join(bed.folder, (await bed.files())[0] ?? ""));
+    await change(join(bed.folder, (await bed.files())[0] ?? ""));
     await bring(sink, 10, 20);
     expect(await sequences()).toEqual(upTo(20).slice(10));
-    expect(warnings()).toEqual(["sink_file_removed"]);
+    expect(warnings()).toEqual(["sink_file_taken_away"]);
+    await sink.close();
+    expect(await bed.sink().open(SCOPE, undefined)).toEqual(feed.place(20));
   });
 });
 
@@ -178,6 +185,17 @@ describe("what a kill or a power cut leaves", () => {
     expect(await next.open(SCOPE, undefined)).toEqual(feed.place(10));
     await bring(next, 10, 30);
     expect(await sequences()).toEqual(upTo(30));
+  });
+
+  test.each([false, true])("is read no further than to the first bad line, compressed: %s", async (isCompressed) => {
+    const large = new EventFeed({ seed: SEED, count: 600 });
+    const text = large.events.map((event) => `${JSON.stringify(event)}\n`);
+    const bytes = Buffer.from([...text.slice(0, 20), "bad\n", ...text.slice(20)].join(""));
+    expect(bytes.length).toBeGreaterThan(3 * 64 * 1024);
+    const path = join(bed.root, "lines");
+    await writeFile(path, isCompressed ? gzipSync(bytes) : bytes);
+    const wholeBytes = Buffer.byteLength(text.slice(0, 20).join(""));
+    expect(await scanLines(path, isCompressed)).toEqual({ last: 20, wholeBytes, rest: "bad" });
   });
 
   test("is refused when lines are missing that were on the disk, or are no lines", async () => {
@@ -308,16 +326,16 @@ describe("syncing by interval", () => {
 describe("options", () => {
   test("have defaults, and all that is wrong is told at once", () => {
     const { options } = jsonLinesKind;
-    const defaults = { path: "x", rotateBytes: 67_108_864, rotateDaily: true, gzip: false, fsync: "batch" };
-    expect(options.parse({ path: "x" })).toEqual(defaults);
-    const problems = options.safeParse({ path: "", rotateBytes: 1, gzip: "yes", fsync: "always", compress: true });
+    const defaults = { folder: "x", rotateBytes: 67_108_864, rotateDaily: true, gzip: false, fsync: "batch" };
+    expect(options.parse({ folder: "x" })).toEqual(defaults);
+    const problems = options.safeParse({ folder: "", rotateBytes: 1, gzip: "yes", fsync: "always", compress: true });
     expect(problems.error?.issues.map(({ path }) => path.join("."))).toEqual([
-      "path",
+      "folder",
       "rotateBytes",
       "gzip",
       "fsync",
       "",
     ]);
-    expect(options.safeParse({ path: "x", fsyncMs: 5 }).error?.issues[0]?.message).toContain("fsync: interval");
+    expect(options.safeParse({ folder: "x", fsyncMs: 5 }).error?.issues[0]?.message).toContain("fsync: interval");
   });
 });

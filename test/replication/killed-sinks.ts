@@ -71,7 +71,7 @@ function readLines(folder: string): ReplicationEvent[] {
 function readRows(folder: string): ReplicationEvent[] {
   const db = openSqlite(join(folder, FILE));
   try {
-    const rows = db.prepare<[], string>("SELECT event FROM replication_event ORDER BY rowid").pluck().all();
+    const rows = db.prepare<[], string>("SELECT event FROM events ORDER BY rowid").pluck().all();
     return rows.map((row) => JSON.parse(row));
   } finally {
     db.close();

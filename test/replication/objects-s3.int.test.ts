@@ -19,6 +19,8 @@ const note = await s3GatewayNote();
 const closers: (() => Promise<void>)[] = [];
 let gateway: S3Gateway;
 let buckets = 0;
+/** Batches of the suite are cut, but not into many. */
+const EVENTS_PER_OBJECT = 10;
 
 beforeAll(async () => {
   if (note === undefined) gateway = await s3Gateway((close) => closers.push(close));
@@ -146,10 +148,14 @@ describe("a gateway", () => {
 
   sinkConformance({ describe, test }, "ObjectsSink of S3", async () => {
     const bucket = freshBucket();
-    return objectsSubject(() => placeIn(bucket), {
-      interrupt: () => gateway.kill(),
-      restore: () => gateway.restart(),
-      close: async () => rmSync(join(gateway.root, bucket), { recursive: true }),
-    });
+    return objectsSubject(
+      () => placeIn(bucket),
+      {
+        interrupt: () => gateway.kill(),
+        restore: () => gateway.restart(),
+        close: async () => rmSync(join(gateway.root, bucket), { recursive: true }),
+      },
+      EVENTS_PER_OBJECT,
+    );
   });
 });

@@ -71,11 +71,12 @@ export function sinkAt(
 export function objectsSubject(
   make: () => ObjectPlace,
   more: Partial<SinkUnderTest> & Pick<SinkUnderTest, "close">,
+  eventsPerObject = OPTIONS.eventsPerObject,
 ): SinkUnderTest {
   const reading = make();
   const isPrepared = new WeakMap<ObjectPlace, Promise<void>>();
   return {
-    make: () => sinkAt(make()),
+    make: () => sinkAt(make(), { eventsPerObject }),
     scope: SCOPE,
     guarantee: "exactly once",
     isFenced: true,

@@ -203,17 +203,18 @@ test("a name whose acknowledgement is lost finds its pieces when it comes after 
   const place = new BucketPlace(connection, { bucket: "archive", replicas: 1, maxBytes: undefined });
   await place.prepare();
   const publish = connection.publish.bind(connection);
-  let paused: Promise<void> | undefined;
+  let isPaused = false;
   connection.publish = (subject, payload, options) => {
-    if (subject.startsWith("$O.archive.M.")) paused ??= server.pause();
-    publish(subject, payload, options);
+    if (isPaused || !subject.startsWith("$O.archive.M.")) return publish(subject, payload, options);
+    isPaused = true;
+    // It waits at the server's socket until that goes on.
+    void server.pause().then(() => publish(subject, payload, options));
   };
   const bytes = Buffer.alloc(1_300_000, "x");
   await expect(place.put("a/b", bytes, NO_SIGNAL)).rejects.toMatchObject({
     code: "jetstream_timeout",
     definite: false,
   });
-  await paused;
   server.resume();
   await expect.poll(async () => (await place.get("a/b", NO_SIGNAL))?.length, { timeout: 20_000 }).toBe(bytes.length);
   expect(await place.put("a/b", bytes, NO_SIGNAL)).toBe("taken");

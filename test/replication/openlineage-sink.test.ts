@@ -172,6 +172,12 @@ describe("over HTTP", () => {
     hook.answer = () => ({ status: 422, text: "no" });
     const error = await refusalOf(sink.apply(feed.batch(scope, 0, 120), signal()));
     expect([...outcomeOf(error), error.details["sequence"]]).toEqual(["event_refused", true, wanted[0]]);
+    const large = await opened({ http: { ...httpOf(hook), requestBytesMax: 1_024 } }, scope);
+    expect(outcomeOf(await refusalOf(large.apply(feed.batch(scope, 0, 120), signal())))).toEqual([
+      "event_refused",
+      true,
+    ]);
+    expect(hook.all).toHaveLength(1);
   });
 });
 

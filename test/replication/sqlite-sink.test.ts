@@ -68,7 +68,7 @@ test("an error in the middle of a batch leaves nothing of it, and the same batch
   await sink.open(SCOPE, undefined);
   await bring(sink, 0, 10);
   bed.other.exec(
-    "CREATE TRIGGER full BEFORE INSERT ON replication_event WHEN NEW.sequence = 15 BEGIN SELECT RAISE(FAIL, 'no'); END",
+    "CREATE TRIGGER full BEFORE INSERT ON events WHEN NEW.sequence = 15 BEGIN SELECT RAISE(FAIL, 'no'); END",
   );
   await expect(bring(sink, 10, 20)).rejects.toThrow("no");
   expect(bed.sequences()).toEqual(range(1, 10));
@@ -84,7 +84,7 @@ test("events that come again after a seek fill what was left out and stand once"
   await sink.seek(feed.place(20));
   await bring(sink, 20, 30);
   await sink.seek(feed.place(5));
-  bed.other.exec("UPDATE replication_event SET event = '{}' WHERE sequence = 7");
+  bed.other.exec("UPDATE events SET event = '{}' WHERE sequence = 7");
   await bring(sink, 5, 25);
   expect(bed.sequences()).toEqual(range(1, 30));
   expect(JSON.parse(bed.rows()[6]?.event ?? "")).toEqual(feed.events[6]);
@@ -190,7 +190,7 @@ describe("a file", () => {
 
 test("options have defaults, and all that is wrong is told at once", () => {
   const { options } = sqliteKind;
-  const defaults = { table: "replication_event", durability: "full", keepEvents: 0, keepDays: 0, busyMs: 250 };
+  const defaults = { table: "events", durability: "full", keepEvents: 0, keepDays: 0, busyMs: 250 };
   expect(options.parse({ path: "x" })).toEqual({ path: "x", ...defaults });
   const problems = options.safeParse({ path: "", table: 'a"; DROP', durability: "none", keepEvents: -1, extra: 1 });
   expect(problems.error?.issues.map(({ path }) => path.join("."))).toEqual([

@@ -55,8 +55,8 @@ export class SqliteBed {
     return sink;
   }
 
-  /** By shard and sequence; table `replication_event` unless another one is named. */
-  rows(table = "replication_event"): EventRow[] {
+  /** By shard and sequence; table `events` unless another one is named. */
+  rows(table = "events"): EventRow[] {
     return this.other.prepare<[], EventRow>(`SELECT * FROM "${table}" ORDER BY region, shard, sequence`).all();
   }
 
@@ -81,7 +81,7 @@ export async function sqliteSubject(): Promise<SinkUnderTest> {
     isFenced: true,
     // In the order in which they were written.
     delivered: async () => {
-      const rows = bed.other.prepare<[], EventRow>("SELECT * FROM replication_event ORDER BY rowid").all();
+      const rows = bed.other.prepare<[], EventRow>("SELECT * FROM events ORDER BY rowid").all();
       return rows.map(({ sequence, event }) => {
         const body: unknown = JSON.parse(event).resourceLeaseItemPayload?.body;
         return { sequenceNumber: sequence, ...(typeof body === "string" ? { body } : {}) };

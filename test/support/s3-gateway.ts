@@ -20,7 +20,8 @@ const VERSION = "v1.8.0";
 const MODULE = `github.com/versity/versitygw/cmd/versitygw@${VERSION}`;
 /** Beside the PATH. */
 const GO_FOLDERS = ["/usr/local/go/bin", "/usr/lib/go/bin"];
-const BUILD_TIMEOUT_MS = 600_000;
+/** A machine that is busy needs many of the minutes. */
+const BUILD_TIMEOUT_MS = 1_200_000;
 const START_TRIES = 400;
 const RETRY_MS = 25;
 
@@ -51,7 +52,7 @@ async function buildGateway(): Promise<string> {
   mkdirSync(folder, { recursive: true });
   const work = mkdtempSync(join(folder, ".building-"));
   try {
-    const env = { ...process.env, GOBIN: work, CGO_ENABLED: "0" };
+    const env = { ...process.env, GOBIN: work };
     await runCommand(go, ["install", MODULE], { env, timeoutMs: BUILD_TIMEOUT_MS });
     renameSync(join(work, PROGRAM), join(folder, PROGRAM));
     return join(folder, PROGRAM);
@@ -126,4 +127,10 @@ async function start(
   }
 }
 
-if (import.meta.main) console.log((await findGateway()) ?? (await buildGateway()));
+if (import.meta.main)
+  try {
+    console.log((await findGateway()) ?? (await buildGateway()));
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exitCode = 1;
+  }

@@ -18,6 +18,7 @@ import { checkpointFromProto, checkpointToProto, eventToProto, type ProtoMessage
 import type { Sink, SinkBatch, SinkDeps, SinkKind, SinkScope } from "../sink.ts";
 import { eventRefused } from "./event-refused.ts";
 import { readOptionFile } from "./option-file.ts";
+import { placeIn } from "./places.ts";
 import { readSecret, SecretSource } from "./secret-source.ts";
 
 const KIB = 1024;
@@ -42,7 +43,7 @@ const GrpcOptions = z
       })
       .default({}),
     plaintext: z.boolean().default(false).describe("Whether to speak without TLS."),
-    bearer: SecretSource.optional().describe("Token that the hub asks for, from a variable or a file."),
+    bearer: SecretSource.optional().describe("Token that the hub asks for."),
     timeoutMs: z
       .int()
       .min(1)
@@ -116,8 +117,8 @@ class GrpcSink implements Sink {
       "grpc.service_config_disable_resolution": 1,
     });
     const own = await this.#ask("position", scopeToProto(scope));
-    if (own !== undefined || checkpoint === undefined || checkpoint.sequence === 0) return own ?? checkpoint;
-    return this.#seek(scope, checkpoint);
+    if (own !== undefined || checkpoint === undefined) return own;
+    return checkpoint.sequence === 0 ? placeIn(checkpoint) : this.#seek(scope, checkpoint);
   }
 
   /** Throws: what the hub tells (`sink_gap`, `effect_conflict`, `event_refused`, `store_…`), `hub_unavailable`, `hub_timeout`; the reason of `signal`. */

@@ -24,7 +24,7 @@ export const endpointFields = {
     .min(1)
     .optional()
     .describe("PEM file of the authorities to trust; absent: those that Node.js trusts."),
-  bearer: SecretSource.optional().describe("Token for `Authorization: Bearer`, from a variable or a file."),
+  bearer: SecretSource.optional().describe("Token for `Authorization: Bearer`."),
   connectTimeoutMs: z
     .int()
     .min(1)
@@ -37,7 +37,7 @@ export const endpointFields = {
     .min(KIB)
     .max(64 * KIB * KIB)
     .default(KIB * KIB)
-    .describe("Largest body that is sent; a larger batch goes in several requests. Bytes."),
+    .describe("Largest body of a request. Bytes."),
   responseBytesMax: z
     .int()
     .min(0)

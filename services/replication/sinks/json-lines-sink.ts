@@ -118,7 +118,7 @@ export class JsonLinesSink implements Sink {
       signal.throwIfAborted();
       const open = this.#requireOpen();
       if (this.#isSyncOwed) await this.#settle(open);
-      await this.#forgetRemoved(open);
+      await this.#forgetTaken(open);
       await this.#write(open, eventsBehind(batch.events, open.last), signal);
       const { fsync } = this.#options;
       if (fsync === "batch") await this.#sync(open);
@@ -150,10 +150,7 @@ export class JsonLinesSink implements Sink {
       try {
         if (this.#options.fsync !== "never") await this.#settle(open);
       } finally {
-        await open.compressor.close();
-        await open.file?.close();
-        await open.folder.placeFile.close();
-        open.folder.owned.close();
+        await giveBack(open);
       }
     });
   }
@@ -221,11 +218,11 @@ export class JsonLinesSink implements Sink {
     open.hasNewName = true;
   }
 
-  /** Somebody took the file away: its lines went with it, but none that are to come. */
-  async #forgetRemoved(open: OpenState): Promise<void> {
+  /** Somebody took the file away, or emptied it: its lines are gone, but none that are to come. */
+  async #forgetTaken(open: OpenState): Promise<void> {
     const { file } = open;
-    if (file === undefined || !(await file.isRemoved())) return;
-    this.#deps.reporter.warn("sink_file_removed", { ...open.scope, file: file.name.name });
+    if (file === undefined || (await file.isInPlace())) return;
+    this.#deps.reporter.warn("sink_file_taken_away", { ...open.scope, file: file.name.name });
     open.file = undefined;
     await file.close();
   }
@@ -268,6 +265,17 @@ export class JsonLinesSink implements Sink {
         if (this.#open === open) this.#syncSoon(open);
       });
     });
+  }
+}
+
+/** Whatever fails of it, the folder is free for the next writer. */
+async function giveBack({ compressor, file, folder }: OpenState): Promise<void> {
+  try {
+    await compressor.close();
+    await file?.close();
+    await folder.placeFile.close();
+  } finally {
+    folder.owned.close();
   }
 }
 

@@ -20,7 +20,7 @@ const LINE_BYTES_MAX = 64 * 1024 * 1024;
 export async function scanLines(path: string, isCompressed: boolean, fromByte = 0): Promise<LinesScan> {
   const scan = new Scan(fromByte);
   const take = async (chunks: AsyncIterable<Buffer>): Promise<void> => {
-    for await (const chunk of chunks) if (!scan.take(chunk)) break;
+    for await (const chunk of chunks) scan.take(chunk);
   };
   if (isCompressed) await pipeline(createReadStream(path), createGunzip(), take);
   else await pipeline(createReadStream(path, { start: fromByte }), take);
@@ -39,11 +39,12 @@ class Scan {
     this.#wholeBytes = fromByte;
   }
 
-  /** Whether it wants more. */
-  take(chunk: Buffer): boolean {
+  /** Behind a bad line nothing counts any more. */
+  take(chunk: Buffer): void {
     let start = 0;
+    if (this.#isBad) return;
     for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, start)) {
-      if (!this.#line(Buffer.concat([...this.#rest, chunk.subarray(start, end)]))) return false;
+      if (!this.#line(Buffer.concat([...this.#rest, chunk.subarray(start, end)]))) return;
       this.#rest = [];
       this.#restBytes = 0;
       start = end + 1;
@@ -51,7 +52,6 @@ class Scan {
     if (start < chunk.length) this.#rest.push(chunk.subarray(start));
     this.#restBytes += chunk.length - start;
     this.#isBad = this.#restBytes > LINE_BYTES_MAX;
-    return !this.#isBad;
   }
 
   end(): LinesScan {

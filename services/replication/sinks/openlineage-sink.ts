@@ -134,8 +134,12 @@ class OpenLineageSink implements Sink {
   async #post(scope: SinkScope, { event, runs }: Told, signal: AbortSignal): Promise<void> {
     if (event.sequenceNumber <= this.#sent) return;
     assert(this.#poster !== undefined, "apply comes after open");
+    const bytesMax = this.#options.http?.requestBytesMax ?? 0;
     for (const run of runs) {
-      const outcome = await this.#poster.post(Buffer.from(JSON.stringify(run)), {}, signal);
+      const body = Buffer.from(JSON.stringify(run));
+      if (body.byteLength > bytesMax)
+        throw eventRefused(scope, event, `it has ${body.byteLength} bytes, a request may have ${bytesMax}`);
+      const outcome = await this.#poster.post(body, {}, signal);
       if (outcome.kind === "done") continue;
       const { status, text } = outcome;
       throw eventRefused(scope, event, `the endpoint answered ${status}: ${JSON.stringify(text)}`, { status });

@@ -4,16 +4,17 @@ import { OperatingError } from "../../../contracts/errors.ts";
 import { readOptionFile } from "./option-file.ts";
 
 export const SecretSource = z
-  .union([
-    z.strictObject({
-      env: z
-        .string()
-        .regex(/^[A-Za-z_][A-Za-z0-9_]*$/)
-        .describe("Name of the environment variable that holds the secret."),
-    }),
-    z.strictObject({ file: z.string().min(1).describe("File that holds the secret and nothing else.") }),
-  ])
-  .describe('`{"env": "NAME"}` or `{"file": "PATH"}`; read when the sink opens.');
+  .strictObject({
+    env: z
+      .string()
+      .regex(/^[A-Za-z_][A-Za-z0-9_]*$/)
+      .optional()
+      .describe("Name of the environment variable that holds it; read when the sink opens."),
+    file: z.string().min(1).optional().describe("File that holds it and nothing else; read when the sink opens."),
+  })
+  .refine(({ env, file }) => (env === undefined) !== (file === undefined), {
+    error: "one of env and file is needed, and only one",
+  });
 export type SecretSource = Readonly<z.infer<typeof SecretSource>>;
 
 /** Longest secret. Characters. */
@@ -23,9 +24,9 @@ const SECRET_LENGTH_MAX = 4_096;
  * The secret, without the line end of its file.
  * Throws: OperatingError `secret_unusable` (missing, empty, shorter than `lengthMin` characters, control characters), `option_file_unusable`; definite.
  */
-export function readSecret(source: SecretSource, lengthMin = 1): string {
-  const name = "env" in source ? `the variable ${source.env}` : `the file ${source.file}`;
-  const text = "env" in source ? (process.env[source.env] ?? "") : readOptionFile(source.file).toString("utf8");
+export function readSecret({ env, file = "" }: SecretSource, lengthMin = 1): string {
+  const name = env === undefined ? `the file ${file}` : `the variable ${env}`;
+  const text = env === undefined ? readOptionFile(file).toString("utf8") : (process.env[env] ?? "");
   const secret = text.replace(/\r?\n$/, "");
   if (secret === "") throw unusable(`${name} holds no secret; set it`);
   if (secret.length < lengthMin) throw unusable(`the secret of ${name} is shorter than ${lengthMin} characters`);

@@ -31,7 +31,7 @@ const SqliteOptions = z.strictObject({
   table: z
     .string()
     .regex(TABLE_NAME, { error: "must match ^[a-z][a-z0-9_]{0,62}$ and be no name of SQLite or of sinks" })
-    .default("replication_event")
+    .default("events")
     .describe("Table of the events."),
   durability: z
     .enum(["full", "normal"])

@@ -23,7 +23,9 @@ const WebhookOptions = z
       .array(SecretSource)
       .min(1)
       .max(2)
-      .describe("What requests are signed with, at least 16 characters each; two while the secret is being changed."),
+      .describe(
+        "What requests are signed with: `env` or `file` of each, at least 16 characters; two while the secret is being changed.",
+      ),
   })
   .superRefine(({ secrets: _, ...endpoint }, context) => checkEndpoint(endpoint, context));
 type WebhookOptions = Readonly<z.infer<typeof WebhookOptions>>;
