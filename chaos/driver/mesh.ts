@@ -6,6 +6,7 @@ import { startNatsCluster, waitForMetaLeader } from "../../infra/nats-server/clu
 import type { NatsServer } from "../../infra/nats-server/embedded.ts";
 import { connectNats } from "../../services/jetstream/connect.ts";
 import { killAtEnd } from "../at-end.ts";
+import { pause } from "../drill.ts";
 import { StreamGroup } from "../stream-group.ts";
 import { DrillProcess } from "./drill-process.ts";
 import { type SinkPlaces, sinksFlag } from "./drill-sinks.ts";
@@ -63,6 +64,8 @@ const DISPATCHER_SCRIPT = join(import.meta.dirname, "../../services/dispatcher/m
 const REPLICATOR_SCRIPT = join(import.meta.dirname, "../../services/replicator/main.ts");
 const CLIENT_SCRIPT = fileURLToPath(import.meta.resolve("./client-process.ts"));
 const WORKER_SCRIPT = fileURLToPath(import.meta.resolve("./worker-process.ts"));
+/** How long the replicator may take to start. ms. */
+const SERVES_MS = 60_000;
 /** Nothing dies of its attempts that does not ask for it, nothing stands behind a dead letter; and the whole log is kept for the checker. */
 const SHARD_OPTIONS = `maxAttempts=1000,onDeadLetter=continue,logTrim=off,leaseDurationMsDefault=${LEASE_MS}`;
 /** Often, so that who is started again begins with a snapshot. */
@@ -98,7 +101,8 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     await first?.start();
     await Promise.all(others.map((dispatcher) => dispatcher.start()));
     await stream.whole();
-    await replicator.start();
+    const served = await Promise.race([replicator.start().then(() => true), pause(SERVES_MS)]);
+    if (served === undefined) throw new Error(`the replicator did not serve within ${SERVES_MS} ms: see its log`);
     const sinks = { folder: sinksFolder(options), connection, region: REGION, shard: SHARD };
     return { servers, stream, links, ...processes, sinks, connection, leadership, unordered, close };
   } catch (error) {

@@ -40,10 +40,18 @@ test(
       /kill-dispatcher, 1 times: written again \d+ ms after it struck, \d+ ms after its end/,
     );
     const folder = join(evidence, run?.run ?? "");
-    for (const name of ["log-n1.jsonl", "log-n2.jsonl", "log-n3.jsonl", "nemesis.jsonl", "timeline.html", "run.json"])
+    for (const name of [
+      "log-n1.jsonl",
+      "log-n2.jsonl",
+      "log-n3.jsonl",
+      "nemesis.jsonl",
+      "sinks.jsonl",
+      "timeline.html",
+      "run.json",
+    ])
       expect(existsSync(join(folder, name)), name).toBe(true);
     const verdict = JSON.parse(readFileSync(join(folder, "verdict.json"), "utf8"));
-    for (const name of ["L3", "F3.search", "R1.search", "F4", "S1", "S6", "V1"])
+    for (const name of ["L3", "F3.search", "R1.search", "F4", "K1", "K2", "K3", "K4", "K6", "S1", "S6", "V1"])
       expect(verdict.invariants[name]?.checked, name).toBeGreaterThan(0);
   },
   DRILL_MS,
