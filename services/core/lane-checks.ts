@@ -114,10 +114,12 @@ export function checkShares({ ready: { lanes } }: ShardState, items: readonly It
 export function checkHeap<Entry extends HeapEntry>(heap: IndexedHeap<Entry>): void {
   for (const [slot, entry] of heap.entries.entries()) {
     assert.equal(entry.slot, slot, "slot");
-    const parent = heap.entries[(slot - 1) >> 1] as Entry;
+    const above = (slot - 1) >> 1;
+    const parent = heap.entries[above] as Entry;
     if (slot === 0) continue;
-    const isEqual = parent.rank === entry.rank && parent.tie === entry.tie;
-    const isFirst = isBefore(parent.rank, parent.tie, entry.rank, entry.tie);
+    const [parentRank, rank] = [heap.rankAt(above), heap.rankAt(slot)];
+    const isEqual = parentRank === rank && parent.tie === entry.tie;
+    const isFirst = isBefore(parentRank, parent.tie, rank, entry.tie);
     assert(isFirst || (isEqual && (parent.last ?? 0) < (entry.last ?? 0)), "order of the heap");
   }
 }

@@ -15,6 +15,8 @@ export class Lane implements HeapEntry {
   readonly items = new RankQueue<Item>();
   /** Out of the turn's lanes, because its quota is used up. */
   isParked = false;
+  /** It has no items any more: another lane may have taken its place. */
+  isGone = false;
   rank = 0;
   tie = 0;
   slot = -1;
@@ -72,6 +74,7 @@ export class TypeLanes implements HeapEntry {
 
 /** What is parked for one meter, in the heap of those whose rate lets them go on at a known time: its rank. ms. */
 interface Parked extends HeapEntry {
+  rank: number;
   readonly meter: Meter;
   readonly places: Set<Lane | Turn>;
 }
@@ -209,17 +212,20 @@ export class Lanes {
     for (const type of this.types.values()) for (const turn of type.byGroup.values()) this.place(turn);
   }
 
-  private laneOf({ resourceType, terms }: Item): Lane | undefined {
-    return this.types.get(resourceType)?.byGroup.get(terms?.group)?.byKey.get(terms?.quotaKey);
+  /** Looked up once for a kind of items, as long as the lane is there. */
+  private laneOf({ kind }: Item): Lane | undefined {
+    if (kind.lane === undefined || kind.lane.isGone)
+      kind.lane = this.types.get(kind.resourceType)?.byGroup.get(kind.group)?.byKey.get(kind.quotaKey);
+    return kind.lane;
   }
 
-  private newLane({ resourceType, terms }: Item): Lane {
+  private newLane({ kind }: Item): Lane {
+    const { resourceType, group, quotaKey } = kind;
     let type = this.types.get(resourceType);
     if (type === undefined) {
       type = new TypeLanes(resourceType);
       this.types.set(resourceType, type);
     }
-    const { group, quotaKey } = terms ?? NO_TERMS;
     let turn = type.byGroup.get(group);
     if (turn === undefined) {
       turn = new Turn(type, group, group === undefined ? undefined : this.enter(this.meters.meterOf("group", group)));
@@ -228,6 +234,7 @@ export class Lanes {
     const meter = quotaKey === undefined ? undefined : this.enter(this.meters.meterOf("key", quotaKey));
     const lane = new Lane(turn, quotaKey, meter);
     turn.byKey.set(quotaKey, lane);
+    kind.lane = lane;
     return lane;
   }
 
@@ -240,6 +247,7 @@ export class Lanes {
     const { turn, meter } = lane;
     const { type } = turn;
     turn.byKey.delete(lane.quotaKey);
+    lane.isGone = true;
     if (lane.isParked) this.unpark(lane, meter);
     else turn.lanes.remove(lane);
     if (meter !== undefined) this.meters.leave(meter);
@@ -368,5 +376,3 @@ export class Lanes {
     this.freed.clear();
   }
 }
-
-const NO_TERMS = { group: undefined, quotaKey: undefined };

@@ -5,7 +5,7 @@ import type { EventOf } from "../../contracts/events.ts";
 import { FRAME_BYTES_MAX } from "../../contracts/limits.ts";
 import { flowLength } from "./flow.ts";
 import { digestFields } from "./hash.ts";
-import type { Item } from "./item.ts";
+import { type Item, notAfterOf } from "./item.ts";
 import type { TypeLanes } from "./lanes.ts";
 import { EVENT_BYTES, FRAME_BYTES_RESERVE, LEASE_BYTES, LEASE_CAP_RETRY_AFTER_MS } from "./limits.ts";
 import {
@@ -98,7 +98,7 @@ export function executeLease(
 export function decideGrant(state: ShardState, terms: GrantTerms): EventOf<"leased"> | undefined {
   const item = state.ready.lanes.next(terms.lanes, terms.at);
   // One whose time is over, where the frame had no room for its end.
-  if (item === undefined || (item.lapse !== undefined && item.lapse.rank <= terms.at)) return undefined;
+  if (item === undefined || (notAfterOf(item) ?? Number.POSITIVE_INFINITY) <= terms.at) return undefined;
   const { itemId, resourceType, resourceId } = item;
   const { leaseDurationMsDefault, leaseDurationMsMax, leaseAgeMsMax } = state.options;
   const ownMs = Math.min(item.terms?.leaseDurationMs ?? leaseDurationMsDefault, leaseDurationMsMax);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import type { ShardOptions } from "../../contracts/options.ts";
 import { failedOf, holdingFlow } from "./flow.ts";
 import { IndexedHeap, isBefore } from "./indexed-heap.ts";
-import { type Item, KeyQueue, type Lapse, notAfterOf, rankOf } from "./item.ts";
+import { type Item, KeyQueue, type Lapse, notAfterOf } from "./item.ts";
 import { Lanes } from "./lanes.ts";
 import { link, unlink } from "./partition-list.ts";
 import { SequenceIndex } from "./sequence-index.ts";
@@ -48,6 +48,7 @@ export class Ready {
   readonly delayed = new IndexedHeap<Item>();
   /** Pending items that may be granted for some time only; of a partition only its head. */
   readonly lapses = new IndexedHeap<Lapse>();
+  private readonly lapseOf = new Map<Item, Lapse>();
   /** Pending items that will not run, for one that they depend on was not completed; of a partition only its head. */
   readonly doomed = new SequenceIndex<Item>();
   /** What was delayed to this log time or before has been let go: no later frame may be of an earlier time. ms. */
@@ -89,7 +90,7 @@ export class Ready {
   /** Lets go of what was delayed to `at` or before. */
   release(at: number): void {
     this.releasedAt = Math.max(this.releasedAt, at);
-    for (let item = this.delayed.top(); item !== undefined && item.rank <= at; item = this.delayed.top()) {
+    for (let item = this.delayed.top(); item !== undefined && item.delayedTo <= at; item = this.delayed.top()) {
       this.delayed.remove(item);
       this.enter(item);
     }
@@ -124,7 +125,6 @@ export class Ready {
     if (item.key === key && item.delayedTo <= at) {
       // Also the head of a resource that nobody else waits for.
       this.watch(item);
-      item.rank = rankOf(item);
       this.lanes.show(item);
     } else this.place(item, at);
   }
@@ -229,14 +229,12 @@ export class Ready {
       return;
     }
     this.watch(item);
-    item.rank = item.delayedTo;
-    this.delayed.push(item);
+    this.delayed.push(item, item.delayedTo);
   }
 
   /** Lets an item come whose delay is over: to its lane, or to those that wait for its resource. */
   private enter(item: Item): void {
     this.watch(item);
-    item.rank = rankOf(item);
     if (item.exclusivity !== "resource") {
       this.lanes.show(item);
       return;
@@ -281,15 +279,18 @@ export class Ready {
 
   private watch(item: Item): void {
     const notAfter = notAfterOf(item);
-    if (notAfter === undefined || item.lapse !== undefined) return;
-    item.lapse = { item, rank: notAfter, tie: item.sequence, slot: -1 };
-    this.lapses.push(item.lapse);
+    if (notAfter === undefined || this.lapseOf.has(item)) return;
+    const lapse = { item, rank: notAfter, tie: item.sequence, slot: -1 };
+    this.lapseOf.set(item, lapse);
+    this.lapses.push(lapse);
   }
 
   private unwatch(item: Item): void {
-    if (item.lapse === undefined) return;
-    this.lapses.remove(item.lapse);
-    item.lapse = undefined;
+    if (item.terms?.notAfter === undefined) return;
+    const lapse = this.lapseOf.get(item);
+    if (lapse === undefined) return;
+    this.lapses.remove(lapse);
+    this.lapseOf.delete(item);
   }
 
   /** Puts a leased item, the youngest of its partition, before older ones, which were redriven while it was leased. False when none may be. */
