@@ -5,6 +5,7 @@ import { isAbove } from "./backpressure.ts";
 import { checkFlows, flowFields } from "./canonical-flow.ts";
 import { checkSchedules, scheduleFieldsOf } from "./canonical-schedule.ts";
 import { drainFields, isMarked } from "./drain-state.ts";
+import { fenceKey } from "./fence-key.ts";
 import { holdingFlow } from "./flow.ts";
 import {
   hashDeadLetter,
@@ -20,7 +21,6 @@ import { isBefore } from "./indexed-heap.ts";
 import { type EndedRecord, Item, type ItemExtra, type ItemTerms, type KeyQueue, notAfterOf } from "./item.ts";
 import { retryText } from "./item-terms.ts";
 import { checkHeap, checkLeasable, checkShares, shareRecords } from "./lane-checks.ts";
-import { fenceKey } from "./ready.ts";
 import type { ShardState } from "./state.ts";
 
 /** Lines of the state without what is derived. Equal states give equal lines. */

@@ -91,13 +91,16 @@ export class LeaseRequestRecord {
  */
 export class KeyQueue {
   readonly fenceKey: string;
+  /** Of a partition whose items name one. */
+  readonly partitionKey: string | undefined;
   head: Item | undefined = undefined;
   tail: Item | undefined = undefined;
   waiting: IndexedHeap<Item> | undefined = undefined;
   halted = false;
 
-  constructor(fenceKey: string) {
+  constructor(fenceKey: string, partitionKey: string | undefined) {
     this.fenceKey = fenceKey;
+    this.partitionKey = partitionKey;
   }
 }
 

@@ -3,6 +3,7 @@ import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
 import { FRAME_BYTES_MAX } from "../../contracts/limits.ts";
+import { fenceKey } from "./fence-key.ts";
 import { flowLength } from "./flow.ts";
 import { digestFields } from "./hash.ts";
 import { type Item, notAfterOf } from "./item.ts";
@@ -18,7 +19,6 @@ import {
   refuse,
   type Validity,
 } from "./outcome.ts";
-import { fenceKey } from "./ready.ts";
 import { jsonLength, payloadLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
 import { buryLapsed } from "./term.ts";

@@ -3,34 +3,11 @@ import assert from "node:assert/strict";
 import type { ShardOptions } from "../../contracts/options.ts";
 import { failedOf, holdingFlow } from "./flow.ts";
 import { IndexedHeap, isBefore } from "./indexed-heap.ts";
-import { type Item, KeyQueue, type Lapse, notAfterOf } from "./item.ts";
+import { type Item, type KeyQueue, type Lapse, notAfterOf } from "./item.ts";
+import { KeyQueues } from "./key-queues.ts";
 import { Lanes } from "./lanes.ts";
 import { link, unlink } from "./partition-list.ts";
 import { SequenceIndex } from "./sequence-index.ts";
-import { StripedMap } from "./striped-map.ts";
-
-/** `/` and `%` are escaped where two parts meet or an other kind of key could read the same. */
-const escaped = (part: string): string =>
-  part.includes("/") || part.includes("%") ? part.replaceAll("%", "%25").replaceAll("/", "%2F") : part;
-
-/**
- * What a token is compared for at a store. Two items have the same fence key exactly when they exclude each other.
- * A partition item without a partition key is in the partition of its resource: `partition/<type>/<id>`.
- */
-export function fenceKey(
-  item: Pick<Item, "exclusivity" | "itemId" | "resourceType" | "resourceId" | "partitionKey">,
-): string {
-  switch (item.exclusivity) {
-    case "none":
-      return `item/${item.itemId}`;
-    case "resource":
-      return `resource/${escaped(item.resourceType)}/${item.resourceId}`;
-    case "partition":
-      return item.partitionKey === undefined
-        ? `partition/${escaped(item.resourceType)}/${item.resourceId}`
-        : `partition/${escaped(item.partitionKey)}`;
-  }
-}
 
 /** Whether a dead letter of this item stops its partition. */
 export function haltsPartition(item: Item, options: ShardOptions): boolean {
@@ -43,7 +20,7 @@ export function haltsPartition(item: Item, options: ShardOptions): boolean {
  */
 export class Ready {
   readonly lanes = new Lanes();
-  readonly keys = new StripedMap<KeyQueue>();
+  readonly keys = new KeyQueues();
   /** By the end of their delay. */
   readonly delayed = new IndexedHeap<Item>();
   /** Pending items that may be granted for some time only; of a partition only its head. */
@@ -146,7 +123,7 @@ export class Ready {
     }
     if (halts) key.halted = true;
     if (key.halted) return;
-    if (key.head === undefined) this.keys.delete(key.fenceKey);
+    if (key.head === undefined) this.keys.delete(key);
     else if (item.exclusivity === "resource") this.lanes.show(key.head);
     else this.place(key.head, at);
   }
@@ -190,10 +167,10 @@ export class Ready {
 
   /** Lets a partition go on whose dead letter, because of which it stood still, is no more. */
   resume(item: Item, at: number): void {
-    const key = this.keys.get(fenceKey(item));
+    const key = this.keys.find(item);
     if (key === undefined || !key.halted) assert.fail(`the partition of ${item.itemId} is not halted`);
     key.halted = false;
-    if (key.head === undefined) this.keys.delete(key.fenceKey);
+    if (key.head === undefined) this.keys.delete(key);
     else this.place(key.head, at);
   }
 
@@ -319,12 +296,7 @@ export class Ready {
   }
 
   private keyOf(item: Item): KeyQueue {
-    const name = fenceKey(item);
-    let key = this.keys.get(name);
-    if (key === undefined) {
-      key = new KeyQueue(name);
-      this.keys.set(name, key);
-    }
+    const key = this.keys.of(item);
     item.key = key;
     return key;
   }
