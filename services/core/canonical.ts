@@ -5,6 +5,7 @@ import { isAbove } from "./backpressure.ts";
 import { checkFlows, flowFields } from "./canonical-flow.ts";
 import { checkSchedules, scheduleFieldsOf } from "./canonical-schedule.ts";
 import { drainFields, isMarked } from "./drain-state.ts";
+import { fenceKey } from "./fence-key.ts";
 import { holdingFlow } from "./flow.ts";
 import {
   hashDeadLetter,
@@ -20,7 +21,6 @@ import { isBefore } from "./indexed-heap.ts";
 import { type EndedRecord, Item, type ItemExtra, type ItemTerms, type KeyQueue, notAfterOf } from "./item.ts";
 import { retryText } from "./item-terms.ts";
 import { checkHeap, checkLeasable, checkShares, shareRecords } from "./lane-checks.ts";
-import { fenceKey } from "./ready.ts";
 import type { ShardState } from "./state.ts";
 
 /** Lines of the state without what is derived. Equal states give equal lines. */
@@ -285,16 +285,18 @@ const isHeldBack = (item: Item): boolean => item.key !== undefined && (item.key.
 function checkTimes({ ready }: ShardState, open: readonly Item[]): void {
   checkHeap(ready.delayed);
   for (const item of ready.delayed.entries) {
-    assert(item.delayedTo > 0 && item.rank === item.delayedTo, `delay of ${item.itemId}`);
+    assert(item.delayedTo > 0 && ready.delayed.rankAt(item.slot) === item.delayedTo, `delay of ${item.itemId}`);
     assert(open.includes(item), `${item.itemId} is delayed and held back`);
   }
   checkHeap(ready.lapses);
   const lapsing = open.filter((item) => notAfterOf(item) !== undefined);
   // Who waits for its resource may lapse too.
-  for (const item of lapsing) assert(item.lapse !== undefined, `end of the time of ${item.itemId}`);
-  for (const lapse of ready.lapses.entries) {
-    assert(lapse.item.lapse === lapse && lapse.item.status === "pending", `end of the time of ${lapse.item.itemId}`);
-    assert.equal(lapse.rank, lapse.item.terms?.notAfter);
+  const watched = new Set(ready.lapses.entries.map(({ item }) => item));
+  assert.equal(watched.size, ready.lapses.size, "the end of a time is there once");
+  for (const item of lapsing) assert(watched.has(item), `end of the time of ${item.itemId}`);
+  for (const { item, rank } of ready.lapses.entries) {
+    assert(item.status === "pending", `end of the time of ${item.itemId}`);
+    assert.equal(rank, item.terms?.notAfter);
   }
 }
 
@@ -360,7 +362,7 @@ function checkRecords(state: ShardState, items: readonly Item[]): void {
 function checkHashes(state: ShardState, items: readonly Item[]): void {
   const itemSum = new HashSum();
   for (const item of items) {
-    const copy = Object.assign(new Item(item), {
+    const copy = Object.assign(new Item(item, item.kind), {
       status: item.status,
       attempt: item.attempt,
       charged: item.charged,

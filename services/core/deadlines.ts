@@ -8,6 +8,7 @@ export interface Due {
 }
 
 interface Deadline extends HeapEntry {
+  rank: number;
   readonly itemId: string;
   readonly token: number;
   reason: "duration" | "age";

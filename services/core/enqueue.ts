@@ -2,6 +2,7 @@
 import type { EnqueueItem, ItemPayload, RequestOf } from "../../contracts/commands.ts";
 import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
+import { itemOf } from "./apply-item.ts";
 import { isPressed } from "./backpressure.ts";
 import { type EarlierEntry, indexProblem, resolveDependencies } from "./dependencies.ts";
 import { digestFields, payloadDigest } from "./hash.ts";
@@ -23,7 +24,7 @@ import {
   Results,
   refused,
 } from "./outcome.ts";
-import { jsonLength, payloadLength } from "./sizes.ts";
+import { enqueuedLength, jsonLength, jsonLengthMax, payloadLength } from "./sizes.ts";
 import { itemIdOf, type ShardState, sequenceOfItemId } from "./state.ts";
 
 export interface EnqueueResult {
@@ -80,12 +81,18 @@ export function executeEnqueue(
       results.refuse(decision.error);
       continue;
     }
-    if (decision.kind === "accepted") emitter.emit(decision.event);
+    if (decision.kind === "accepted") emitItem(emitter, decision.event);
     else if (decision.confirm === true) results.confirm = true;
     results.add(decision.result);
   }
   const reply = { ...cite(state), results: results.entries, pending: state.pending, active: state.active };
   return { reply, confirm: results.confirm, validity: [] };
+}
+
+/** What the body weighs is known once its item is there: each character is looked at once. */
+function emitItem(emitter: Emitter, event: EventOf<"enqueued">): void {
+  emitter.emit(event, 0);
+  emitter.bytesLeft -= enqueuedLength(event, itemOf(emitter.state, event.itemId).bodyBytes);
 }
 
 /** What an id of the whole request stands for: the ids of its entries, the digest of all of them, and whether it meant others before. */
@@ -140,12 +147,9 @@ export function decideEnqueue(
   const { earlier = [] } = terms;
   const misplaced = indexProblem(item, earlier.length);
   if (misplaced !== undefined) return refused(misplaced);
-  const bodyBytes = item.body === undefined ? 0 : jsonLength(item.body);
-  const tooLarge = bodyProblem(state, bodyBytes);
+  const tooLarge = bodyProblem(state, item.body);
   if (tooLarge !== undefined) return refused(tooLarge);
-  const nameBytes = 6 * (terms.requestId?.length ?? 0) + DEPENDENCY_NAME_BYTES * (item.dependsOn?.length ?? 0);
-  const eventBytes = EVENT_BYTES + payloadLength(item, bodyBytes) + nameBytes;
-  if (eventBytes > terms.frameBytesLeft) return refused(frameFull());
+  if (!fits(item, terms)) return refused(frameFull());
   if (isPressed(state, terms.at)) return refused(backpressure(state, terms.at));
   if (terms.isLogHigh === true) return refused(logPressureRefusal());
   if (other === undefined && terms.requestId !== undefined && terms.after !== undefined && terms.after < state.horizon)
@@ -178,8 +182,21 @@ export function decideEnqueue(
   };
 }
 
-/** Why a body of so many bytes as JSON is not taken; undefined when it is. */
-export function bodyProblem({ options: { itemBytesMax } }: ShardState, bytes: number): ErrorBody | undefined {
+/** Whether the open frame takes the item. A body is looked at only where it might not. */
+function fits(item: EnqueueItem, { requestId, frameBytesLeft }: EnqueueTerms): boolean {
+  const { body, dependsOn = [] } = item;
+  const nameBytes = 6 * (requestId?.length ?? 0) + DEPENDENCY_NAME_BYTES * dependsOn.length;
+  const bytesLeft = frameBytesLeft - EVENT_BYTES - nameBytes - payloadLength(item, 0);
+  return body === undefined ? bytesLeft >= 0 : jsonLengthMax(body) <= bytesLeft || jsonLength(body) <= bytesLeft;
+}
+
+/** Why a body is not taken; undefined when it is. */
+export function bodyProblem(
+  { options: { itemBytesMax } }: ShardState,
+  body: string | undefined,
+): ErrorBody | undefined {
+  if (body === undefined || jsonLengthMax(body) <= itemBytesMax) return undefined;
+  const bytes = jsonLength(body);
   if (bytes <= itemBytesMax) return undefined;
   return errorBody("payload_too_large", `the body has ${bytes} bytes, the limit is ${itemBytesMax}`, {
     details: { bytes, limit: itemBytesMax },

@@ -5,6 +5,7 @@
 import { hashPass, hashTurn } from "./hash.ts";
 import { HashSum } from "./hasher.ts";
 import { type HeapEntry, IndexedHeap } from "./indexed-heap.ts";
+import type { Turn } from "./lanes.ts";
 
 /** How far one grant moves a group of weight 1. */
 const STEP = 2 ** 20;
@@ -16,6 +17,11 @@ export interface Pass extends HeapEntry {
   readonly group: string;
   /** How far it is; above the time of its type. */
   readonly rank: number;
+  /** Its items that are leasable; undefined where there are none. Derived. */
+  turn: Turn | undefined;
+  /** Its hash. */
+  readonly high: number;
+  readonly low: number;
 }
 
 /** The turns of one resource type. */
@@ -27,10 +33,12 @@ interface Turns {
   readonly byPass: IndexedHeap<Pass>;
 }
 
-/** Invariant: every pass is above the time of its type. */
+/** Invariant: every pass is above the time of its type, and known to the turn that it knows. */
 export class FairShares {
   readonly types = new Map<string, Turns>();
   readonly sum = new HashSum();
+  /** Told of a turn whose place among the groups of its type changes. */
+  onMoved: (turn: Turn) => void = () => {};
   private count = 0;
   private made = 0;
 
@@ -39,31 +47,29 @@ export class FairShares {
     return this.count >= PASSES_MAX;
   }
 
-  /** How far a group is ahead; 0 when it is not. */
-  aheadOf(resourceType: string, group: string): number {
-    return this.types.get(resourceType)?.passes.get(group)?.rank ?? 0;
+  /** The pass of a group; undefined when it is not ahead. */
+  passOf(resourceType: string, group: string): Pass | undefined {
+    return this.types.get(resourceType)?.passes.get(group);
   }
 
-  /** Moves a group on by one grant. Answers whose place among the groups of the type that changes. */
-  charge(resourceType: string, group: string, weight: number): readonly string[] {
+  /** Moves a group on by one grant. `turn`: what of it is leasable. */
+  charge(resourceType: string, group: string, weight: number, turn: Turn | undefined): void {
     const turns = this.types.get(resourceType) ?? this.begin(resourceType, 0);
-    const changed: string[] = [group];
     const time = turns.passes.get(group)?.rank ?? turns.time;
     if (time > turns.time) {
       this.subtractTurn(turns);
       turns.time = time;
       this.addTurn(turns);
-      for (let pass = turns.byPass.top(); pass !== undefined && pass.rank <= time; pass = turns.byPass.top()) {
+      for (let pass = turns.byPass.top(); pass !== undefined && pass.rank <= time; pass = turns.byPass.top())
         this.remove(turns, pass);
-        changed.push(pass.group);
-      }
     }
-    this.add(turns, group, time + Math.floor(STEP / weight));
-    return changed;
+    this.add(turns, group, time + Math.floor(STEP / weight), turn);
   }
 
   /** Forgets everything, as when fairness is turned off. */
   clear(): void {
+    for (const { passes } of this.types.values())
+      for (const { turn } of passes.values()) if (turn !== undefined) turn.pass = undefined;
     this.types.clear();
     this.sum.high = 0;
     this.sum.low = 0;
@@ -78,10 +84,10 @@ export class FairShares {
   }
 
   /** Takes in a group of a snapshot; false when it cannot be. */
-  restorePass(resourceType: string, group: string, rank: number): boolean {
+  restorePass(resourceType: string, group: string, rank: number, turn: Turn | undefined): boolean {
     const turns = this.types.get(resourceType);
     if (turns === undefined || turns.passes.has(group) || rank <= turns.time) return false;
-    this.add(turns, group, rank);
+    this.add(turns, group, rank, turn);
     return true;
   }
 
@@ -92,22 +98,28 @@ export class FairShares {
     return turns;
   }
 
-  private add(turns: Turns, group: string, rank: number): void {
+  private add(turns: Turns, group: string, rank: number, turn: Turn | undefined): void {
     this.made += 1;
-    const pass: Pass = { group, rank, tie: this.made, slot: -1 };
+    const { high, low } = hashPass(turns.resourceType, group, rank);
+    const pass: Pass = { group, rank, tie: this.made, slot: -1, turn, high, low };
     turns.passes.set(group, pass);
     turns.byPass.push(pass);
     this.count += 1;
-    const { high, low } = hashPass(turns.resourceType, group, rank);
     this.sum.add(high, low);
+    if (turn === undefined) return;
+    turn.pass = pass;
+    this.onMoved(turn);
   }
 
   private remove(turns: Turns, pass: Pass): void {
     turns.byPass.remove(pass);
     turns.passes.delete(pass.group);
     this.count -= 1;
-    const { high, low } = hashPass(turns.resourceType, pass.group, pass.rank);
-    this.sum.subtract(high, low);
+    this.sum.subtract(pass.high, pass.low);
+    const { turn } = pass;
+    if (turn === undefined) return;
+    turn.pass = undefined;
+    this.onMoved(turn);
   }
 
   private addTurn({ resourceType, time }: Turns): void {

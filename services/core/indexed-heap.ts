@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 
 export interface HeapEntry {
   /** What the heap orders by; changed only while the entry is outside, or followed by `moved`. */
-  rank: number;
+  readonly rank: number;
   /** What it orders equal ranks by; changed only together with `rank`. */
   readonly tie: number;
   /** What it orders equal ranks with equal ties by; only where there are such. */
@@ -37,11 +37,12 @@ export class IndexedHeap<Entry extends HeapEntry> {
     return this.entries[0];
   }
 
-  push(entry: Entry): void {
+  /** `rank`: in this heap; its own by default. */
+  push(entry: Entry, rank: number = entry.rank): void {
     this.entries.push(entry);
-    this.ranks.push(entry.rank);
+    this.ranks.push(rank);
     this.ties.push(entry.tie);
-    this.siftUp(entry, this.entries.length - 1);
+    this.siftUp(entry, rank, entry.tie, this.entries.length - 1);
   }
 
   remove(entry: Entry): void {
@@ -49,15 +50,20 @@ export class IndexedHeap<Entry extends HeapEntry> {
     const { slot } = entry;
     assert(entries[slot] === entry, "the entry is not in this heap");
     const last = entries.pop() as Entry;
-    this.ranks.pop();
-    this.ties.pop();
+    const rank = this.ranks.pop() as number;
+    const tie = this.ties.pop() as number;
     entry.slot = -1;
-    if (last !== entry) this.place(last, slot);
+    if (last !== entry) this.place(last, rank, tie, slot);
   }
 
   /** Restores the order after the rank of an entry changed. */
   moved(entry: Entry): void {
-    this.place(entry, entry.slot);
+    this.place(entry, entry.rank, entry.tie, entry.slot);
+  }
+
+  /** What the entry at a place is ordered by. */
+  rankAt(slot: number): number {
+    return this.ranks[slot] as number;
   }
 
   clear(): void {
@@ -66,21 +72,18 @@ export class IndexedHeap<Entry extends HeapEntry> {
     this.ties.length = 0;
   }
 
-  private place(entry: Entry, slot: number): void {
+  private place(entry: Entry, rank: number, tie: number, slot: number): void {
     const above = (slot - 1) >> 1;
     const isUp =
       slot > 0 &&
-      (isBefore(entry.rank, entry.tie, this.ranks[above] as number, this.ties[above] as number) ||
-        (entry.rank === this.ranks[above] &&
-          entry.tie === this.ties[above] &&
-          isBeforeEqual(entry, this.entries[above])));
-    if (isUp) this.siftUp(entry, slot);
-    else this.siftDown(entry, slot);
+      (isBefore(rank, tie, this.ranks[above] as number, this.ties[above] as number) ||
+        (rank === this.ranks[above] && tie === this.ties[above] && isBeforeEqual(entry, this.entries[above])));
+    if (isUp) this.siftUp(entry, rank, tie, slot);
+    else this.siftDown(entry, rank, tie, slot);
   }
 
-  private siftUp(entry: Entry, from: number): void {
+  private siftUp(entry: Entry, rank: number, tie: number, from: number): void {
     const { entries, ranks } = this;
-    const { rank, tie } = entry;
     let slot = from;
     while (slot > 0) {
       const above = (slot - 1) >> 1;
@@ -94,9 +97,8 @@ export class IndexedHeap<Entry extends HeapEntry> {
     this.put(slot, entry, rank, tie);
   }
 
-  private siftDown(entry: Entry, from: number): void {
+  private siftDown(entry: Entry, rank: number, tie: number, from: number): void {
     const { entries, ranks, ties } = this;
-    const { rank, tie } = entry;
     const { length } = entries;
     let slot = from;
     for (;;) {

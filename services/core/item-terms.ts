@@ -17,25 +17,30 @@ type Payload = Omit<ItemPayload, "dependsOn">;
 
 /** The item that the event at the state's sequence makes of a payload, with the shard's exclusivity where it names none. */
 export function newItem(state: ShardState, payload: Payload, names: ItemNames, ticked?: Ticked): Item {
-  const { payloadEncoding } = payload;
-  return new Item({
+  const kind = state.kinds.of({
+    principal: names.principal,
+    exclusivity: payload.exclusivity ?? state.options.exclusivity,
+    resourceType: payload.resourceType,
+    payloadEncoding: payload.payloadEncoding,
+    maxAttempts: payload.maxAttempts,
+    group: payload.group,
+    quotaKey: payload.quotaKey,
+  });
+  const terms = termsOf(payload, state.options.ageingMs, ticked);
+  const fields = {
     itemId: names.itemId,
     sequence: state.sequence,
     enqueuedAt: names.enqueuedAt,
-    principal: names.principal,
-    exclusivity: payload.exclusivity ?? state.options.exclusivity,
-    resourceType: state.intern(payload.resourceType),
     resourceId: payload.resourceId,
     partitionKey: payload.partitionKey,
-    payloadEncoding: payloadEncoding === undefined ? undefined : state.intern(payloadEncoding),
     body: payload.body,
     attributes: payload.attributes,
-    maxAttempts: payload.maxAttempts,
     requestId: names.requestId,
     digest: names.digest,
-    terms: termsOf(payload, state.options.ageingMs, ticked),
+    terms: terms === undefined ? undefined : kind.share(terms),
     delayedTo: payload.notBefore ?? 0,
-  });
+  };
+  return new Item(fields, kind);
 }
 
 /** undefined when the payload names none of them, as nearly all do. `ageingMs`: of the shard, at the enqueue. */
@@ -51,7 +56,7 @@ function termsOf(payload: Payload, ageingMs: number, ticked: Ticked | undefined)
     quotaKey === undefined &&
     ticked === undefined;
   if (hasNone) return undefined;
-  const boost = priority * (ageingMs === 0 ? PRIORITY_STEP_MS : ageingMs);
+  const boost = priority === 0 ? 0 : priority * (ageingMs === 0 ? PRIORITY_STEP_MS : ageingMs);
   const terms = { priority, boost, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey };
   return ticked === undefined ? terms : { ...terms, schedule: { name: ticked.name, tick: ticked.tick } };
 }

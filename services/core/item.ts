@@ -3,6 +3,7 @@ import type { RetryPolicy } from "../../contracts/commands.ts";
 import type { Exclusivity } from "../../contracts/options.ts";
 import type { ItemFlow } from "./flow.ts";
 import type { HeapEntry, IndexedHeap } from "./indexed-heap.ts";
+import type { ItemKind } from "./item-kind.ts";
 
 /**
  * `pending`: enqueued or given back; leasable unless its key or its delay holds it back. Left by a grant, or when its time is over.
@@ -90,13 +91,16 @@ export class LeaseRequestRecord {
  */
 export class KeyQueue {
   readonly fenceKey: string;
+  /** Of a partition whose items name one. */
+  readonly partitionKey: string | undefined;
   head: Item | undefined = undefined;
   tail: Item | undefined = undefined;
   waiting: IndexedHeap<Item> | undefined = undefined;
   halted = false;
 
-  constructor(fenceKey: string) {
+  constructor(fenceKey: string, partitionKey: string | undefined) {
     this.fenceKey = fenceKey;
+    this.partitionKey = partitionKey;
   }
 }
 
@@ -148,29 +152,33 @@ export interface Lapse extends HeapEntry {
   readonly item: Item;
 }
 
-/** What an item is made of; see `Item`. */
+/** What an item is made of beside its kind; see `Item`. */
 export type ItemFields = Pick<
   Item,
   | "itemId"
   | "sequence"
   | "enqueuedAt"
-  | "principal"
-  | "exclusivity"
-  | "resourceType"
   | "resourceId"
   | "partitionKey"
-  | "payloadEncoding"
   | "body"
   | "attributes"
-  | "maxAttempts"
   | "requestId"
   | "digest"
   | "terms"
   | "delayedTo"
 >;
 
+/** What nearly all items do without; each of it is replaced as a whole. */
+interface ItemPast {
+  lastEnd: LeaseEnd | undefined;
+  lastError: LastErrorRecord | undefined;
+  deadLetter: DeadLetter | undefined;
+  extra: ItemExtra | undefined;
+}
+
 /**
- * One piece of work until it is completed.
+ * One piece of work until it is completed. A million of them are kept: what they have in common stands in their kind, what happens to few of
+ * them in a record apart.
  * Invariant: lease is there exactly while status is leased; deadLetter exactly while it is deadLettered; charged <= attempt.
  */
 export class Item implements HeapEntry {
@@ -178,17 +186,11 @@ export class Item implements HeapEntry {
   /** Event sequence of its `enqueued`. */
   readonly sequence: number;
   readonly enqueuedAt: number;
-  /** Who enqueued it. */
-  readonly principal: string;
-  /** Fixed at enqueue, so that `configure` never changes what waits for what. */
-  readonly exclusivity: Exclusivity;
-  readonly resourceType: string;
+  readonly kind: ItemKind;
   readonly resourceId: string;
   readonly partitionKey: string | undefined;
-  readonly payloadEncoding: string | undefined;
   readonly body: string | undefined;
   readonly attributes: Readonly<Record<string, string>> | undefined;
-  readonly maxAttempts: number | undefined;
   readonly requestId: string | undefined;
   readonly digest: string | undefined;
   readonly terms: ItemTerms | undefined;
@@ -202,17 +204,10 @@ export class Item implements HeapEntry {
   /** Log time from which on it is granted, by its enqueue or its last failure; 0 when it was never delayed. ms. */
   delayedTo: number;
   lease: LiveLease | undefined = undefined;
-  lastEnd: LeaseEnd | undefined = undefined;
-  lastError: LastErrorRecord | undefined = undefined;
-  deadLetter: DeadLetter | undefined = undefined;
-  extra: ItemExtra | undefined = undefined;
+  private past: ItemPast | undefined = undefined;
 
-  /** Order of leasing (`rankOf`), or the end of its delay while it is delayed. Derived. */
-  rank: number;
   /** Place in the lane, among the delayed, among those that wait for their resource, or in the list of leased items. Derived. */
   slot = -1;
-  /** Only where it has a `notAfter`, while it is pending. Derived. */
-  lapse: Lapse | undefined = undefined;
   key: KeyQueue | undefined = undefined;
   nextOfKey: Item | undefined = undefined;
   previousOfKey: Item | undefined = undefined;
@@ -223,24 +218,86 @@ export class Item implements HeapEntry {
   high = 0;
   low = 0;
 
-  constructor(fields: ItemFields) {
+  constructor(fields: ItemFields, kind: ItemKind) {
     this.itemId = fields.itemId;
     this.sequence = fields.sequence;
     this.enqueuedAt = fields.enqueuedAt;
-    this.principal = fields.principal;
-    this.exclusivity = fields.exclusivity;
-    this.resourceType = fields.resourceType;
+    this.kind = kind;
     this.resourceId = fields.resourceId;
     this.partitionKey = fields.partitionKey;
-    this.payloadEncoding = fields.payloadEncoding;
     this.body = fields.body;
     this.attributes = fields.attributes;
-    this.maxAttempts = fields.maxAttempts;
     this.requestId = fields.requestId;
     this.digest = fields.digest;
     this.terms = fields.terms;
     this.delayedTo = fields.delayedTo;
-    this.rank = rankOf(this);
+  }
+
+  /** Who enqueued it. */
+  get principal(): string {
+    return this.kind.principal;
+  }
+
+  /** Fixed at enqueue, so that `configure` never changes what waits for what. */
+  get exclusivity(): Exclusivity {
+    return this.kind.exclusivity;
+  }
+
+  get resourceType(): string {
+    return this.kind.resourceType;
+  }
+
+  get payloadEncoding(): string | undefined {
+    return this.kind.payloadEncoding;
+  }
+
+  get maxAttempts(): number | undefined {
+    return this.kind.maxAttempts;
+  }
+
+  get lastEnd(): LeaseEnd | undefined {
+    return this.past?.lastEnd;
+  }
+
+  set lastEnd(end: LeaseEnd | undefined) {
+    this.history().lastEnd = end;
+  }
+
+  get lastError(): LastErrorRecord | undefined {
+    return this.past?.lastError;
+  }
+
+  set lastError(error: LastErrorRecord | undefined) {
+    this.history().lastError = error;
+  }
+
+  get deadLetter(): DeadLetter | undefined {
+    return this.past?.deadLetter;
+  }
+
+  set deadLetter(letter: DeadLetter | undefined) {
+    this.history().deadLetter = letter;
+  }
+
+  get extra(): ItemExtra | undefined {
+    return this.past?.extra;
+  }
+
+  set extra(extra: ItemExtra | undefined) {
+    this.history().extra = extra;
+  }
+
+  private history(): ItemPast {
+    this.past ??= { lastEnd: undefined, lastError: undefined, deadLetter: undefined, extra: undefined };
+    return this.past;
+  }
+
+  /** Order of leasing: by the time since which it may be leased, moved ahead by its priority. ms. */
+  get rank(): number {
+    const { enqueuedAt, delayedTo, terms } = this;
+    // A time before the enqueue is no earlier place.
+    const sinceMs = Math.max(enqueuedAt, delayedTo);
+    return terms === undefined ? sinceMs : sinceMs - terms.boost;
   }
 
   /** Of equal ranks the older one comes first. */
@@ -252,13 +309,6 @@ export class Item implements HeapEntry {
 /** Log time from which on a pending item is granted no more; undefined for never. ms. */
 export function notAfterOf({ terms, extra }: Item): number | undefined {
   return extra !== undefined && extra.redrives > 0 ? undefined : terms?.notAfter;
-}
-
-/** Order of leasing: by the time since which it may be leased, moved ahead by its priority. ms. */
-export function rankOf(item: Pick<Item, "enqueuedAt" | "delayedTo" | "terms">): number {
-  // A time before the enqueue is no earlier place.
-  const sinceMs = Math.max(item.enqueuedAt, item.delayedTo);
-  return item.terms === undefined ? sinceMs : sinceMs - item.terms.boost;
 }
 
 /** What is remembered of an ended item, so that repeats of its requests are recognised. */

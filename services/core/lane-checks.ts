@@ -50,7 +50,9 @@ function checkTurn(lanes: Lanes, turn: Turn): readonly Item[] {
   checkHeap(turn.lanes);
   assert(byKey.size > 0, `group ${group} has lanes`);
   const head = turn.isParked ? undefined : turn.lanes.top();
-  const ahead = lanes.shares.aheadOf(type.resourceType, group ?? "");
+  assert(turn.pass === lanes.shares.passOf(type.resourceType, group ?? ""), `pass of ${group}`);
+  assert(turn.pass === undefined || turn.pass.turn === turn, `turn of ${group}`);
+  const ahead = turn.pass?.rank ?? 0;
   assert(turn.place === (head === undefined ? undefined : ahead === 0 ? type.due : type.ahead), `place of ${group}`);
   if (head !== undefined)
     assert.deepEqual(
@@ -102,8 +104,10 @@ export function checkShares({ ready: { lanes } }: ShardState, items: readonly It
     assert.equal(byPass.size, passes.size, `passes of ${resourceType}`);
     const turn = hashTurn(resourceType, time);
     turns.add(turn.high, turn.low);
-    for (const { group, rank } of passes.values()) {
+    for (const { group, rank, turn } of passes.values()) {
       assert(rank > time, `${group} is ahead`);
+      const shown = lanes.types.get(resourceType)?.byGroup.get(group === "" ? undefined : group);
+      assert(turn === shown, `what is leasable of ${group}`);
       const { high, low } = hashPass(resourceType, group, rank);
       turns.add(high, low);
     }
@@ -114,10 +118,12 @@ export function checkShares({ ready: { lanes } }: ShardState, items: readonly It
 export function checkHeap<Entry extends HeapEntry>(heap: IndexedHeap<Entry>): void {
   for (const [slot, entry] of heap.entries.entries()) {
     assert.equal(entry.slot, slot, "slot");
-    const parent = heap.entries[(slot - 1) >> 1] as Entry;
+    const above = (slot - 1) >> 1;
+    const parent = heap.entries[above] as Entry;
     if (slot === 0) continue;
-    const isEqual = parent.rank === entry.rank && parent.tie === entry.tie;
-    const isFirst = isBefore(parent.rank, parent.tie, entry.rank, entry.tie);
+    const [parentRank, rank] = [heap.rankAt(above), heap.rankAt(slot)];
+    const isEqual = parentRank === rank && parent.tie === entry.tie;
+    const isFirst = isBefore(parentRank, parent.tie, rank, entry.tie);
     assert(isFirst || (isEqual && (parent.last ?? 0) < (entry.last ?? 0)), "order of the heap");
   }
 }

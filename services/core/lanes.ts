@@ -1,6 +1,6 @@
 /** The leasable items, in lines by resource type, group and quota key, and whose turn it is. Derived from the items; never hashed. */
 import assert from "node:assert/strict";
-import { FairShares } from "./fair-shares.ts";
+import { FairShares, type Pass } from "./fair-shares.ts";
 import { type HeapEntry, IndexedHeap, isBefore } from "./indexed-heap.ts";
 import type { Item } from "./item.ts";
 import { type Meter, Meters } from "./meters.ts";
@@ -15,6 +15,8 @@ export class Lane implements HeapEntry {
   readonly items = new RankQueue<Item>();
   /** Out of the turn's lanes, because its quota is used up. */
   isParked = false;
+  /** It has no items any more: another lane may have taken its place. */
+  isGone = false;
   rank = 0;
   tie = 0;
   slot = -1;
@@ -34,6 +36,8 @@ export class Turn implements HeapEntry {
   readonly byKey = new Map<string | undefined, Lane>();
   /** Those that are not parked. */
   readonly lanes = new IndexedHeap<Lane>();
+  /** How far its group is ahead; undefined when it is not. */
+  pass: Pass | undefined;
   isParked = false;
   /** Where it waits: `due` or `ahead` of its type; undefined while it is parked or all its lanes are. */
   place: IndexedHeap<Turn> | undefined = undefined;
@@ -43,10 +47,11 @@ export class Turn implements HeapEntry {
   last = 0;
   slot = -1;
 
-  constructor(type: TypeLanes, group: string | undefined, meter: Meter | undefined) {
+  constructor(type: TypeLanes, group: string | undefined, meter: Meter | undefined, pass: Pass | undefined) {
     this.type = type;
     this.group = group;
     this.meter = meter;
+    this.pass = pass;
   }
 }
 
@@ -72,6 +77,7 @@ export class TypeLanes implements HeapEntry {
 
 /** What is parked for one meter, in the heap of those whose rate lets them go on at a known time: its rank. ms. */
 interface Parked extends HeapEntry {
+  rank: number;
   readonly meter: Meter;
   readonly places: Set<Lane | Turn>;
 }
@@ -97,6 +103,7 @@ export class Lanes {
     this.meters.onFreed = (meter) => {
       if (this.parked.has(meter)) this.freed.add(meter);
     };
+    this.shares.onMoved = (turn) => this.place(turn);
   }
 
   show(item: Item): void {
@@ -184,22 +191,17 @@ export class Lanes {
   }
 
   /** Moves an item's group on, for it was granted something. */
-  charge({ resourceType, terms }: Item): void {
+  charge({ kind }: Item): void {
     if (this.shares.isFull) this.forgetShares();
-    const weight = this.meters.groups.get(terms?.group ?? "")?.quota?.weight ?? 1;
-    const type = this.types.get(resourceType);
-    for (const group of this.shares.charge(resourceType, terms?.group ?? "", weight)) {
-      const turn = type?.byGroup.get(group === "" ? undefined : group);
-      if (turn !== undefined) this.place(turn);
-    }
+    const { resourceType, group = "", lane } = kind;
+    const turn = lane === undefined || lane.isGone ? this.turnOf(resourceType, group) : lane.turn;
+    const meter = turn === undefined ? this.meters.groups.get(group) : turn.meter;
+    this.shares.charge(resourceType, group, meter?.quota?.weight ?? 1, turn);
   }
 
   /** Takes in how far a group of a snapshot is ahead; false when it cannot be. */
   restorePass(resourceType: string, group: string, ahead: number): boolean {
-    const isNew = this.shares.restorePass(resourceType, group, ahead);
-    const turn = this.types.get(resourceType)?.byGroup.get(group === "" ? undefined : group);
-    if (turn !== undefined) this.place(turn);
-    return isNew;
+    return this.shares.restorePass(resourceType, group, ahead, this.turnOf(resourceType, group));
   }
 
   /** All groups start anew. */
@@ -209,26 +211,43 @@ export class Lanes {
     for (const type of this.types.values()) for (const turn of type.byGroup.values()) this.place(turn);
   }
 
-  private laneOf({ resourceType, terms }: Item): Lane | undefined {
-    return this.types.get(resourceType)?.byGroup.get(terms?.group)?.byKey.get(terms?.quotaKey);
+  /** `group`: empty for the items that have none. */
+  private turnOf(resourceType: string, group: string): Turn | undefined {
+    return this.types.get(resourceType)?.byGroup.get(group === "" ? undefined : group);
   }
 
-  private newLane({ resourceType, terms }: Item): Lane {
+  /** Looked up once for a kind of items, as long as the lane is there. */
+  private laneOf({ kind }: Item): Lane | undefined {
+    if (kind.lane === undefined || kind.lane.isGone)
+      kind.lane = this.types.get(kind.resourceType)?.byGroup.get(kind.group)?.byKey.get(kind.quotaKey);
+    return kind.lane;
+  }
+
+  private newLane({ kind }: Item): Lane {
+    const { resourceType, group, quotaKey } = kind;
     let type = this.types.get(resourceType);
     if (type === undefined) {
       type = new TypeLanes(resourceType);
       this.types.set(resourceType, type);
     }
-    const { group, quotaKey } = terms ?? NO_TERMS;
     let turn = type.byGroup.get(group);
     if (turn === undefined) {
-      turn = new Turn(type, group, group === undefined ? undefined : this.enter(this.meters.meterOf("group", group)));
+      turn = this.newTurn(type, group);
       type.byGroup.set(group, turn);
     }
     const meter = quotaKey === undefined ? undefined : this.enter(this.meters.meterOf("key", quotaKey));
     const lane = new Lane(turn, quotaKey, meter);
     turn.byKey.set(quotaKey, lane);
+    kind.lane = lane;
     return lane;
+  }
+
+  private newTurn(type: TypeLanes, group: string | undefined): Turn {
+    const meter = group === undefined ? undefined : this.enter(this.meters.meterOf("group", group));
+    const pass = this.shares.passOf(type.resourceType, group ?? "");
+    const turn = new Turn(type, group, meter, pass);
+    if (pass !== undefined) pass.turn = turn;
+    return turn;
   }
 
   private enter(meter: Meter): Meter {
@@ -240,12 +259,14 @@ export class Lanes {
     const { turn, meter } = lane;
     const { type } = turn;
     turn.byKey.delete(lane.quotaKey);
+    lane.isGone = true;
     if (lane.isParked) this.unpark(lane, meter);
     else turn.lanes.remove(lane);
     if (meter !== undefined) this.meters.leave(meter);
     this.place(turn);
     if (turn.byKey.size > 0) return;
     type.byGroup.delete(turn.group);
+    if (turn.pass !== undefined) turn.pass.turn = undefined;
     if (turn.isParked) this.unpark(turn, turn.meter);
     if (turn.meter !== undefined) this.meters.leave(turn.meter);
     if (type.byGroup.size === 0) this.types.delete(type.resourceType);
@@ -268,7 +289,7 @@ export class Lanes {
       turn.place?.remove(turn);
       turn.place = undefined;
     } else {
-      const ahead = this.shares.aheadOf(type.resourceType, turn.group ?? "");
+      const ahead = turn.pass?.rank ?? 0;
       const place = ahead === 0 ? type.due : type.ahead;
       turn.rank = ahead === 0 ? head.rank : ahead;
       turn.tie = ahead === 0 ? head.tie : head.rank;
@@ -368,5 +389,3 @@ export class Lanes {
     this.freed.clear();
   }
 }
-
-const NO_TERMS = { group: undefined, quotaKey: undefined };

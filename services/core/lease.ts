@@ -3,9 +3,10 @@ import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
 import { FRAME_BYTES_MAX } from "../../contracts/limits.ts";
+import { fenceKey } from "./fence-key.ts";
 import { flowLength } from "./flow.ts";
 import { digestFields } from "./hash.ts";
-import type { Item } from "./item.ts";
+import { type Item, notAfterOf } from "./item.ts";
 import type { TypeLanes } from "./lanes.ts";
 import { EVENT_BYTES, FRAME_BYTES_RESERVE, LEASE_BYTES, LEASE_CAP_RETRY_AFTER_MS } from "./limits.ts";
 import {
@@ -18,7 +19,6 @@ import {
   refuse,
   type Validity,
 } from "./outcome.ts";
-import { fenceKey } from "./ready.ts";
 import { jsonLength, payloadLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
 import { buryLapsed } from "./term.ts";
@@ -84,29 +84,37 @@ export function executeLease(
   const countMax = Math.min(request.maxItems, limit - held);
   while (granted.length < countMax) {
     const { at } = context;
-    const event = decideGrant(state, { at, durationMs, lanes, replyBytesLeft, frameBytesLeft: emitter.bytesLeft });
-    if (event === undefined) break;
-    const item = state.items.get(event.itemId) as Item;
-    replyBytesLeft -= leaseLength(item);
-    emitter.emit(event, leasedLength(item));
-    granted.push(item);
+    const grant = decideGrant(state, { at, durationMs, lanes, replyBytesLeft, frameBytesLeft: emitter.bytesLeft });
+    if (grant === undefined) break;
+    replyBytesLeft -= grant.replyBytes;
+    emitter.emit(grant.event, grant.frameBytes);
+    granted.push(grant.item);
   }
   return granted.length === 0 ? replyEmpty(state, "none") : replyLeases(state, granted);
 }
 
+interface Grant {
+  readonly item: Item;
+  readonly event: EventOf<"leased">;
+  /** What it takes in the reply and in the frame. */
+  readonly replyBytes: number;
+  readonly frameBytes: number;
+}
+
 /** Decides one grant: the first leasable item, unless reply or frame cannot take it. undefined when there is none. */
-export function decideGrant(state: ShardState, terms: GrantTerms): EventOf<"leased"> | undefined {
+export function decideGrant(state: ShardState, terms: GrantTerms): Grant | undefined {
   const item = state.ready.lanes.next(terms.lanes, terms.at);
   // One whose time is over, where the frame had no room for its end.
-  if (item === undefined || (item.lapse !== undefined && item.lapse.rank <= terms.at)) return undefined;
+  if (item === undefined || (notAfterOf(item) ?? Number.POSITIVE_INFINITY) <= terms.at) return undefined;
   const { itemId, resourceType, resourceId } = item;
   const { leaseDurationMsDefault, leaseDurationMsMax, leaseAgeMsMax } = state.options;
   const ownMs = Math.min(item.terms?.leaseDurationMs ?? leaseDurationMsDefault, leaseDurationMsMax);
   const durationMs = terms.durationMs ?? ownMs;
-  if (leaseLength(item) > terms.replyBytesLeft) return undefined;
-  if (leasedLength(item) > terms.frameBytesLeft) return undefined;
-  return {
-    type: "leased",
+  const replyBytes = leaseLength(item);
+  const frameBytes = leasedLength(item);
+  if (replyBytes > terms.replyBytesLeft || frameBytes > terms.frameBytesLeft) return undefined;
+  const event = {
+    type: "leased" as const,
     actor: 0,
     itemId,
     resourceType,
@@ -115,6 +123,7 @@ export function decideGrant(state: ShardState, terms: GrantTerms): EventOf<"leas
     durationMs,
     expiresAt: terms.at + Math.min(durationMs, leaseAgeMsMax),
   };
+  return { item, event, replyBytes, frameBytes };
 }
 
 export function durationRefusal(field: string, durationMs: number, limit: number) {

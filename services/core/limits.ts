@@ -37,6 +37,9 @@ export const CHUNK_LENGTH_MAX = 512;
 export const CHUNK_LENGTH_MIN = 128;
 /** Texts that are kept once because many items share them. */
 export const INTERNED_MAX = 4_096;
+/** Records of what many items have in common that are looked up; and of those, how many differ in rare things only. */
+export const KINDS_MAX = 65_536;
+export const KIND_VARIANTS_MAX = 8;
 /** Maps that one striped map is made of; a power of two. */
 export const STRIPES = 64;
 

@@ -12,6 +12,7 @@ import {
 } from "../../contracts/limits.ts";
 import type { Verb } from "../../contracts/subjects.ts";
 import { ECHO_LENGTH_MAX, ENTRIES_PER_CHECK, REQUEST_DEPTH_MAX, REQUEST_FIELDS_MAX } from "./limits.ts";
+import { isPlainRequest } from "./parse-plain.ts";
 import { jsonLength } from "./sizes.ts";
 
 interface Issue {
@@ -99,6 +100,7 @@ const ENTRIES_FIELD: Partial<Record<Verb, string>> = {
  * 64 wrong attributes would hold up the shard for a third of a second.
  */
 function check(verb: Verb, value: Readonly<Record<string, unknown>>): { readonly request: object } | Refusal {
+  if (isPlainRequest(verb, value)) return { request: value };
   const schema = REQUESTS[verb];
   const field = ENTRIES_FIELD[verb];
   const entries = field === undefined ? undefined : value[field];

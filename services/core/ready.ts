@@ -3,34 +3,11 @@ import assert from "node:assert/strict";
 import type { ShardOptions } from "../../contracts/options.ts";
 import { failedOf, holdingFlow } from "./flow.ts";
 import { IndexedHeap, isBefore } from "./indexed-heap.ts";
-import { type Item, KeyQueue, type Lapse, notAfterOf, rankOf } from "./item.ts";
+import { type Item, type KeyQueue, type Lapse, notAfterOf } from "./item.ts";
+import { KeyQueues } from "./key-queues.ts";
 import { Lanes } from "./lanes.ts";
 import { link, unlink } from "./partition-list.ts";
 import { SequenceIndex } from "./sequence-index.ts";
-import { StripedMap } from "./striped-map.ts";
-
-/** `/` and `%` are escaped where two parts meet or an other kind of key could read the same. */
-const escaped = (part: string): string =>
-  part.includes("/") || part.includes("%") ? part.replaceAll("%", "%25").replaceAll("/", "%2F") : part;
-
-/**
- * What a token is compared for at a store. Two items have the same fence key exactly when they exclude each other.
- * A partition item without a partition key is in the partition of its resource: `partition/<type>/<id>`.
- */
-export function fenceKey(
-  item: Pick<Item, "exclusivity" | "itemId" | "resourceType" | "resourceId" | "partitionKey">,
-): string {
-  switch (item.exclusivity) {
-    case "none":
-      return `item/${item.itemId}`;
-    case "resource":
-      return `resource/${escaped(item.resourceType)}/${item.resourceId}`;
-    case "partition":
-      return item.partitionKey === undefined
-        ? `partition/${escaped(item.resourceType)}/${item.resourceId}`
-        : `partition/${escaped(item.partitionKey)}`;
-  }
-}
 
 /** Whether a dead letter of this item stops its partition. */
 export function haltsPartition(item: Item, options: ShardOptions): boolean {
@@ -43,11 +20,12 @@ export function haltsPartition(item: Item, options: ShardOptions): boolean {
  */
 export class Ready {
   readonly lanes = new Lanes();
-  readonly keys = new StripedMap<KeyQueue>();
+  readonly keys = new KeyQueues();
   /** By the end of their delay. */
   readonly delayed = new IndexedHeap<Item>();
   /** Pending items that may be granted for some time only; of a partition only its head. */
   readonly lapses = new IndexedHeap<Lapse>();
+  private readonly lapseOf = new Map<Item, Lapse>();
   /** Pending items that will not run, for one that they depend on was not completed; of a partition only its head. */
   readonly doomed = new SequenceIndex<Item>();
   /** What was delayed to this log time or before has been let go: no later frame may be of an earlier time. ms. */
@@ -89,7 +67,7 @@ export class Ready {
   /** Lets go of what was delayed to `at` or before. */
   release(at: number): void {
     this.releasedAt = Math.max(this.releasedAt, at);
-    for (let item = this.delayed.top(); item !== undefined && item.rank <= at; item = this.delayed.top()) {
+    for (let item = this.delayed.top(); item !== undefined && item.delayedTo <= at; item = this.delayed.top()) {
       this.delayed.remove(item);
       this.enter(item);
     }
@@ -124,7 +102,6 @@ export class Ready {
     if (item.key === key && item.delayedTo <= at) {
       // Also the head of a resource that nobody else waits for.
       this.watch(item);
-      item.rank = rankOf(item);
       this.lanes.show(item);
     } else this.place(item, at);
   }
@@ -146,7 +123,7 @@ export class Ready {
     }
     if (halts) key.halted = true;
     if (key.halted) return;
-    if (key.head === undefined) this.keys.delete(key.fenceKey);
+    if (key.head === undefined) this.keys.delete(key);
     else if (item.exclusivity === "resource") this.lanes.show(key.head);
     else this.place(key.head, at);
   }
@@ -190,10 +167,10 @@ export class Ready {
 
   /** Lets a partition go on whose dead letter, because of which it stood still, is no more. */
   resume(item: Item, at: number): void {
-    const key = this.keys.get(fenceKey(item));
+    const key = this.keys.find(item);
     if (key === undefined || !key.halted) assert.fail(`the partition of ${item.itemId} is not halted`);
     key.halted = false;
-    if (key.head === undefined) this.keys.delete(key.fenceKey);
+    if (key.head === undefined) this.keys.delete(key);
     else this.place(key.head, at);
   }
 
@@ -229,14 +206,12 @@ export class Ready {
       return;
     }
     this.watch(item);
-    item.rank = item.delayedTo;
-    this.delayed.push(item);
+    this.delayed.push(item, item.delayedTo);
   }
 
   /** Lets an item come whose delay is over: to its lane, or to those that wait for its resource. */
   private enter(item: Item): void {
     this.watch(item);
-    item.rank = rankOf(item);
     if (item.exclusivity !== "resource") {
       this.lanes.show(item);
       return;
@@ -281,15 +256,18 @@ export class Ready {
 
   private watch(item: Item): void {
     const notAfter = notAfterOf(item);
-    if (notAfter === undefined || item.lapse !== undefined) return;
-    item.lapse = { item, rank: notAfter, tie: item.sequence, slot: -1 };
-    this.lapses.push(item.lapse);
+    if (notAfter === undefined || this.lapseOf.has(item)) return;
+    const lapse = { item, rank: notAfter, tie: item.sequence, slot: -1 };
+    this.lapseOf.set(item, lapse);
+    this.lapses.push(lapse);
   }
 
   private unwatch(item: Item): void {
-    if (item.lapse === undefined) return;
-    this.lapses.remove(item.lapse);
-    item.lapse = undefined;
+    if (item.terms?.notAfter === undefined) return;
+    const lapse = this.lapseOf.get(item);
+    if (lapse === undefined) return;
+    this.lapses.remove(lapse);
+    this.lapseOf.delete(item);
   }
 
   /** Puts a leased item, the youngest of its partition, before older ones, which were redriven while it was leased. False when none may be. */
@@ -318,12 +296,7 @@ export class Ready {
   }
 
   private keyOf(item: Item): KeyQueue {
-    const name = fenceKey(item);
-    let key = this.keys.get(name);
-    if (key === undefined) {
-      key = new KeyQueue(name);
-      this.keys.set(name, key);
-    }
+    const key = this.keys.of(item);
     item.key = key;
     return key;
   }

@@ -4,7 +4,7 @@ import type { DrainOrigin, ItemOrigin } from "../../contracts/drain.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
 import { restoredDependencies } from "./dependencies.ts";
-import { frameFull } from "./enqueue.ts";
+import { bodyProblem, frameFull } from "./enqueue.ts";
 import type { Remembered } from "./item.ts";
 import { EndedRecord } from "./item.ts";
 import { originRequestId } from "./item-origin.ts";
@@ -20,7 +20,7 @@ import {
   refuse,
   refused,
 } from "./outcome.ts";
-import { eventLength, jsonLength } from "./sizes.ts";
+import { eventLength } from "./sizes.ts";
 import { itemIdOf, type ShardState, sequenceOfItemId } from "./state.ts";
 import { endedStatus } from "./views.ts";
 
@@ -101,14 +101,8 @@ function decideRestore(
         details: { itemId: holder.itemId },
       }),
     );
-  const bytes = item.body === undefined ? 0 : jsonLength(item.body);
-  const limit = state.options.itemBytesMax;
-  if (bytes > limit)
-    return refused(
-      errorBody("payload_too_large", `the body has ${bytes} bytes, the limit is ${limit}`, {
-        details: { bytes, limit },
-      }),
-    );
+  const tooLarge = bodyProblem(state, item.body);
+  if (tooLarge !== undefined) return refused(tooLarge);
   const itemId = itemIdOf(state.tokenEpoch, state.sequence + 1);
   const waits = dependencies && restoredDependencies(state, dependencies, origin);
   if (waits !== undefined && "error" in waits) return refused(waits.error);

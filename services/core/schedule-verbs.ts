@@ -21,7 +21,7 @@ import {
   refused,
 } from "./outcome.ts";
 import type { Schedule } from "./schedules.ts";
-import { eventLength, jsonLength } from "./sizes.ts";
+import { eventLength } from "./sizes.ts";
 import type { ShardState } from "./state.ts";
 
 type Put = EventOf<"scheduled">;
@@ -64,9 +64,7 @@ function decideSchedulePut(
   const first = nextTick(cron, timeZone, context.at);
   if (typeof first !== "number") return refused(cronRefusal(first));
   if (state.logVersion < LOG_VERSION_TERMS) return refused(versionRefusal(state.logVersion, LOG_VERSION_TERMS));
-  const problem =
-    termsProblem(state, item as EnqueueItem, context.at) ??
-    bodyProblem(state, item.body === undefined ? 0 : jsonLength(item.body));
+  const problem = termsProblem(state, item as EnqueueItem, context.at) ?? bodyProblem(state, item.body);
   if (problem !== undefined) return refused(problem);
   const isSameTime = known?.cron === cron && known.timeZone === timeZone && !known.paused;
   const next = paused ? undefined : isSameTime ? (known.next ?? first) : first;

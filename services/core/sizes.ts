@@ -22,6 +22,9 @@ export function jsonLength(text: string): number {
   return bytes;
 }
 
+/** Bytes of a text as JSON at most, without looking at it: an escape takes six. */
+export const jsonLengthMax = (text: string): number => 6 * text.length + 2;
+
 /** \b \t \n \f \r take two characters, other control characters six. */
 function isShortEscape(unit: number): boolean {
   return unit === 8 || unit === 9 || unit === 10 || unit === 12 || unit === 13;
@@ -45,13 +48,7 @@ export function payloadLength(payload: Omit<ItemPayload, "dependsOn">, bodyBytes
 export function eventLength(event: LogEvent): number {
   switch (event.type) {
     case "enqueued":
-      return (
-        EVENT_BYTES +
-        payloadLength(event.item, optionalLength(event.item.body)) +
-        DEPENDENCY_NAME_BYTES * (event.item.dependsOn?.length ?? 0) +
-        optionalLength(event.requestId) +
-        optionalLength(event.schedule?.name)
-      );
+      return enqueuedLength(event, optionalLength(event.item.body));
     case "scheduled":
       return 2 * EVENT_BYTES + payloadLength(event.item, optionalLength(event.item.body)) + jsonLength(event.name);
     case "unscheduled":
@@ -88,6 +85,12 @@ export function eventLength(event: LogEvent): number {
     case "stateHash":
       return 4 * EVENT_BYTES;
   }
+}
+
+/** The same of an `enqueued` whose body is known to take so many. */
+export function enqueuedLength({ item, requestId, schedule }: EventOf<"enqueued">, bodyBytes: number): number {
+  const names = optionalLength(requestId) + optionalLength(schedule?.name);
+  return EVENT_BYTES + payloadLength(item, bodyBytes) + DEPENDENCY_NAME_BYTES * (item.dependsOn?.length ?? 0) + names;
 }
 
 function restoredLength({ entry }: EventOf<"restored">): number {

@@ -41,25 +41,30 @@ const termsRow = new Row("terms");
 const extraRow = new Row("extra");
 
 export function readItem(state: ShardState, row: Row): Item {
-  const encoding = row.optionalText(9);
+  const { terms, delayedTo } = row.length === ITEM_FIELDS_TERMS ? readTerms(row) : NO_TERMS;
+  const kind = state.kinds.of({
+    principal: state.intern(row.text(4)),
+    exclusivity: row.choice(5, EXCLUSIVITIES),
+    resourceType: row.text(6),
+    payloadEncoding: row.optionalText(9),
+    maxAttempts: row.optionalCount(12),
+    group: terms?.group,
+    quotaKey: terms?.quotaKey,
+  });
   const fields = {
     itemId: row.count(1).toString(ID_BASE),
     sequence: row.count(2),
     enqueuedAt: row.count(3),
-    principal: state.intern(row.text(4)),
-    exclusivity: row.choice(5, EXCLUSIVITIES),
-    resourceType: state.intern(row.text(6)),
     resourceId: row.text(7),
     partitionKey: row.optionalText(8),
-    payloadEncoding: encoding === undefined ? undefined : state.intern(encoding),
     body: row.optionalText(10),
     attributes: row.attributes(11),
-    maxAttempts: row.optionalCount(12),
     requestId: row.optionalText(13),
     digest: row.optionalText(14),
-    ...(row.length === ITEM_FIELDS_TERMS ? readTerms(row) : NO_TERMS),
+    terms: terms && kind.share(terms),
+    delayedTo,
   };
-  const item = new Item(fields);
+  const item = new Item(fields, kind);
   if (row.length === ITEM_FIELDS_TERMS) item.extra = readExtra();
   if (row.length !== ITEM_FIELDS) readChanges(state, item, row);
   hashNewItem(item);

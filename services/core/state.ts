@@ -9,6 +9,7 @@ import type { Quota } from "../../contracts/quotas.ts";
 import type { Drain } from "./drain-state.ts";
 import { HashSum } from "./hasher.ts";
 import type { EndedRecord, Item, LeaseRequestRecord, Remembered } from "./item.ts";
+import { ItemKinds } from "./item-kind.ts";
 import { ItemTable } from "./item-table.ts";
 import { INTERNED_MAX } from "./limits.ts";
 import { Ready } from "./ready.ts";
@@ -91,6 +92,7 @@ export class ShardState {
   /** The snapshot that is being written: apply tells it what changes. No part of the state. */
   cut: SnapshotCut | undefined = undefined;
 
+  readonly kinds = new ItemKinds();
   private readonly interned = new Map<string, string>();
 
   /** The one copy of a text that many items share. Bounded, and without meaning. */

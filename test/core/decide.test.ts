@@ -54,7 +54,7 @@ describe("enqueue", () => {
 
 describe("lease", () => {
   test("the oldest pending item is granted until now and the duration", () => {
-    expect(decideGrant(given(enqueued), everyLane)).toEqual(leased);
+    expect(decideGrant(given(enqueued), everyLane)?.event).toEqual(leased);
   });
 
   test("nothing is granted while the only item is leased", () => {
@@ -62,7 +62,7 @@ describe("lease", () => {
   });
 
   test("a failed item is granted again with the next attempt", () => {
-    expect(decideGrant(given(enqueued, leased, failed), everyLane)).toMatchObject({ itemId: "3", attempt: 2 });
+    expect(decideGrant(given(enqueued, leased, failed), everyLane)?.event).toMatchObject({ itemId: "3", attempt: 2 });
   });
 
   test("nothing is granted that the reply or the frame cannot take", () => {

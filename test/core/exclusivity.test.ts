@@ -1,7 +1,7 @@
 /** Who holds back whom: no one, the items of a resource, the items of a partition. */
 import { describe, expect, test } from "vitest";
 import { assertInvariants } from "../../services/core/canonical.ts";
-import { fenceKey } from "../../services/core/ready.ts";
+import { fenceKey } from "../../services/core/fence-key.ts";
 import { ShardWorld } from "./shard-world.ts";
 
 const leaseAll = (world: ShardWorld): string[] => {

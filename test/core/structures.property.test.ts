@@ -16,8 +16,9 @@ test("a heap gives its entries by rank, and of equal ones the older, whichever a
   });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
-      const heap = new IndexedHeap<HeapEntry>();
-      const model: HeapEntry[] = [];
+      type Entry = HeapEntry & { rank: number };
+      const heap = new IndexedHeap<Entry>();
+      const model: Entry[] = [];
       let pushed = 0;
       for (const { action, place, rank } of steps) {
         const entry = model[place % Math.max(1, model.length)];

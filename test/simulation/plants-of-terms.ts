@@ -48,8 +48,8 @@ export const PLANTS_OF_TERMS: readonly Plant[] = [
   plant(
     "end_not_watched_behind_an_attempt",
     `${CORE}/ready.ts`,
-    "if (notAfter === undefined || item.lapse !== undefined) return;",
-    "if (notAfter === undefined || item.lapse !== undefined || item.attempt > 0) return;",
+    "if (notAfter === undefined || this.lapseOf.has(item)) return;",
+    "if (notAfter === undefined || this.lapseOf.has(item) || item.attempt > 0) return;",
     "Q5",
   ),
   plant(
@@ -62,8 +62,8 @@ export const PLANTS_OF_TERMS: readonly Plant[] = [
   plant(
     "delayed_item_stays",
     `${CORE}/ready.ts`,
-    "item !== undefined && item.rank <= at; item = this.delayed.top()",
-    "item !== undefined && item.rank < at - 60_000; item = this.delayed.top()",
+    "item !== undefined && item.delayedTo <= at; item = this.delayed.top()",
+    "item !== undefined && item.delayedTo < at - 60_000; item = this.delayed.top()",
     "V1",
   ),
   plant(
@@ -76,8 +76,8 @@ export const PLANTS_OF_TERMS: readonly Plant[] = [
   plant(
     "place_from_before_the_enqueue",
     `${CORE}/item.ts`,
-    "const sinceMs = Math.max(item.enqueuedAt, item.delayedTo);",
-    "const sinceMs = item.delayedTo === 0 ? item.enqueuedAt : item.delayedTo;",
+    "const sinceMs = Math.max(enqueuedAt, delayedTo);",
+    "const sinceMs = delayedTo === 0 ? enqueuedAt : delayedTo;",
     "Q5",
   ),
   plant(

@@ -1,9 +1,9 @@
 /** The requests that wait undecided, first in first out, with the bytes that they hold. */
 import type { PendingRequest } from "./pending-request.ts";
 
-/** Invariant: `bytes` is the sum over the waiting requests. Taking from the front costs no copy. */
+/** Invariant: `bytes` is the sum over the waiting requests; what was taken is not held. Taking from the front costs no copy. */
 export class RequestQueue {
-  #requests: PendingRequest[] = [];
+  #requests: (PendingRequest | undefined)[] = [];
   #head = 0;
   #bytes = 0;
   #pushed = 0;
@@ -39,14 +39,15 @@ export class RequestQueue {
     const request = this.#requests[this.#head];
     if (request === undefined) return;
     this.#bytes -= request.bytes;
+    this.#requests[this.#head] = undefined;
     this.#head += 1;
-    if (this.#head < 1_024 || this.#head * 2 < this.#requests.length) return;
+    if (this.size > 0 && (this.#head < 1_024 || this.#head * 2 < this.#requests.length)) return;
     this.#requests = this.#requests.slice(this.#head);
     this.#head = 0;
   }
 
   takeAll(): readonly PendingRequest[] {
-    const requests = this.#requests.slice(this.#head);
+    const requests = this.#waiting();
     this.#reset([]);
     return requests;
   }
@@ -54,10 +55,14 @@ export class RequestQueue {
   /** Takes those whose callers have given up. */
   takeOverdue(nowMs: number): readonly PendingRequest[] {
     if (this.size === 0) return [];
-    const waiting = this.#requests.slice(this.#head);
+    const waiting = this.#waiting();
     const overdue = waiting.filter((request) => request.deadlineMs <= nowMs);
     if (overdue.length > 0) this.#reset(waiting.filter((request) => request.deadlineMs > nowMs));
     return overdue;
+  }
+
+  #waiting(): PendingRequest[] {
+    return this.#requests.slice(this.#head) as PendingRequest[];
   }
 
   #reset(requests: PendingRequest[]): void {

@@ -1,0 +1,121 @@
+/** What many items have in common, kept once for all of them: a million items come from few callers, and name few types, groups and keys. */
+import type { Exclusivity } from "../../contracts/options.ts";
+import type { ItemTerms } from "./item.ts";
+import { retryText } from "./item-terms.ts";
+import type { Lane } from "./lanes.ts";
+import { KIND_VARIANTS_MAX, KINDS_MAX } from "./limits.ts";
+
+export interface KindFields {
+  /** Who enqueued it. */
+  readonly principal: string;
+  /** Fixed at enqueue, so that `configure` never changes what waits for what. */
+  readonly exclusivity: Exclusivity;
+  readonly resourceType: string;
+  readonly payloadEncoding: string | undefined;
+  readonly maxAttempts: number | undefined;
+  /** As its terms have them. */
+  readonly group: string | undefined;
+  readonly quotaKey: string | undefined;
+}
+
+export class ItemKind implements KindFields {
+  readonly principal: string;
+  readonly exclusivity: Exclusivity;
+  readonly resourceType: string;
+  readonly payloadEncoding: string | undefined;
+  readonly maxAttempts: number | undefined;
+  readonly group: string | undefined;
+  readonly quotaKey: string | undefined;
+  /** The next one of the same principal, resource type, group and quota key. */
+  readonly next: ItemKind | undefined;
+  /** Where an item of it was shown last; it may be gone. Derived. */
+  lane: Lane | undefined = undefined;
+  private terms: ItemTerms | undefined = undefined;
+
+  constructor(fields: KindFields, next: ItemKind | undefined) {
+    this.principal = fields.principal;
+    this.exclusivity = fields.exclusivity;
+    this.resourceType = fields.resourceType;
+    this.payloadEncoding = fields.payloadEncoding;
+    this.maxAttempts = fields.maxAttempts;
+    this.group = fields.group;
+    this.quotaKey = fields.quotaKey;
+    this.next = next;
+  }
+
+  /** Terms that say the same, which other items of the kind have, or these. */
+  share(terms: ItemTerms): ItemTerms {
+    if (terms.notAfter !== undefined || terms.uniqueKey !== undefined || terms.schedule !== undefined) return terms;
+    const { terms: known } = this;
+    if (known !== undefined && isSame(known, terms)) return known;
+    this.terms = terms;
+    return terms;
+  }
+}
+
+/** `left` and `right` are of one kind, and name nothing that is an item's own. */
+function isSame(left: ItemTerms, right: ItemTerms): boolean {
+  if (left.priority !== right.priority || left.boost !== right.boost) return false;
+  if (left.leaseDurationMs !== right.leaseDurationMs) return false;
+  if (left.retry === undefined || right.retry === undefined) return left.retry === right.retry;
+  return retryText(left.retry) === retryText(right.retry);
+}
+
+type ByKey = Map<string | undefined, ItemKind>;
+type ByType = Map<string, Map<string | undefined, ByKey>>;
+
+/** Bounded, and without meaning: two kinds may say the same. */
+export class ItemKinds {
+  /** By principal, resource type, group and quota key. */
+  private readonly byPrincipal = new Map<string, ByType>();
+  private count = 0;
+  /** The items of a request have one caller. */
+  private lastPrincipal: string | undefined = undefined;
+  private lastTypes: ByType = new Map();
+
+  of(fields: KindFields): ItemKind {
+    const types = this.typesOf(fields.principal);
+    const first = types.get(fields.resourceType)?.get(fields.group)?.get(fields.quotaKey);
+    let variants = 0;
+    for (let kind = first; kind !== undefined; kind = kind.next) {
+      const { exclusivity, payloadEncoding, maxAttempts } = kind;
+      const isOfItem = exclusivity === fields.exclusivity && maxAttempts === fields.maxAttempts;
+      if (isOfItem && payloadEncoding === fields.payloadEncoding) return kind;
+      variants += 1;
+    }
+    return this.make(fields, variants < KIND_VARIANTS_MAX ? first : undefined);
+  }
+
+  private typesOf(principal: string): ByType {
+    if (principal === this.lastPrincipal) return this.lastTypes;
+    let types = this.byPrincipal.get(principal);
+    if (types === undefined) {
+      types = new Map();
+      this.byPrincipal.set(principal, types);
+    }
+    this.lastPrincipal = principal;
+    this.lastTypes = types;
+    return types;
+  }
+
+  private make(fields: KindFields, next: ItemKind | undefined): ItemKind {
+    this.count += 1;
+    if (this.count > KINDS_MAX) {
+      this.byPrincipal.clear();
+      this.lastPrincipal = undefined;
+      this.count = 1;
+    }
+    const kind = new ItemKind(fields, next);
+    const groups = childOf(this.typesOf(kind.principal), kind.resourceType);
+    childOf(groups, kind.group).set(kind.quotaKey, kind);
+    return kind;
+  }
+}
+
+function childOf<Key, ChildKey, Value>(maps: Map<Key, Map<ChildKey, Value>>, key: Key): Map<ChildKey, Value> {
+  const known = maps.get(key);
+  if (known !== undefined) return known;
+  const child = new Map<ChildKey, Value>();
+  maps.set(key, child);
+  return child;
+}
