@@ -113,7 +113,7 @@ export class Answers {
     if (reply.reason === "draining") tally.check("F7", on !== undefined, () => `${id}: no drain is on`);
     if (reply.reason === "none") {
       tally.check("F7", on === undefined, () => `${id}: got nothing, and is not told of drain ${on?.drainId}`);
-      const next = model.isPaused ? undefined : model.next(request.resourceTypes);
+      const next = model.isPaused ? undefined : model.surelyNext(request.resourceTypes);
       tally.check("Q5", next === undefined, () => `${id}: got nothing, though ${next?.itemId} may be granted`);
     }
     for (const told of reply.leases) {

@@ -94,6 +94,18 @@ export class NaiveItems {
     return true;
   }
 
+  /**
+   * An item that a request for these types that comes later could not be told nothing for; undefined where time alone may have put another one
+   * before it, which its quota holds back: what was delayed becomes the first of its resource or partition without an event.
+   */
+  surelyNext(resourceTypes: readonly string[] | undefined): NaiveItem | undefined {
+    const next = this.next(resourceTypes);
+    if (next === undefined || next.key === "") return next;
+    const mayComeFirst = (other: NaiveItem) =>
+      other !== next && other.key === next.key && other.status === "pending" && other.notBefore > this.at;
+    return this.items.some(mayComeFirst) ? undefined : next;
+  }
+
   /** The item that a lease request for these types gets next; undefined stands for all types. */
   next(resourceTypes: readonly string[] | undefined): NaiveItem | undefined {
     const isAsked = ({ resourceType }: NaiveItem) => resourceTypes?.includes(resourceType) ?? true;

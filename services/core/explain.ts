@@ -62,6 +62,8 @@ function holdsOf(state: ShardState, item: Item, now: number): readonly Hold[] {
   holds.push(...quotaHolds(state, item, now));
   if (holds.length > 0) return holds;
   const { lanes } = state.ready;
+  // What a rate has let go since the leader looked last is before others again.
+  lanes.refill(now);
   const first = lanes.next(lanes.of([item.resourceType]), now);
   if (first !== undefined && first !== item)
     return [{ hold: "behind", message: "others of its resource type go first", itemId: first.itemId }];

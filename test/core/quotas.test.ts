@@ -140,6 +140,18 @@ describe("a rate", () => {
     expect(granted(world)).toEqual(ids.slice(4, 6));
   });
 
+  test("explain sees at once what the rate has let go, before anybody asks for a lease", () => {
+    const world = worldOf({ "group/a": { rate: { count: 1, perMs: 100 } } });
+    const [, second] = world.seed(2, { group: "a" }) as [string, string];
+    const [other] = world.seed(1) as [string];
+    expect(granted(world, { maxItems: 1 })).toHaveLength(1);
+    expect(granted(world, { maxItems: 1 })).toEqual([other]);
+    const [last] = world.seed(1) as [string];
+    const asked = { now: world.at + 150 };
+    expect(world.send("explain", { itemId: second }, asked)["holds"]).toMatchObject([{ hold: "next" }]);
+    expect(world.send("explain", { itemId: last }, asked)["holds"]).toMatchObject([{ hold: "behind", itemId: second }]);
+  });
+
   test("counts every grant of an item, and gives back none", () => {
     const world = worldOf({ "key/a": { rate: { count: 1, perMs: 100 } } });
     const [itemId] = world.seed(1, { quotaKey: "a" }) as [string];

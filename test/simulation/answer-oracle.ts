@@ -171,7 +171,7 @@ export class AnswerOracle {
     if (answer["reason"] === "draining") this.#drains.held(attempt, answer, must);
     // What a later frame brought, the leader did not know.
     if (answer["reason"] === "none" && answer.sequence === this.#log.sequence) {
-      const next = this.#log.model.next((body as Partial<RequestOf<"lease">>).resourceTypes);
+      const next = this.#log.model.surelyNext((body as Partial<RequestOf<"lease">>).resourceTypes);
       must(next === undefined, "Q5", `got nothing, though ${next?.itemId} may be granted`);
       must(this.#log.model.drains.on === undefined, "F7", "got nothing, and is not told of the drain");
     }
