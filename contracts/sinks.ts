@@ -6,11 +6,11 @@ import { ResourceType, ShardName } from "./ids.ts";
 import { ENTRIES_PER_REQUEST_MAX } from "./limits.ts";
 
 /** `standby`: another process runs it. `failing`: an effect is tried again. `stopped`: a person must look; `resume` begins again. */
-export const SINK_STATES = ["standby", "running", "failing", "paused", "stopped"] as const;
+const SINK_STATES = ["standby", "running", "failing", "paused", "stopped"] as const;
 export type SinkState = (typeof SINK_STATES)[number];
 
 /** A place to go on from, wished by an operator; `id` tells one wish from the next. */
-export const SeekWish = z.looseObject({ id: z.string().min(1).max(64), to: Checkpoint });
+const SeekWish = z.looseObject({ id: z.string().min(1).max(64), to: Checkpoint });
 
 /** Value of `omnirelay-checkpoints` of a sink: the place, who moves it, and what is wished. */
 export const SinkCheckpoint = Checkpoint.extend({
@@ -27,11 +27,10 @@ export type SinkCheckpoint = Readonly<z.infer<typeof SinkCheckpoint>>;
 const MIB = 1024 * 1024;
 
 /** Which events a sink gets. What is left out has no effect, but moves the place. */
-export const SinkFilter = z.strictObject({
+const SinkFilter = z.strictObject({
   eventTypes: z.array(OutwardType).min(1).optional().describe("Only these; all when absent."),
   resourceTypes: z.array(ResourceType).min(1).max(1_000).optional().describe("Only events of these; all when absent."),
 });
-export type SinkFilter = Readonly<z.infer<typeof SinkFilter>>;
 
 const SinkBatching = z.strictObject({
   events: z

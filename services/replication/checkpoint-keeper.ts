@@ -45,7 +45,7 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 /** Another process owns the sink now, or wrote where only the owner writes. */
-export const sinkTaken = (what: string): OperatingError => new OperatingError("sink_taken", what, { definite: true });
+const sinkTaken = (what: string): OperatingError => new OperatingError("sink_taken", what, { definite: true });
 
 export class CheckpointKeeper {
   readonly #options: KeeperOptions;

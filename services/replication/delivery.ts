@@ -30,7 +30,7 @@ export interface DeliveryOptions {
 const TRIES_PER_OPENING = 5;
 
 /** Codes that blame what was brought, not the place: trying again brings the same. A sink of a third party that throws anything else than an OperatingError counts as such. */
-export const isRefusal = (error: OperatingError): boolean => error.code.endsWith("_refused");
+const isRefusal = (error: OperatingError): boolean => error.code.endsWith("_refused");
 
 /** The effects of a policy that ends the sink. */
 export class SinkStopped extends Error {

@@ -10,14 +10,11 @@ import { connectNats } from "../jetstream/connect.ts";
 import { Inbox } from "../jetstream/inbox.ts";
 import { JetStreamLog } from "../jetstream/jetstream-log.ts";
 import { ensureBucket, NatsKv } from "../jetstream/nats-kv.ts";
-import {
-  createSinkKinds,
-  Parking,
-  Pump,
-  type PumpStatus,
-  ReplicationMetrics,
-  type SinkKinds,
-} from "../replication/mod.ts";
+import { Parking } from "../replication/parking.ts";
+import { Pump, type PumpStatus } from "../replication/pump.ts";
+import { ReplicationMetrics } from "../replication/replication-metrics.ts";
+import type { SinkKinds } from "../replication/sink-kinds.ts";
+import { createSinkKinds } from "../replication/sinks/mod.ts";
 import { createClock } from "../runtime/clock.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
 import { identityOf } from "../runtime/identity.ts";

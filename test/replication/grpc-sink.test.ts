@@ -10,7 +10,7 @@ import { type HubOptions, ReplicationHub } from "../../services/replication/hub.
 import { replicationContract } from "../../services/replication/proto-contract.ts";
 import { checkpointToProto, eventToProto, type ProtoMessage } from "../../services/replication/proto-messages.ts";
 import type { Sink, SinkScope } from "../../services/replication/sink.ts";
-import { grpcKind } from "../../services/replication/sinks/grpc-sink.ts";
+import { grpcKind } from "../../services/replication/sinks/grpc-kind.ts";
 import { EventFeed, sinkConformance } from "../../services/testing/mod.ts";
 import type { Cleanup } from "../support/process.ts";
 import {

@@ -4,7 +4,7 @@ import Database from "better-sqlite3";
 import { expect } from "vitest";
 import { OperatingError } from "../../contracts/errors.ts";
 import type { Sink } from "../../services/replication/sink.ts";
-import { grpcKind } from "../../services/replication/sinks/grpc-sink.ts";
+import { grpcKind } from "../../services/replication/sinks/grpc-kind.ts";
 import { seededNumbers } from "../../services/runtime/seeded-numbers.ts";
 import { EventFeed } from "../../services/testing/mod.ts";
 import { type Cleanup, type RunningProcess, startProcess } from "../support/process.ts";

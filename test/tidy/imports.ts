@@ -40,6 +40,9 @@ export function dependenciesOf(file: SourceFile): Dependency[] {
       const names = specifiers.map((s) => s.local.name);
       add(node["source"].value, isTypeOnly, names, node.start);
     }
+    // Code that is loaded when it is needed is a dependency like any other.
+    if (node.type === "ImportExpression" && typeof node["source"]?.value === "string")
+      add(node["source"].value, false, ["*"], node.start);
     if (node.type === "TSImportType") add(node["source"]?.value ?? "", true, ["*"], node.start);
   });
   return found;
@@ -54,7 +57,8 @@ export function hiddenDependencyProblems(file: SourceFile): string[] {
   if (file.path === LOADS_MODULES_OF_USERS) return problems;
   walk(file.program, (node) => {
     const at = `${file.path}:${file.lineOf(node.start)}`;
-    if (node.type === "ImportExpression") problems.push(`${at} import() hides a dependency`);
+    if (node.type === "ImportExpression" && typeof node["source"]?.value !== "string")
+      problems.push(`${at} import() hides a dependency`);
     if (node.type === "CallExpression" && /^(require|createRequire)$/.test(node["callee"].name ?? ""))
       problems.push(`${at} ${node["callee"].name}() hides a dependency`);
   });

@@ -15,64 +15,16 @@ import { pieceOf } from "../delivery.ts";
 import { errorOf } from "../grpc-errors.ts";
 import { type ReplicationContract, replicationContract } from "../proto-contract.ts";
 import { checkpointFromProto, checkpointToProto, eventToProto, type ProtoMessage } from "../proto-messages.ts";
-import type { Sink, SinkBatch, SinkDeps, SinkKind, SinkScope } from "../sink.ts";
+import type { Sink, SinkBatch, SinkDeps, SinkScope } from "../sink.ts";
 import { eventRefused } from "./event-refused.ts";
+import type { GrpcOptions } from "./grpc-kind.ts";
 import { readOptionFile } from "./option-file.ts";
 import { placeIn } from "./places.ts";
-import { readSecret, SecretSource } from "./secret-source.ts";
+import { readSecret } from "./secret-source.ts";
 
 const KIB = 1024;
 /** Answers are small. Bytes. */
 const ANSWER_BYTES_MAX = KIB * KIB;
-
-const GrpcOptions = z
-  .strictObject({
-    address: z
-      .string()
-      .regex(/^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/)
-      .describe("Host and port of the hub."),
-    tls: z
-      .strictObject({
-        caFile: z
-          .string()
-          .min(1)
-          .optional()
-          .describe("PEM file of the authorities to trust; absent: those that Node.js trusts."),
-        certFile: z.string().min(1).optional().describe("PEM file with this client's certificate; with `keyFile`."),
-        keyFile: z.string().min(1).optional().describe("PEM file with the key of `certFile`."),
-      })
-      .default({}),
-    plaintext: z.boolean().default(false).describe("Whether to speak without TLS."),
-    bearer: SecretSource.optional().describe("Token that the hub asks for."),
-    timeoutMs: z
-      .int()
-      .min(1)
-      .max(600_000)
-      .default(30_000)
-      .describe("How long the hub may take for one message, or to tell the place. ms."),
-    messageBytesMax: z
-      .int()
-      .min(KIB)
-      .max(64 * KIB * KIB)
-      .default(KIB * KIB)
-      .describe(
-        "Largest message that is sent; a larger batch goes in several. At most the hub's `messageBytesMax`. Bytes.",
-      ),
-  })
-  .superRefine(({ tls, plaintext }, context) => {
-    const problem = (message: string): void => context.addIssue({ code: "custom", path: ["tls"], message });
-    if ((tls.certFile === undefined) !== (tls.keyFile === undefined)) problem("needs certFile and keyFile together");
-    if (plaintext && Object.keys(tls).length > 0) problem("is given, and plaintext is set");
-  });
-type GrpcOptions = Readonly<z.infer<typeof GrpcOptions>>;
-
-export const grpcKind: SinkKind<GrpcOptions> = {
-  kind: "grpc",
-  summary: "Brings events to a replication hub over gRPC, which stores them before it acknowledges.",
-  guarantee: "exactly once",
-  options: GrpcOptions,
-  create: (options, deps) => new GrpcSink(options, deps),
-};
 
 type Stream = ClientDuplexStream<Buffer, ProtoMessage>;
 interface Waiting {
@@ -80,7 +32,7 @@ interface Waiting {
   reject(error: Error): void;
 }
 
-class GrpcSink implements Sink {
+export class GrpcSink implements Sink {
   readonly #options: GrpcOptions;
   readonly #deps: SinkDeps;
   #contract: ReplicationContract | undefined;

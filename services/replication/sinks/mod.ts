@@ -3,7 +3,7 @@ import { SinkKinds } from "../sink-kinds.ts";
 import { captureKind } from "./capture-sink.ts";
 import { changefeedKind } from "./changefeed-sink.ts";
 import { governanceKind } from "./governance-sink.ts";
-import { grpcKind } from "./grpc-sink.ts";
+import { grpcKind } from "./grpc-kind.ts";
 import { jsonLinesKind } from "./json-lines-sink.ts";
 import { memoryKind } from "./memory-sink.ts";
 import { objectsKind } from "./objects-kind.ts";

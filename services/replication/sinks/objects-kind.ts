@@ -1,10 +1,11 @@
 /** The kind `objects` of sinks: its options, and which place they name. */
 import { z } from "zod";
-import type { SinkDeps, SinkKind } from "../sink.ts";
+import type { Sink, SinkDeps, SinkKind } from "../sink.ts";
+import { lazySink } from "./lazy-sink.ts";
 import { FilePlace } from "./objects-files.ts";
 import { BucketPlace } from "./objects-jetstream.ts";
 import type { ObjectPlace } from "./objects-place.ts";
-import { type S3Credentials, S3Place } from "./objects-s3.ts";
+import type { S3Credentials } from "./objects-s3.ts";
 import { ObjectsSink } from "./objects-sink.ts";
 import { readSecret, SecretSource } from "./secret-source.ts";
 
@@ -116,17 +117,23 @@ export const objectsKind: SinkKind<ObjectsOptions> = {
   create: (options, deps) => {
     const { eventsPerObject, bytesPerObject } = options;
     const prefix = options.store === "files" ? "" : options.prefix;
-    return new ObjectsSink(placeOf(options, deps), { prefix, eventsPerObject, bytesPerObject }, deps);
+    const sinkOf = (place: ObjectPlace): Sink =>
+      new ObjectsSink(place, { prefix, eventsPerObject, bytesPerObject }, deps);
+    return options.store === "s3"
+      ? lazySink(async () => sinkOf(await s3Place(options)))
+      : sinkOf(placeOf(options, deps));
   },
 };
 
-/** Throws: OperatingError, definite: `secret_unusable`, `option_file_unusable`. */
-function placeOf(options: ObjectsOptions, { connection }: SinkDeps): ObjectPlace {
+function placeOf(options: Exclude<ObjectsOptions, { store: "s3" }>, { connection }: SinkDeps): ObjectPlace {
   if (options.store === "files") return new FilePlace(options.folder);
-  if (options.store === "jetstream") {
-    const { bucket, replicas, maxBytes } = options;
-    return new BucketPlace(connection, { bucket, replicas, maxBytes });
-  }
+  const { bucket, replicas, maxBytes } = options;
+  return new BucketPlace(connection, { bucket, replicas, maxBytes });
+}
+
+/** Throws: OperatingError, definite: `secret_unusable`, `option_file_unusable`. */
+async function s3Place(options: Extract<ObjectsOptions, { store: "s3" }>): Promise<ObjectPlace> {
+  const { S3Place } = await import("./objects-s3.ts");
   const { bucket, region, endpoint, timeoutMs, forcePathStyle = endpoint !== undefined } = options;
   const credentials = options.credentials === undefined ? undefined : credentialsOf(options.credentials);
   return new S3Place({ bucket, region, endpoint, timeoutMs, forcePathStyle, credentials });
