@@ -62,7 +62,7 @@ export class CheckpointKeeper {
   #timer: TimerHandle | undefined;
   #lost: AbortController = new AbortController();
   /** The newest wishes that were fulfilled: an entry that was written before must not bring them back. */
-  readonly #fulfilled: { seek?: string; resume?: string } = {};
+  #fulfilled: { seek?: string; resume?: string } = {};
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -93,6 +93,7 @@ export class CheckpointKeeper {
   async acquire(first: () => Promise<Checkpoint>, signal: AbortSignal): Promise<SinkCheckpoint> {
     const { clock, instance, pace } = this.#options;
     this.#lost = new AbortController();
+    this.#fulfilled = {};
     let seen = -1;
     let seenMs = 0;
     for (;;) {
@@ -178,6 +179,11 @@ export class CheckpointKeeper {
     await this.#put(entry, this.#revision);
   }
 
+  /** Writes no more, and gives nothing back: who wants the entry finds it silent. */
+  abandon(): void {
+    this.#stopOwning();
+  }
+
   #stopOwning(): void {
     this.#isOwner = false;
     if (this.#timer !== undefined) this.#options.clock.clearTimer(this.#timer);
@@ -207,7 +213,8 @@ export class CheckpointKeeper {
     const outcome = await this.#put(entry, this.#revision);
     if (outcome.kind === "ok") {
       this.#revision = outcome.value;
-      this.#entry = entry;
+      // A wish may have been fulfilled while the entry was on its way.
+      this.#entry = this.#withWishes(entry, entry);
       return;
     }
     this.#isDirty = true;
@@ -216,13 +223,15 @@ export class CheckpointKeeper {
     const found = await this.#get().catch(() => undefined);
     if (found === undefined) return;
     if (found.entry.owner !== this.#options.instance) this.#loseTo(found.entry.owner ?? "");
-    else {
-      const { seek: _s, paused: _p, resume: _r, ...own } = this.#entry ?? found.entry;
-      const { paused } = found.entry;
-      const seek = found.entry.seek?.id === this.#fulfilled.seek ? undefined : found.entry.seek;
-      const resume = found.entry.resume === this.#fulfilled.resume ? undefined : found.entry.resume;
-      this.#entry = { ...own, ...(seek && { seek }), ...(paused && { paused }), ...(resume && { resume }) };
-    }
+    else this.#entry = this.#withWishes(this.#entry ?? found.entry, found.entry);
+  }
+
+  /** An entry with the wishes of another one that are not fulfilled. */
+  #withWishes({ seek: _s, paused: _p, resume: _r, ...own }: SinkCheckpoint, wished: SinkCheckpoint): SinkCheckpoint {
+    const { paused } = wished;
+    const seek = wished.seek?.id === this.#fulfilled.seek ? undefined : wished.seek;
+    const resume = wished.resume === this.#fulfilled.resume ? undefined : wished.resume;
+    return { ...own, ...(seek && { seek }), ...(paused && { paused }), ...(resume && { resume }) };
   }
 
   #loseTo(owner: string): void {

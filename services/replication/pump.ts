@@ -15,6 +15,8 @@ import type { Sink, SinkBatch, SinkScope } from "./sink.ts";
 
 /** Longest pause before the next ownership, in beats. */
 const RETRY_BEATS_MAX = 2;
+/** Characters of a problem's message that are told. */
+const PROBLEM_LENGTH_MAX = 2_000;
 
 export interface PumpOptions extends LogAddress {
   readonly config: SinkConfig;
@@ -83,10 +85,24 @@ export class Pump {
     this.#running ??= this.#run();
   }
 
-  /** Ends after the batch under way, or sooner; the checkpoint is then given back. */
+  /**
+   * Ends after the batch under way, or sooner; the checkpoint is then given back. An effect that does not end within half of the silence is left
+   * alone: its checkpoint stays ours until others find it silent, for the effect may still come.
+   */
   async stop(): Promise<void> {
     this.#stop.abort(new OperatingError("shutting_down", "the pump stops", { definite: true }));
-    await this.#running;
+    const { clock, reporter, config, shard } = this.#options;
+    const ended = new AbortController();
+    const late = pause(clock, this.#pace.silentMs / 2, ended.signal).then(
+      () => true,
+      () => false,
+    );
+    const isLate = await Promise.race([this.#running?.then(() => false), late]);
+    ended.abort();
+    if (isLate === true) {
+      this.#keeper.abandon();
+      reporter.error("sink_hangs", { sink: config.name, shard });
+    }
     this.#metrics.close();
   }
 
@@ -95,21 +111,18 @@ export class Pump {
     const lag = this.#lag();
     const problem = this.#problem;
     const sequence = this.#place?.sequence ?? 0;
-    return {
-      sink: config.name,
-      kind: config.kind,
-      shard,
-      state: this.#state,
-      sequence,
-      lag,
-      parked: this.#parked,
-      problem,
-    };
+    const parked = this.#parked;
+    return { sink: config.name, kind: config.kind, shard, state: this.#state, sequence, lag, parked, problem };
   }
 
+  /** Of one that stands by it is 0: the process that runs the sink tells it. */
   #lag(): SinkLag {
-    const events = Math.max(0, this.#logEnd - (this.#place?.sequence ?? 0));
-    const since = this.#waitingSinceMs;
+    if (this.#state === "standby" || this.#place === undefined) return { events: 0, ms: 0 };
+    // Nothing is read while nothing is brought: the end is asked for, and told the next time.
+    if (this.#state !== "running" || this.#waitingSinceMs !== undefined) void this.#findEnd();
+    const { sequence, at } = this.#place;
+    const events = Math.max(0, this.#logEnd - sequence);
+    const since = this.#waitingSinceMs ?? (this.#state === "running" || at === 0 ? undefined : at);
     const ms = events === 0 || since === undefined ? 0 : Math.max(0, this.#options.clock.wallMs() - since);
     return { events, ms };
   }
@@ -158,7 +171,9 @@ export class Pump {
     this.#tell("stopped", { code, message });
   }
 
-  #tell(state: SinkState, problem?: PumpStatus["problem"]): void {
+  /** The message is cut: one that is too long for the bucket would keep the entry from being written, and then another process takes it. */
+  #tell(state: SinkState, trouble?: PumpStatus["problem"]): void {
+    const problem = trouble && { code: trouble.code, message: trouble.message.slice(0, PROBLEM_LENGTH_MAX) };
     this.#state = state;
     this.#problem = problem;
     this.#keeper.tell({ state, problem });
@@ -174,10 +189,13 @@ export class Pump {
     this.#parked = entry.parked ?? 0;
     const signal = AbortSignal.any([this.#stop.signal, this.#keeper.lost]);
     const scope: SinkScope = { sink: config.name, region, shard, logId: entry.logId };
-    const sink = createSink();
+    this.#place = entry;
+    let sink: Sink | undefined;
     try {
       await this.#waitForResume(entry.state, signal);
-      const own = await sink.open(scope, entry);
+      sink = await this.#asked(async () => createSink());
+      const opened = sink;
+      const own = await this.#asked(() => opened.open(scope, entry));
       this.#place = own ?? entry;
       await this.#pumpUntilSought({ sink, scope, signal, keepsPlace: own !== undefined });
       this.#keeper.lost.throwIfAborted();
@@ -188,7 +206,7 @@ export class Pump {
       else if (error instanceof OperatingError && !signal.aborted) this.#failed(error);
       throw signal.aborted ? signal.reason : error;
     } finally {
-      await this.#close(sink);
+      if (sink !== undefined) await this.#close(sink);
       await this.#keeper.release(this.#stop.signal.aborted && this.#state !== "stopped" ? "standby" : this.#state);
     }
   }
@@ -200,6 +218,15 @@ export class Pump {
     while (this.#keeper.wishes.resume === undefined && this.#keeper.wishes.seek === undefined)
       await pause(this.#options.clock, this.#pace.beatMs / 2, signal);
     await this.#keeper.resumed();
+  }
+
+  /** What a sink throws that is no OperatingError is a defect of its own, and no reason for the process to end. */
+  async #asked<Result>(ask: () => Promise<Result>): Promise<Result> {
+    try {
+      return await ask();
+    } catch (error) {
+      throw error instanceof OperatingError ? error : sinkFailed(error);
+    }
   }
 
   async #close(sink: Sink): Promise<void> {
@@ -214,6 +241,9 @@ export class Pump {
   async #pumpUntilSought(life: Life): Promise<void> {
     while (!life.signal.aborted) {
       const { log, region, shard, clock, config, reporter } = this.#options;
+      // Before the place is looked at: the wish may be what leads away from one that cannot be used.
+      const { seek } = this.#keeper.wishes;
+      if (seek !== undefined) await this.#seek(life, seek.to);
       const start = await startOf(log, { region, shard }, this.#place as Checkpoint);
       const onVoid = (streamSequence: number, reason: string): void =>
         reporter.warn("log_void_message", { sink: config.name, shard, streamSequence, reason });
@@ -283,7 +313,8 @@ export class Pump {
   /** How far the log reaches while there is more than was read; asked for at most once per beat. */
   async #findEnd(): Promise<void> {
     const { clock, log, region, shard } = this.#options;
-    if (this.#isFindingEnd || clock.monotonicMs() - this.#foundEndMs < this.#pace.beatMs) return;
+    if (this.#isFindingEnd || this.#stop.signal.aborted || clock.monotonicMs() - this.#foundEndMs < this.#pace.beatMs)
+      return;
     this.#isFindingEnd = true;
     try {
       const end = await latestPlace(log, { region, shard });
@@ -337,11 +368,16 @@ export class Pump {
 
   async #seek({ sink, scope }: Life, to: Checkpoint): Promise<void> {
     const { reporter, config, shard } = this.#options;
-    await sink.seek?.(to);
+    await this.#asked(async () => sink.seek?.(to));
     this.#place = to;
     await this.#keeper.sought(to);
     reporter.info("sink_sought", { sink: config.name, shard, sequence: to.sequence, logId: scope.logId });
   }
+}
+
+function sinkFailed(cause: unknown): OperatingError {
+  const message = `the sink failed in its own code: ${cause instanceof Error ? cause.message : String(cause)}`;
+  return new OperatingError("sink_failed", message, { definite: false, cause });
 }
 
 /** What one ownership works with. */
