@@ -32,6 +32,8 @@ export interface KeeperOptions extends LogAddress {
   readonly kv: Kv;
   readonly clock: Clock;
   readonly pace: Pace;
+  /** The entry could not be written: told once, until a write succeeds. */
+  readonly onUnwritten: (error: OperatingError) => void;
 }
 
 interface Told {
@@ -56,6 +58,7 @@ export class CheckpointKeeper {
   #told: Told = { state: "standby", parked: 0 };
   #isDirty = false;
   #isOwner = false;
+  #isUnwritten = false;
   /** Whether it has never owned the entry. */
   #isFresh = true;
   #writing: Promise<void> | undefined;
@@ -213,13 +216,18 @@ export class CheckpointKeeper {
     const outcome = await this.#put(entry, this.#revision);
     if (outcome.kind === "ok") {
       this.#revision = outcome.value;
+      this.#isUnwritten = false;
       // A wish may have been fulfilled while the entry was on its way.
       this.#entry = this.#withWishes(entry, entry);
       return;
     }
     this.#isDirty = true;
     // After anything but a conflict the entry may be ours already: its revision is read anew.
-    if (outcome.kind === "failed") await pause(this.#options.clock, RETRY_MS, this.#lost.signal).catch(() => undefined);
+    if (outcome.kind === "failed") {
+      if (!this.#isUnwritten) this.#options.onUnwritten(outcome.error);
+      this.#isUnwritten = true;
+      await pause(this.#options.clock, RETRY_MS, this.#lost.signal).catch(() => undefined);
+    }
     const found = await this.#get().catch(() => undefined);
     if (found === undefined) return;
     if (found.entry.owner !== this.#options.instance) this.#loseTo(found.entry.owner ?? "");

@@ -12,6 +12,7 @@ import { earliestPlace, type LogAddress, latestPlace, startOf } from "./log-acce
 import { backoffMs, pause } from "./pause.ts";
 import type { SinkLag, SinkMetrics } from "./replication-metrics.ts";
 import type { Sink, SinkBatch, SinkScope } from "./sink.ts";
+import { filterOf } from "./sink-filter.ts";
 
 /** Longest pause before the next ownership, in beats. */
 const RETRY_BEATS_MAX = 2;
@@ -76,7 +77,16 @@ export class Pump {
     this.#options = options;
     this.#pace = options.pace ?? PACE;
     const address = { sink: config.name, region, shard };
-    this.#keeper = new CheckpointKeeper({ ...address, instance, kv: checkpoints, clock, pace: this.#pace });
+    const onUnwritten = ({ code, message }: OperatingError): void =>
+      options.reporter.warn("checkpoint_not_written", { sink: config.name, shard, code, reason: message });
+    this.#keeper = new CheckpointKeeper({
+      ...address,
+      instance,
+      kv: checkpoints,
+      clock,
+      pace: this.#pace,
+      onUnwritten,
+    });
     this.#metrics = options.metrics(() => this.#lag());
     this.#wants = filterOf(config);
   }
@@ -249,6 +259,8 @@ export class Pump {
         reporter.warn("log_void_message", { sink: config.name, shard, streamSequence, reason });
       const reader = new BatchReader({ log, region, shard, clock, start, batching: config.batch, onVoid });
       const delivery = this.#deliveryOf(life);
+      // A sink with a place of its own may be further than the entry, as where the bucket was lost.
+      this.#keeper.move(this.#place as Checkpoint);
       this.#tell("running");
       try {
         const sought = await this.#pump(life, reader, delivery);
@@ -387,12 +399,4 @@ interface Life {
   readonly signal: AbortSignal;
   /** The sink keeps its own place: it must hear of every move, also without events. */
   readonly keepsPlace: boolean;
-}
-
-function filterOf({ filter }: SinkConfig): (event: ReplicationEvent) => boolean {
-  const eventTypes = filter.eventTypes === undefined ? undefined : new Set<string>(filter.eventTypes);
-  const resourceTypes = filter.resourceTypes === undefined ? undefined : new Set<string>(filter.resourceTypes);
-  return ({ eventType, resourceType }) =>
-    (eventTypes === undefined || eventTypes.has(eventType)) &&
-    (resourceTypes === undefined || (resourceType !== undefined && resourceTypes.has(resourceType)));
 }

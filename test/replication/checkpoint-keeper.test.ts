@@ -29,7 +29,7 @@ test("a wish that is fulfilled while the entry is being written does not come ba
   const entry = { ...place, seek, resume: "again" };
   const key = checkpointKey("s", "local", "default");
   await new Promise((done) => memory.put(key, new TextEncoder().encode(JSON.stringify(entry)), 0, done));
-  const keeper = new CheckpointKeeper({ ...address, instance: "p/1", kv, clock, pace });
+  const keeper = new CheckpointKeeper({ ...address, instance: "p/1", kv, clock, pace, onUnwritten: () => undefined });
   await keeper.acquire(async () => place, new AbortController().signal);
   const writing = new Promise<void>((resolve) => {
     onHeld = resolve;

@@ -94,3 +94,31 @@ test("a message of any length does not keep the checkpoint from being written", 
   const entry = await world.until((found) => found?.problem?.code === "place_down");
   expect(entry?.problem?.message.length).toBeLessThan(10_000);
 });
+
+test("the entry says at once where a sink is that keeps its own place, when the entry was lost", async () => {
+  const { sink } = begin();
+  const first = world.pump(sink);
+  await sink.until(12);
+  await first.stop();
+  const end = sink.batches.at(-1)?.upTo;
+  await world.wish((entry) => ({ ...entry, logId: "log1", ...START }));
+  const second = new ProbeSink();
+  second.own = end;
+  world.pump(second, {}, "two/1");
+  await world.until((entry) => entry?.sequence === 12);
+  expect(second.sequences).toEqual([]);
+});
+
+test("tells that the checkpoint cannot be written", async () => {
+  const { chain, sink } = begin();
+  world.pump(sink);
+  await world.until((entry) => entry?.sequence === 12);
+  const put = world.checkpoints.put.bind(world.checkpoints);
+  const error = new OperatingError("stream_missing", "the bucket is gone", { definite: true });
+  world.checkpoints.put = (_key, _value, _revision, callback) => void setImmediate(callback, { kind: "failed", error });
+  world.store(chain.enqueue(1).messages);
+  await sink.until(13);
+  while (!world.warnings.includes("checkpoint_not_written")) await new Promise((resolve) => setImmediate(resolve));
+  world.checkpoints.put = put;
+  await world.until((entry) => entry?.sequence === 13);
+});
