@@ -34,6 +34,8 @@ export interface KeeperOptions extends LogAddress {
   readonly pace: Pace;
   /** The entry could not be written: told once, until a write succeeds. */
   readonly onUnwritten: (error: OperatingError) => void;
+  /** Another process has the entry, and this one waits for it: told once for each waiting. */
+  readonly onStandby: () => void;
 }
 
 interface Told {
@@ -59,6 +61,8 @@ export class CheckpointKeeper {
   #isDirty = false;
   #isOwner = false;
   #isUnwritten = false;
+  /** Beginning of the last write that succeeded. */
+  #writtenMs = 0;
   /** Whether it has never owned the entry. */
   #isFresh = true;
   #writing: Promise<void> | undefined;
@@ -107,6 +111,7 @@ export class CheckpointKeeper {
       if (found === undefined || owner === "" || owner === instance) break;
       // A process that has ended and been started again; were it another one of the same name, that one would lose the entry and stand by.
       if (this.#isFresh && peerOf(owner) === peerOf(instance)) break;
+      if (seen === -1) this.#options.onStandby();
       if (found.revision !== seen) {
         seen = found.revision;
         seenMs = clock.monotonicMs();
@@ -117,7 +122,9 @@ export class CheckpointKeeper {
     this.#place = place;
     const { state, problem, parked = 0 } = this.#entry ?? {};
     this.#told = state === "stopped" ? { state, problem, parked } : { state: "running", parked };
+    const beganMs = clock.monotonicMs();
     const outcome = await this.#put(this.#text(), this.#revision);
+    this.#writtenMs = beganMs;
     if (outcome.kind === "conflict") return this.acquire(first, signal);
     if (outcome.kind === "failed") throw outcome.error;
     this.#own(outcome.value);
@@ -129,7 +136,29 @@ export class CheckpointKeeper {
     this.#entry = this.#text();
     this.#isOwner = true;
     this.#isFresh = false;
+    this.#isUnwritten = false;
     this.#schedule();
+  }
+
+  /**
+   * Undefined while nobody else can have taken the entry. After a standstill of half the silence (the process was paused, the bucket is away) a
+   * promise: it resolves when the entry is written anew. Throws: the reason of `signal`.
+   */
+  sure(signal: AbortSignal): Promise<void> | undefined {
+    return this.#isSure() ? undefined : this.#becomeSure(signal);
+  }
+
+  #isSure(): boolean {
+    const { clock, pace } = this.#options;
+    return clock.monotonicMs() - this.#writtenMs < pace.silentMs / 2;
+  }
+
+  async #becomeSure(signal: AbortSignal): Promise<void> {
+    while (this.#isOwner && !this.#isSure()) {
+      this.#touch();
+      await Promise.race([this.#writing, pause(this.#options.clock, RETRY_MS, signal)]);
+    }
+    signal.throwIfAborted();
   }
 
   /** The effects reach up to `place`: written soon, the newest only. */
@@ -213,8 +242,10 @@ export class CheckpointKeeper {
   async #write(): Promise<void> {
     this.#isDirty = false;
     const entry = this.#text();
+    const beganMs = this.#options.clock.monotonicMs();
     const outcome = await this.#put(entry, this.#revision);
     if (outcome.kind === "ok") {
+      this.#writtenMs = beganMs;
       this.#revision = outcome.value;
       this.#isUnwritten = false;
       // A wish may have been fulfilled while the entry was on its way.

@@ -7,7 +7,7 @@ import type { Clock, Ids, Kv, LogSource, Reporter } from "../../contracts/ports.
 import type { SinkConfig, SinkState } from "../../contracts/sinks.ts";
 import { BatchReader, type ReadBatch } from "./batch-reader.ts";
 import { CheckpointKeeper, PACE, type Pace } from "./checkpoint-keeper.ts";
-import { Delivery, SinkStopped } from "./delivery.ts";
+import { Delivery, ownDefect, SinkStopped } from "./delivery.ts";
 import { earliestPlace, type LogAddress, latestPlace, startOf } from "./log-access.ts";
 import { backoffMs, pause } from "./pause.ts";
 import type { SinkLag, SinkMetrics } from "./replication-metrics.ts";
@@ -79,14 +79,9 @@ export class Pump {
     const address = { sink: config.name, region, shard };
     const onUnwritten = ({ code, message }: OperatingError): void =>
       options.reporter.warn("checkpoint_not_written", { sink: config.name, shard, code, reason: message });
-    this.#keeper = new CheckpointKeeper({
-      ...address,
-      instance,
-      kv: checkpoints,
-      clock,
-      pace: this.#pace,
-      onUnwritten,
-    });
+    const onStandby = (): void => this.#standsBy();
+    const told = { onUnwritten, onStandby };
+    this.#keeper = new CheckpointKeeper({ ...address, ...told, instance, kv: checkpoints, clock, pace: this.#pace });
     this.#metrics = options.metrics(() => this.#lag());
     this.#wants = filterOf(config);
   }
@@ -173,6 +168,12 @@ export class Pump {
     else reporter.warn("sink_failing", fields);
   }
 
+  /** An earlier failure is no longer ours; who has the sink is still told. */
+  #standsBy(): void {
+    this.#state = "standby";
+    if (this.#problem?.code !== "sink_taken") this.#problem = undefined;
+  }
+
   /** What the policy ends goes on when an operator wishes it; the entry says so, for whoever looks. */
   #stopped(reason: OperatingError): void {
     const { reporter, config, shard } = this.#options;
@@ -235,7 +236,7 @@ export class Pump {
     try {
       return await ask();
     } catch (error) {
-      throw error instanceof OperatingError ? error : sinkFailed(error);
+      throw error instanceof OperatingError ? error : ownDefect("sink_failed", error);
     }
   }
 
@@ -358,6 +359,7 @@ export class Pump {
       random: () => ids.random("retry"),
       isWishedElse: () => this.#keeper.wishes.seek !== undefined || this.#keeper.wishes.paused === true,
       park: (event, reason) => park(scope, event, reason),
+      sure: (signal) => this.#keeper.sure(signal),
       onFailure: (error, attempt) => {
         const { code, message } = error;
         this.#metrics.failed(attempt);
@@ -385,11 +387,6 @@ export class Pump {
     await this.#keeper.sought(to);
     reporter.info("sink_sought", { sink: config.name, shard, sequence: to.sequence, logId: scope.logId });
   }
-}
-
-function sinkFailed(cause: unknown): OperatingError {
-  const message = `the sink failed in its own code: ${cause instanceof Error ? cause.message : String(cause)}`;
-  return new OperatingError("sink_failed", message, { definite: false, cause });
 }
 
 /** What one ownership works with. */

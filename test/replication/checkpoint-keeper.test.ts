@@ -6,6 +6,7 @@ import { CheckpointKeeper } from "../../services/replication/checkpoint-keeper.t
 import { createClock } from "../../services/runtime/clock.ts";
 import { MemoryKv } from "../../services/testing/memory-kv.ts";
 
+const nothing = (): void => undefined;
 const place = { logId: "log1", streamSequence: 0, sequence: 0, chain: "", term: 0, at: 0 };
 
 test("a wish that is fulfilled while the entry is being written does not come back", async () => {
@@ -29,7 +30,15 @@ test("a wish that is fulfilled while the entry is being written does not come ba
   const entry = { ...place, seek, resume: "again" };
   const key = checkpointKey("s", "local", "default");
   await new Promise((done) => memory.put(key, new TextEncoder().encode(JSON.stringify(entry)), 0, done));
-  const keeper = new CheckpointKeeper({ ...address, instance: "p/1", kv, clock, pace, onUnwritten: () => undefined });
+  const keeper = new CheckpointKeeper({
+    ...address,
+    instance: "p/1",
+    kv,
+    clock,
+    pace,
+    onUnwritten: nothing,
+    onStandby: nothing,
+  });
   await keeper.acquire(async () => place, new AbortController().signal);
   const writing = new Promise<void>((resolve) => {
     onHeld = resolve;

@@ -109,16 +109,35 @@ test("the entry says at once where a sink is that keeps its own place, when the 
   expect(second.sequences).toEqual([]);
 });
 
-test("tells that the checkpoint cannot be written", async () => {
+test("tells that the checkpoint cannot be written, and brings nothing while the sink may be another's by now", async () => {
   const { chain, sink } = begin();
   world.pump(sink);
   await world.until((entry) => entry?.sequence === 12);
   const put = world.checkpoints.put.bind(world.checkpoints);
   const error = new OperatingError("stream_missing", "the bucket is gone", { definite: true });
   world.checkpoints.put = (_key, _value, _revision, callback) => void setImmediate(callback, { kind: "failed", error });
-  world.store(chain.enqueue(1).messages);
-  await sink.until(13);
   while (!world.warnings.includes("checkpoint_not_written")) await new Promise((resolve) => setImmediate(resolve));
+  const began = performance.now();
+  while (performance.now() - began < world.silentMs * 0.6) await new Promise((resolve) => setImmediate(resolve));
+  world.store(chain.enqueue(1).messages);
+  while (performance.now() - began < world.silentMs * 0.7) await new Promise((resolve) => setImmediate(resolve));
+  expect(sink.sequences).not.toContain(13);
   world.checkpoints.put = put;
   await world.until((entry) => entry?.sequence === 13);
+  expect(sink.sequences).toEqual(numbers(1, 13));
+});
+
+test("stands by again, and says so, after a failure while another process has the sink", async () => {
+  const { sink } = begin();
+  world.pump(sink);
+  await sink.until(12);
+  const get = world.checkpoints.get.bind(world.checkpoints);
+  const error = new OperatingError("nats_disconnected", "nobody answers", { definite: false });
+  world.checkpoints.get = (_key, callback) => void setImmediate(callback, { kind: "failed", error });
+  const other = world.pump(new ProbeSink(), {}, "two/1");
+  await world.statusUntil(other, ({ state }) => state === "failing");
+  world.checkpoints.get = get;
+  const { problem, lag } = await world.statusUntil(other, ({ state }) => state === "standby");
+  expect(problem).toBeUndefined();
+  expect(lag).toEqual({ events: 0, ms: 0 });
 });
