@@ -193,8 +193,8 @@ export class Pump {
   /** One ownership, from taking the checkpoint to giving it back. */
   async #own(): Promise<void> {
     const { config, log, region, shard, createSink } = this.#options;
-    const address = { region, shard };
-    const begin = () => (config.start === "latest" ? latestPlace(log, address) : earliestPlace(log, address));
+    const find = config.start === "latest" ? latestPlace : earliestPlace;
+    const begin = () => find(log, { region, shard });
     if (this.#state === "running") this.#state = "standby";
     const entry = await this.#keeper.acquire(begin, this.#stop.signal);
     this.#parked = entry.parked ?? 0;
@@ -254,7 +254,7 @@ export class Pump {
       const { log, region, shard, clock, config, reporter } = this.#options;
       // Before the place is looked at: the wish may be what leads away from one that cannot be used.
       const { seek } = this.#keeper.wishes;
-      if (seek !== undefined) await this.#seek(life, seek.to);
+      if (seek !== undefined && !(await this.#seek(life, seek.to))) return;
       const start = await startOf(log, { region, shard }, this.#place as Checkpoint);
       const onVoid = (streamSequence: number, reason: string): void =>
         reporter.warn("log_void_message", { sink: config.name, shard, streamSequence, reason });
@@ -266,7 +266,7 @@ export class Pump {
       try {
         const sought = await this.#pump(life, reader, delivery);
         if (sought === undefined) return;
-        await this.#seek(life, sought);
+        if (!(await this.#seek(life, sought))) return;
       } finally {
         reader.close();
       }
@@ -380,12 +380,15 @@ export class Pump {
     });
   }
 
-  async #seek({ sink, scope }: Life, to: Checkpoint): Promise<void> {
+  /** False when the place is of another log: the sink is to be opened anew for that, and may refuse it for the effects that it has. */
+  async #seek({ sink, scope }: Life, to: Checkpoint): Promise<boolean> {
     const { reporter, config, shard } = this.#options;
-    await this.#asked(async () => sink.seek?.(to));
+    const isSameLog = to.logId === scope.logId;
+    if (isSameLog) await this.#asked(async () => sink.seek?.(to));
     this.#place = to;
     await this.#keeper.sought(to);
-    reporter.info("sink_sought", { sink: config.name, shard, sequence: to.sequence, logId: scope.logId });
+    reporter.info("sink_sought", { sink: config.name, shard, sequence: to.sequence, logId: to.logId });
+    return isSameLog;
   }
 }
 

@@ -141,3 +141,27 @@ test("stands by again, and says so, after a failure while another process has th
   expect(problem).toBeUndefined();
   expect(lag).toEqual({ events: 0, ms: 0 });
 });
+
+test("a seek into another log opens the sink anew for that log", async () => {
+  const { sink } = begin();
+  const first = world.pump(sink);
+  await sink.until(12);
+  await first.stop();
+  await world.wish((entry) => ({ ...entry, logId: "old" }));
+  const second = new ProbeSink();
+  const logs: string[] = [];
+  const sought: string[] = [];
+  const open = second.open.bind(second);
+  second.open = (scope) => {
+    logs.push(scope.logId);
+    return open(scope);
+  };
+  Object.assign(second, { seek: async (to: { readonly logId: string }) => void sought.push(to.logId) });
+  world.pump(second, {}, "two/1");
+  await world.until((entry) => entry?.problem?.code === "log_identity");
+  await world.wish((entry) => ({ ...entry, seek: { id: "s1", to: { logId: "log1", ...START } } }));
+  await second.until(12);
+  expect(logs.at(-1)).toBe("log1");
+  expect(sought).toEqual([]);
+  expect(second.batches.every(({ scope }) => scope.logId === "log1")).toBe(true);
+});
