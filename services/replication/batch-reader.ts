@@ -208,9 +208,11 @@ export class BatchReader {
       return;
     }
     const { frame, chain } = verdict;
-    this.#reader.advance(frame, chain);
     const tokenEpoch = this.#place.tokenEpoch ?? 0;
-    for (const event of outwardEvents({ frame, chain, streamSequence, tokenEpoch }, this.#through)) events.push(event);
+    const outward = outwardEvents({ frame, chain, streamSequence, tokenEpoch }, this.#through);
+    // Only now: a frame that cannot be told must not count as one of the past when it is looked at again.
+    this.#reader.advance(frame, chain);
+    for (const event of outward) events.push(event);
     this.#place = {
       logId: frame.logId,
       streamSequence,

@@ -32,6 +32,10 @@ export interface KeeperOptions extends LogAddress {
   readonly kv: Kv;
   readonly clock: Clock;
   readonly pace: Pace;
+  /** The entry could not be written: told once, until a write succeeds. */
+  readonly onUnwritten: (error: OperatingError) => void;
+  /** Another process has the entry, and this one waits for it: told once for each waiting. */
+  readonly onStandby: () => void;
 }
 
 interface Told {
@@ -56,13 +60,16 @@ export class CheckpointKeeper {
   #told: Told = { state: "standby", parked: 0 };
   #isDirty = false;
   #isOwner = false;
+  #isUnwritten = false;
+  /** Beginning of the last write that succeeded. */
+  #writtenMs = 0;
   /** Whether it has never owned the entry. */
   #isFresh = true;
   #writing: Promise<void> | undefined;
   #timer: TimerHandle | undefined;
   #lost: AbortController = new AbortController();
   /** The newest wishes that were fulfilled: an entry that was written before must not bring them back. */
-  readonly #fulfilled: { seek?: string; resume?: string } = {};
+  #fulfilled: { seek?: string; resume?: string } = {};
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -93,6 +100,7 @@ export class CheckpointKeeper {
   async acquire(first: () => Promise<Checkpoint>, signal: AbortSignal): Promise<SinkCheckpoint> {
     const { clock, instance, pace } = this.#options;
     this.#lost = new AbortController();
+    this.#fulfilled = {};
     let seen = -1;
     let seenMs = 0;
     for (;;) {
@@ -103,6 +111,7 @@ export class CheckpointKeeper {
       if (found === undefined || owner === "" || owner === instance) break;
       // A process that has ended and been started again; were it another one of the same name, that one would lose the entry and stand by.
       if (this.#isFresh && peerOf(owner) === peerOf(instance)) break;
+      if (seen === -1) this.#options.onStandby();
       if (found.revision !== seen) {
         seen = found.revision;
         seenMs = clock.monotonicMs();
@@ -113,7 +122,9 @@ export class CheckpointKeeper {
     this.#place = place;
     const { state, problem, parked = 0 } = this.#entry ?? {};
     this.#told = state === "stopped" ? { state, problem, parked } : { state: "running", parked };
+    const beganMs = clock.monotonicMs();
     const outcome = await this.#put(this.#text(), this.#revision);
+    this.#writtenMs = beganMs;
     if (outcome.kind === "conflict") return this.acquire(first, signal);
     if (outcome.kind === "failed") throw outcome.error;
     this.#own(outcome.value);
@@ -125,7 +136,29 @@ export class CheckpointKeeper {
     this.#entry = this.#text();
     this.#isOwner = true;
     this.#isFresh = false;
+    this.#isUnwritten = false;
     this.#schedule();
+  }
+
+  /**
+   * Undefined while nobody else can have taken the entry. After a standstill of half the silence (the process was paused, the bucket is away) a
+   * promise: it resolves when the entry is written anew. Throws: the reason of `signal`.
+   */
+  sure(signal: AbortSignal): Promise<void> | undefined {
+    return this.#isSure() ? undefined : this.#becomeSure(signal);
+  }
+
+  #isSure(): boolean {
+    const { clock, pace } = this.#options;
+    return clock.monotonicMs() - this.#writtenMs < pace.silentMs / 2;
+  }
+
+  async #becomeSure(signal: AbortSignal): Promise<void> {
+    while (this.#isOwner && !this.#isSure()) {
+      this.#touch();
+      await Promise.race([this.#writing, pause(this.#options.clock, RETRY_MS, signal)]);
+    }
+    signal.throwIfAborted();
   }
 
   /** The effects reach up to `place`: written soon, the newest only. */
@@ -178,6 +211,11 @@ export class CheckpointKeeper {
     await this.#put(entry, this.#revision);
   }
 
+  /** Writes no more, and gives nothing back: who wants the entry finds it silent. */
+  abandon(): void {
+    this.#stopOwning();
+  }
+
   #stopOwning(): void {
     this.#isOwner = false;
     if (this.#timer !== undefined) this.#options.clock.clearTimer(this.#timer);
@@ -204,25 +242,35 @@ export class CheckpointKeeper {
   async #write(): Promise<void> {
     this.#isDirty = false;
     const entry = this.#text();
+    const beganMs = this.#options.clock.monotonicMs();
     const outcome = await this.#put(entry, this.#revision);
     if (outcome.kind === "ok") {
+      this.#writtenMs = beganMs;
       this.#revision = outcome.value;
-      this.#entry = entry;
+      this.#isUnwritten = false;
+      // A wish may have been fulfilled while the entry was on its way.
+      this.#entry = this.#withWishes(entry, entry);
       return;
     }
     this.#isDirty = true;
     // After anything but a conflict the entry may be ours already: its revision is read anew.
-    if (outcome.kind === "failed") await pause(this.#options.clock, RETRY_MS, this.#lost.signal).catch(() => undefined);
+    if (outcome.kind === "failed") {
+      if (!this.#isUnwritten) this.#options.onUnwritten(outcome.error);
+      this.#isUnwritten = true;
+      await pause(this.#options.clock, RETRY_MS, this.#lost.signal).catch(() => undefined);
+    }
     const found = await this.#get().catch(() => undefined);
     if (found === undefined) return;
     if (found.entry.owner !== this.#options.instance) this.#loseTo(found.entry.owner ?? "");
-    else {
-      const { seek: _s, paused: _p, resume: _r, ...own } = this.#entry ?? found.entry;
-      const { paused } = found.entry;
-      const seek = found.entry.seek?.id === this.#fulfilled.seek ? undefined : found.entry.seek;
-      const resume = found.entry.resume === this.#fulfilled.resume ? undefined : found.entry.resume;
-      this.#entry = { ...own, ...(seek && { seek }), ...(paused && { paused }), ...(resume && { resume }) };
-    }
+    else this.#entry = this.#withWishes(this.#entry ?? found.entry, found.entry);
+  }
+
+  /** An entry with the wishes of another one that are not fulfilled. */
+  #withWishes({ seek: _s, paused: _p, resume: _r, ...own }: SinkCheckpoint, wished: SinkCheckpoint): SinkCheckpoint {
+    const { paused } = wished;
+    const seek = wished.seek?.id === this.#fulfilled.seek ? undefined : wished.seek;
+    const resume = wished.resume === this.#fulfilled.resume ? undefined : wished.resume;
+    return { ...own, ...(seek && { seek }), ...(paused && { paused }), ...(resume && { resume }) };
   }
 
   #loseTo(owner: string): void {

@@ -22,6 +22,8 @@ export interface DeliveryOptions {
   readonly onFailure: (error: OperatingError, attempt: number) => void;
   readonly onRecovered: () => void;
   readonly onParked: (event: ReplicationEvent) => void;
+  /** Before each effect: undefined where the sink is surely ours, else it resolves when that is known. Throws: the reason of `signal`. */
+  readonly sure: (signal: AbortSignal) => Promise<void> | undefined;
   /** Whether an operator wishes something else than to go on trying. */
   readonly isWishedElse: () => boolean;
 }
@@ -31,6 +33,12 @@ const TRIES_PER_OPENING = 5;
 
 /** Codes that blame what was brought, not the place: trying again brings the same. A sink of a third party that throws anything else than an OperatingError counts as such. */
 const isRefusal = (error: OperatingError): boolean => error.code.endsWith("_refused");
+
+/** What a sink threw that is no OperatingError. */
+export function ownDefect(code: "sink_failed" | "sink_refused", cause: unknown): OperatingError {
+  const message = `the sink failed in its own code: ${cause instanceof Error ? cause.message : String(cause)}`;
+  return new OperatingError(code, message, { definite: false, cause });
+}
 
 /** The effects of a policy that ends the sink. */
 export class SinkStopped extends Error {
@@ -84,6 +92,8 @@ export class Delivery {
   }
 
   async #apply(batch: SinkBatch, signal: AbortSignal): Promise<OperatingError | undefined> {
+    const unsure = this.#options.sure(signal);
+    if (unsure !== undefined) await unsure;
     try {
       await this.#options.sink.apply(batch, signal);
       if (batch.events.length > 0) this.#parkedInRow = 0;
@@ -92,8 +102,7 @@ export class Delivery {
       signal.throwIfAborted();
       if (error instanceof OperatingError) return error;
       this.#options.reporter.error("sink_threw", { sink: batch.scope.sink, shard: batch.scope.shard, error });
-      const message = `the sink failed in its own code: ${error instanceof Error ? error.message : String(error)}`;
-      return new OperatingError("sink_refused", message, { definite: false, cause: error });
+      return ownDefect("sink_refused", error);
     }
   }
 

@@ -179,6 +179,7 @@ export async function startOf(log: LogSource, address: LogAddress, place: Checkp
     );
   if (found === undefined) {
     if (streamSequence < firstStored - 1) throw trimmedAway(address, streamSequence + 1, info.firstSequence);
+    if (sequence >= known.frame.first) await mustBeReached(log, address, place);
     return { from: place, through: sequence };
   }
   const last = found.frame.first + found.frame.count - 1;
@@ -189,8 +190,21 @@ export async function startOf(log: LogSource, address: LogAddress, place: Checkp
       place,
       `the frame at stream sequence ${found.streamSequence} is another one`,
     );
+  if (sequence > last) await mustBeReached(log, address, place);
   if (sequence >= last) return { from: { ...place, sequence: last, first: found.frame.first }, through: sequence };
   return { from: await placeBefore(log, address, found, info), through: sequence };
+}
+
+/** A place inside of what is behind its frame leaves out events up to its sequence: those must be there. */
+async function mustBeReached(log: LogSource, address: LogAddress, place: Checkpoint): Promise<void> {
+  const end = await latestPlace(log, address);
+  if (place.sequence > end.sequence)
+    throw placeError(
+      "checkpoint_ahead",
+      address,
+      place,
+      `it stands behind the log, which ends with sequence ${end.sequence}`,
+    );
 }
 
 function placeError(code: string, address: LogAddress, place: Checkpoint, what: string): OperatingError {

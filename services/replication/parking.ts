@@ -11,6 +11,8 @@ import type { SinkScope } from "./sink.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
+/** Characters of a reason that are kept. */
+const REASON_LENGTH_MAX = 2_000;
 const NS_PER_MS = 1_000_000;
 /** Codes of a server that has no such message, or no such stream. */
 const NOTHING: ReadonlySet<number> = new Set([API_CODES.noMessage, API_CODES.streamMissing]);
@@ -31,13 +33,16 @@ export class Parking {
     const { region, shard, sink, logId } = scope;
     await this.#ensure(region, shard);
     const subject = parkedSubject({ region, shard, sink, logId, sequence: event.sequenceNumber });
-    const body = { sink, reason: { code: reason.code, message: reason.message }, event };
+    const message = reason.message.slice(0, REASON_LENGTH_MAX);
+    const body = { sink, reason: { code: reason.code, message }, event };
     // One event has one subject, so storing it twice fails instead of doubling it.
     const headers = headerBlock([{ name: "Nats-Expected-Last-Subject-Sequence", value: "0" }]);
     const outcome = await publishAsync(this.#inbox, subject, encoder.encode(JSON.stringify(body)), headers);
     if (outcome.kind === "ok") return;
     const errCode = outcome.kind === "api_error" ? outcome.error.errCode : 0;
     if (errCode === API_CODES.wrongLastSequence || errCode === API_CODES.wrongLastSequenceUnknown) return;
+    // The stream may have been removed: it is made anew with the next try.
+    this.#known.delete(parkedStream(region, shard));
     throw apiFailure(outcome, `parking event ${event.sequenceNumber} of shard ${shard} for the sink ${sink}`, false);
   }
 

@@ -7,14 +7,17 @@ import type { Clock, Ids, Kv, LogSource, Reporter } from "../../contracts/ports.
 import type { SinkConfig, SinkState } from "../../contracts/sinks.ts";
 import { BatchReader, type ReadBatch } from "./batch-reader.ts";
 import { CheckpointKeeper, PACE, type Pace } from "./checkpoint-keeper.ts";
-import { Delivery, SinkStopped } from "./delivery.ts";
+import { Delivery, ownDefect, SinkStopped } from "./delivery.ts";
 import { earliestPlace, type LogAddress, latestPlace, startOf } from "./log-access.ts";
 import { backoffMs, pause } from "./pause.ts";
 import type { SinkLag, SinkMetrics } from "./replication-metrics.ts";
 import type { Sink, SinkBatch, SinkScope } from "./sink.ts";
+import { filterOf } from "./sink-filter.ts";
 
 /** Longest pause before the next ownership, in beats. */
 const RETRY_BEATS_MAX = 2;
+/** Characters of a problem's message that are told. */
+const PROBLEM_LENGTH_MAX = 2_000;
 
 export interface PumpOptions extends LogAddress {
   readonly config: SinkConfig;
@@ -74,7 +77,11 @@ export class Pump {
     this.#options = options;
     this.#pace = options.pace ?? PACE;
     const address = { sink: config.name, region, shard };
-    this.#keeper = new CheckpointKeeper({ ...address, instance, kv: checkpoints, clock, pace: this.#pace });
+    const onUnwritten = ({ code, message }: OperatingError): void =>
+      options.reporter.warn("checkpoint_not_written", { sink: config.name, shard, code, reason: message });
+    const onStandby = (): void => this.#standsBy();
+    const told = { onUnwritten, onStandby };
+    this.#keeper = new CheckpointKeeper({ ...address, ...told, instance, kv: checkpoints, clock, pace: this.#pace });
     this.#metrics = options.metrics(() => this.#lag());
     this.#wants = filterOf(config);
   }
@@ -83,10 +90,24 @@ export class Pump {
     this.#running ??= this.#run();
   }
 
-  /** Ends after the batch under way, or sooner; the checkpoint is then given back. */
+  /**
+   * Ends after the batch under way, or sooner; the checkpoint is then given back. An effect that does not end within half of the silence is left
+   * alone: its checkpoint stays ours until others find it silent, for the effect may still come.
+   */
   async stop(): Promise<void> {
     this.#stop.abort(new OperatingError("shutting_down", "the pump stops", { definite: true }));
-    await this.#running;
+    const { clock, reporter, config, shard } = this.#options;
+    const ended = new AbortController();
+    const late = pause(clock, this.#pace.silentMs / 2, ended.signal).then(
+      () => true,
+      () => false,
+    );
+    const isLate = await Promise.race([this.#running?.then(() => false), late]);
+    ended.abort();
+    if (isLate === true) {
+      this.#keeper.abandon();
+      reporter.error("sink_hangs", { sink: config.name, shard });
+    }
     this.#metrics.close();
   }
 
@@ -95,21 +116,18 @@ export class Pump {
     const lag = this.#lag();
     const problem = this.#problem;
     const sequence = this.#place?.sequence ?? 0;
-    return {
-      sink: config.name,
-      kind: config.kind,
-      shard,
-      state: this.#state,
-      sequence,
-      lag,
-      parked: this.#parked,
-      problem,
-    };
+    const parked = this.#parked;
+    return { sink: config.name, kind: config.kind, shard, state: this.#state, sequence, lag, parked, problem };
   }
 
+  /** Of one that stands by it is 0: the process that runs the sink tells it. */
   #lag(): SinkLag {
-    const events = Math.max(0, this.#logEnd - (this.#place?.sequence ?? 0));
-    const since = this.#waitingSinceMs;
+    if (this.#state === "standby" || this.#place === undefined) return { events: 0, ms: 0 };
+    // Nothing is read while nothing is brought: the end is asked for, and told the next time.
+    if (this.#state !== "running" || this.#waitingSinceMs !== undefined) void this.#findEnd();
+    const { sequence, at } = this.#place;
+    const events = Math.max(0, this.#logEnd - sequence);
+    const since = this.#waitingSinceMs ?? (this.#state === "running" || at === 0 ? undefined : at);
     const ms = events === 0 || since === undefined ? 0 : Math.max(0, this.#options.clock.wallMs() - since);
     return { events, ms };
   }
@@ -150,6 +168,12 @@ export class Pump {
     else reporter.warn("sink_failing", fields);
   }
 
+  /** An earlier failure is no longer ours; who has the sink is still told. */
+  #standsBy(): void {
+    this.#state = "standby";
+    if (this.#problem?.code !== "sink_taken") this.#problem = undefined;
+  }
+
   /** What the policy ends goes on when an operator wishes it; the entry says so, for whoever looks. */
   #stopped(reason: OperatingError): void {
     const { reporter, config, shard } = this.#options;
@@ -158,7 +182,9 @@ export class Pump {
     this.#tell("stopped", { code, message });
   }
 
-  #tell(state: SinkState, problem?: PumpStatus["problem"]): void {
+  /** The message is cut: one that is too long for the bucket would keep the entry from being written, and then another process takes it. */
+  #tell(state: SinkState, trouble?: PumpStatus["problem"]): void {
+    const problem = trouble && { code: trouble.code, message: trouble.message.slice(0, PROBLEM_LENGTH_MAX) };
     this.#state = state;
     this.#problem = problem;
     this.#keeper.tell({ state, problem });
@@ -167,17 +193,20 @@ export class Pump {
   /** One ownership, from taking the checkpoint to giving it back. */
   async #own(): Promise<void> {
     const { config, log, region, shard, createSink } = this.#options;
-    const address = { region, shard };
-    const begin = () => (config.start === "latest" ? latestPlace(log, address) : earliestPlace(log, address));
+    const find = config.start === "latest" ? latestPlace : earliestPlace;
+    const begin = () => find(log, { region, shard });
     if (this.#state === "running") this.#state = "standby";
     const entry = await this.#keeper.acquire(begin, this.#stop.signal);
     this.#parked = entry.parked ?? 0;
     const signal = AbortSignal.any([this.#stop.signal, this.#keeper.lost]);
     const scope: SinkScope = { sink: config.name, region, shard, logId: entry.logId };
-    const sink = createSink();
+    this.#place = entry;
+    let sink: Sink | undefined;
     try {
       await this.#waitForResume(entry.state, signal);
-      const own = await sink.open(scope, entry);
+      sink = await this.#asked(async () => createSink());
+      const opened = sink;
+      const own = await this.#asked(() => opened.open(scope, entry));
       this.#place = own ?? entry;
       await this.#pumpUntilSought({ sink, scope, signal, keepsPlace: own !== undefined });
       this.#keeper.lost.throwIfAborted();
@@ -188,7 +217,7 @@ export class Pump {
       else if (error instanceof OperatingError && !signal.aborted) this.#failed(error);
       throw signal.aborted ? signal.reason : error;
     } finally {
-      await this.#close(sink);
+      if (sink !== undefined) await this.#close(sink);
       await this.#keeper.release(this.#stop.signal.aborted && this.#state !== "stopped" ? "standby" : this.#state);
     }
   }
@@ -200,6 +229,15 @@ export class Pump {
     while (this.#keeper.wishes.resume === undefined && this.#keeper.wishes.seek === undefined)
       await pause(this.#options.clock, this.#pace.beatMs / 2, signal);
     await this.#keeper.resumed();
+  }
+
+  /** What a sink throws that is no OperatingError is a defect of its own, and no reason for the process to end. */
+  async #asked<Result>(ask: () => Promise<Result>): Promise<Result> {
+    try {
+      return await ask();
+    } catch (error) {
+      throw error instanceof OperatingError ? error : ownDefect("sink_failed", error);
+    }
   }
 
   async #close(sink: Sink): Promise<void> {
@@ -214,16 +252,21 @@ export class Pump {
   async #pumpUntilSought(life: Life): Promise<void> {
     while (!life.signal.aborted) {
       const { log, region, shard, clock, config, reporter } = this.#options;
+      // Before the place is looked at: the wish may be what leads away from one that cannot be used.
+      const { seek } = this.#keeper.wishes;
+      if (seek !== undefined && !(await this.#seek(life, seek.to))) return;
       const start = await startOf(log, { region, shard }, this.#place as Checkpoint);
       const onVoid = (streamSequence: number, reason: string): void =>
         reporter.warn("log_void_message", { sink: config.name, shard, streamSequence, reason });
       const reader = new BatchReader({ log, region, shard, clock, start, batching: config.batch, onVoid });
       const delivery = this.#deliveryOf(life);
+      // A sink with a place of its own may be further than the entry, as where the bucket was lost.
+      this.#keeper.move(this.#place as Checkpoint);
       this.#tell("running");
       try {
         const sought = await this.#pump(life, reader, delivery);
         if (sought === undefined) return;
-        await this.#seek(life, sought);
+        if (!(await this.#seek(life, sought))) return;
       } finally {
         reader.close();
       }
@@ -283,7 +326,8 @@ export class Pump {
   /** How far the log reaches while there is more than was read; asked for at most once per beat. */
   async #findEnd(): Promise<void> {
     const { clock, log, region, shard } = this.#options;
-    if (this.#isFindingEnd || clock.monotonicMs() - this.#foundEndMs < this.#pace.beatMs) return;
+    if (this.#isFindingEnd || this.#stop.signal.aborted || clock.monotonicMs() - this.#foundEndMs < this.#pace.beatMs)
+      return;
     this.#isFindingEnd = true;
     try {
       const end = await latestPlace(log, { region, shard });
@@ -315,6 +359,7 @@ export class Pump {
       random: () => ids.random("retry"),
       isWishedElse: () => this.#keeper.wishes.seek !== undefined || this.#keeper.wishes.paused === true,
       park: (event, reason) => park(scope, event, reason),
+      sure: (signal) => this.#keeper.sure(signal),
       onFailure: (error, attempt) => {
         const { code, message } = error;
         this.#metrics.failed(attempt);
@@ -335,12 +380,15 @@ export class Pump {
     });
   }
 
-  async #seek({ sink, scope }: Life, to: Checkpoint): Promise<void> {
+  /** False when the place is of another log: the sink is to be opened anew for that, and may refuse it for the effects that it has. */
+  async #seek({ sink, scope }: Life, to: Checkpoint): Promise<boolean> {
     const { reporter, config, shard } = this.#options;
-    await sink.seek?.(to);
+    const isSameLog = to.logId === scope.logId;
+    if (isSameLog) await this.#asked(async () => sink.seek?.(to));
     this.#place = to;
     await this.#keeper.sought(to);
-    reporter.info("sink_sought", { sink: config.name, shard, sequence: to.sequence, logId: scope.logId });
+    reporter.info("sink_sought", { sink: config.name, shard, sequence: to.sequence, logId: to.logId });
+    return isSameLog;
   }
 }
 
@@ -351,12 +399,4 @@ interface Life {
   readonly signal: AbortSignal;
   /** The sink keeps its own place: it must hear of every move, also without events. */
   readonly keepsPlace: boolean;
-}
-
-function filterOf({ filter }: SinkConfig): (event: ReplicationEvent) => boolean {
-  const eventTypes = filter.eventTypes === undefined ? undefined : new Set<string>(filter.eventTypes);
-  const resourceTypes = filter.resourceTypes === undefined ? undefined : new Set<string>(filter.resourceTypes);
-  return ({ eventType, resourceType }) =>
-    (eventTypes === undefined || eventTypes.has(eventType)) &&
-    (resourceTypes === undefined || (resourceType !== undefined && resourceTypes.has(resourceType)));
 }

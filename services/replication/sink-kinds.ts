@@ -1,9 +1,17 @@
 /** The kinds of sinks that a process knows, by name, and a configuration checked against them. */
-import type { z } from "zod";
+import { z } from "zod";
 import { OperatingError } from "../../contracts/errors.ts";
 import type { SinkConfig } from "../../contracts/sinks.ts";
 import type { Sink, SinkDeps, SinkKind } from "./sink.ts";
 
+/** What a kind must be made of. */
+const Shape = z.looseObject({
+  kind: z.string(),
+  summary: z.string(),
+  guarantee: z.enum(["exactly once", "at least once"]),
+  options: z.custom((value) => value instanceof z.ZodType, { error: "must be a schema of zod 4" }),
+  create: z.custom((value) => typeof value === "function", { error: "must be a function" }),
+});
 const KIND_NAME = /^[a-z][a-z0-9-]{0,63}$/;
 
 /** A sink of the configuration with its options as its kind reads them. */
@@ -17,6 +25,9 @@ export class SinkKinds {
 
   /** Throws: OperatingError `sink_kind_invalid` (definite) for a name that is taken or none. */
   register<Options>(kind: SinkKind<Options>): this {
+    // It may be of a module that nobody has compiled.
+    const parsed = Shape.safeParse(kind);
+    if (!parsed.success) throw invalidKind(kind, `is none: ${problemsOf(parsed.error).join("; ")}`);
     const { kind: name } = kind;
     if (!KIND_NAME.test(name))
       throw invalidKind(name, "is no name: lower-case letters, digits and -, at most 64 characters");
@@ -43,6 +54,8 @@ export class SinkKinds {
       const where = `sinks[${index}] (${config.name})`;
       if (names.has(config.name)) problems.push(`${where}: there is another sink of this name`);
       names.add(config.name);
+      // Two pumps of one process for the same place would both believe that it is theirs.
+      if (new Set(config.shards).size < (config.shards?.length ?? 0)) problems.push(`${where}: names a shard twice`);
       for (const shard of config.shards ?? [])
         if (!shards.includes(shard)) problems.push(`${where}: this process does not have the shard ${shard}`);
       const kind = this.#kinds.get(config.kind);
@@ -71,5 +84,12 @@ function textOf(issue: z.core.$ZodIssue): string {
     : `${path}: ${issue.message}`;
 }
 
-const invalidKind = (name: string, what: string): OperatingError =>
-  new OperatingError("sink_kind_invalid", `the kind of sink ${JSON.stringify(name)} ${what}`, { definite: true });
+const problemsOf = ({ issues }: z.core.$ZodError): readonly string[] =>
+  issues.map(({ path, message }) => (path.length === 0 ? message : `${path.map(String).join(".")}: ${message}`));
+
+function invalidKind(kind: unknown, what: string): OperatingError {
+  const name = typeof kind === "object" && kind !== null && "kind" in kind ? kind.kind : kind;
+  return new OperatingError("sink_kind_invalid", `the kind of sink ${JSON.stringify(name)} ${what}`, {
+    definite: true,
+  });
+}
