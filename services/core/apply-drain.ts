@@ -1,14 +1,16 @@
 /** Folds the events of drains: begun, restored, discarded; and of items that are made anew from an export. */
 import assert from "node:assert/strict";
 import type { EventOf } from "../../contracts/events.ts";
+import { tokenOf } from "../../contracts/ids.ts";
 import { newFlow } from "./apply-flow.ts";
 import { admitItem, endItem, itemOf, leaveUnfinished, setExtra } from "./apply-item.ts";
 import type { EventMeta } from "./apply-lease.ts";
 import { type Drain, endDrain, isMarked } from "./drain-state.ts";
 import { hashLastError } from "./hash.ts";
 import { originRequestId } from "./item-origin.ts";
+import { tokenOfItemId } from "./item-table.ts";
 import { newItem } from "./item-terms.ts";
-import { itemIdOf, type ShardState } from "./state.ts";
+import type { ShardState } from "./state.ts";
 
 export function applyDrain(
   state: ShardState,
@@ -59,7 +61,7 @@ type Entry = NonNullable<EventOf<"restored">["entry"]>;
 
 function restoreItem(state: ShardState, entry: Entry, { at }: EventMeta): void {
   const { itemId, origin, lastError, redrives = 0 } = entry;
-  if (itemId !== itemIdOf(state.tokenEpoch, state.sequence))
+  if (tokenOfItemId(itemId) !== tokenOf(state.tokenEpoch, state.sequence))
     assert.fail(`item id ${itemId} at sequence ${state.sequence}`);
   const item = newItem(state, entry.item, {
     ...{ itemId, enqueuedAt: entry.enqueuedAt, principal: state.intern(entry.enqueuedBy) },

@@ -2,13 +2,10 @@
 import assert from "node:assert/strict";
 import type { Dependency } from "../../contracts/flows.ts";
 import { type DependencyEnd, holdingFlow, type ItemFlow, isDoomed, makeFlow, settleFlow } from "./flow.ts";
-import { digestFields, hashItem } from "./hash.ts";
+import { hashItem, NO_RESULT_DIGEST } from "./hash.ts";
 import type { EndedRecord, Item } from "./item.ts";
 import type { ShardState } from "./state.ts";
 import { endedStatus } from "./views.ts";
-
-/** Of a completion that left nothing. */
-const NO_RESULT_DIGEST = digestFields([undefined]);
 
 /** The flow of a new item: of those of its dependencies that are over by now, it learns at once. */
 export function newFlow(

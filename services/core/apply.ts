@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { OperatingError } from "../../contracts/errors.ts";
 import type { EventOf, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
+import { tokenOf } from "../../contracts/ids.ts";
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
 import { applyDrain } from "./apply-drain.ts";
@@ -21,8 +22,9 @@ import {
 import { applySchedule, applyTick } from "./apply-schedule.ts";
 import { easePressure, weighPressure } from "./backpressure.ts";
 import { stateHash } from "./hash.ts";
+import { tokenOfItemId } from "./item-table.ts";
 import { newItem } from "./item-terms.ts";
-import { itemIdOf, mergeNamed, mergeOptions, type ShardState, setQuotas } from "./state.ts";
+import { mergeNamed, mergeOptions, type ShardState, setQuotas } from "./state.ts";
 
 /**
  * Applies one event: advances `state.sequence` by exactly 1 and mutates the state.
@@ -186,7 +188,7 @@ function applyTermStarted(state: ShardState, event: EventOf<"termStarted">): voi
 function applyEnqueued(state: ShardState, event: EventOf<"enqueued">, meta: EventMeta): void {
   const { item: payload, itemId } = event;
   assert(meta.actor !== undefined, "an item is enqueued by somebody");
-  if (itemId !== itemIdOf(state.tokenEpoch, state.sequence))
+  if (tokenOfItemId(itemId) !== tokenOf(state.tokenEpoch, state.sequence))
     assert.fail(`item id ${itemId} at sequence ${state.sequence}`);
   const principal = state.intern(meta.actor.principal);
   const { requestId, digest, schedule } = event;

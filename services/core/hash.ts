@@ -57,6 +57,9 @@ export function digestFields(fields: readonly (string | number | undefined)[]): 
   return hasher.end().hex();
 }
 
+/** Of a completion that left nothing. */
+export const NO_RESULT_DIGEST = digestFields([undefined]);
+
 /** Digest of what an item asks for; its attributes in any order. */
 export function payloadDigest(payload: EnqueueItem): string {
   hasher.begin().text(payload.resourceType).text(payload.resourceId).optional(payload.partitionKey);

@@ -1,11 +1,15 @@
 /** What many items have in common, kept once for all of them: a million items come from few callers, and name few types, groups and keys. */
+import type { ItemPayload } from "../../contracts/commands.ts";
 import type { Exclusivity } from "../../contracts/options.ts";
 import type { ItemTerms } from "./item.ts";
 import { retryText } from "./item-terms.ts";
 import type { Lane } from "./lanes.ts";
 import { KIND_VARIANTS_MAX, KINDS_MAX } from "./limits.ts";
 
-export interface KindFields {
+/** What a payload names of its kind. */
+type KindNames = Pick<ItemPayload, "resourceType" | "payloadEncoding" | "maxAttempts" | "group" | "quotaKey">;
+
+export class ItemKind {
   /** Who enqueued it. */
   readonly principal: string;
   /** Fixed at enqueue, so that `configure` never changes what waits for what. */
@@ -16,30 +20,20 @@ export interface KindFields {
   /** As its terms have them. */
   readonly group: string | undefined;
   readonly quotaKey: string | undefined;
-}
-
-export class ItemKind implements KindFields {
-  readonly principal: string;
-  readonly exclusivity: Exclusivity;
-  readonly resourceType: string;
-  readonly payloadEncoding: string | undefined;
-  readonly maxAttempts: number | undefined;
-  readonly group: string | undefined;
-  readonly quotaKey: string | undefined;
   /** The next one of the same principal, resource type, group and quota key. */
   readonly next: ItemKind | undefined;
   /** Where an item of it was shown last; it may be gone. Derived. */
   lane: Lane | undefined = undefined;
   private terms: ItemTerms | undefined = undefined;
 
-  constructor(fields: KindFields, next: ItemKind | undefined) {
-    this.principal = fields.principal;
-    this.exclusivity = fields.exclusivity;
-    this.resourceType = fields.resourceType;
-    this.payloadEncoding = fields.payloadEncoding;
-    this.maxAttempts = fields.maxAttempts;
-    this.group = fields.group;
-    this.quotaKey = fields.quotaKey;
+  constructor(principal: string, exclusivity: Exclusivity, names: KindNames, next: ItemKind | undefined) {
+    this.principal = principal;
+    this.exclusivity = exclusivity;
+    this.resourceType = names.resourceType;
+    this.payloadEncoding = names.payloadEncoding;
+    this.maxAttempts = names.maxAttempts;
+    this.group = names.group;
+    this.quotaKey = names.quotaKey;
     this.next = next;
   }
 
@@ -73,17 +67,16 @@ export class ItemKinds {
   private lastPrincipal: string | undefined = undefined;
   private lastTypes: ByType = new Map();
 
-  of(fields: KindFields): ItemKind {
-    const types = this.typesOf(fields.principal);
-    const first = types.get(fields.resourceType)?.get(fields.group)?.get(fields.quotaKey);
+  of(principal: string, exclusivity: Exclusivity, names: KindNames): ItemKind {
+    const { resourceType, payloadEncoding, maxAttempts, group, quotaKey } = names;
+    const first = this.typesOf(principal).get(resourceType)?.get(group)?.get(quotaKey);
     let variants = 0;
     for (let kind = first; kind !== undefined; kind = kind.next) {
-      const { exclusivity, payloadEncoding, maxAttempts } = kind;
-      const isOfItem = exclusivity === fields.exclusivity && maxAttempts === fields.maxAttempts;
-      if (isOfItem && payloadEncoding === fields.payloadEncoding) return kind;
+      const isOfItem = kind.exclusivity === exclusivity && kind.maxAttempts === maxAttempts;
+      if (isOfItem && kind.payloadEncoding === payloadEncoding) return kind;
       variants += 1;
     }
-    return this.make(fields, variants < KIND_VARIANTS_MAX ? first : undefined);
+    return this.make(new ItemKind(principal, exclusivity, names, variants < KIND_VARIANTS_MAX ? first : undefined));
   }
 
   private typesOf(principal: string): ByType {
@@ -98,14 +91,13 @@ export class ItemKinds {
     return types;
   }
 
-  private make(fields: KindFields, next: ItemKind | undefined): ItemKind {
+  private make(kind: ItemKind): ItemKind {
     this.count += 1;
     if (this.count > KINDS_MAX) {
       this.byPrincipal.clear();
       this.lastPrincipal = undefined;
       this.count = 1;
     }
-    const kind = new ItemKind(fields, next);
     const groups = childOf(this.typesOf(kind.principal), kind.resourceType);
     childOf(groups, kind.group).set(kind.quotaKey, kind);
     return kind;

@@ -36,7 +36,7 @@ export class ItemTable<Entry extends Identified> {
     const sequence = sequenceOf(itemId);
     if (sequence < 0) return undefined;
     const entry = this.pageOf(sequence)?.entries[sequence % PAGE_LENGTH];
-    // An id of another epoch, or with zeros in front, has the same sequence.
+    // An id of another epoch has the same sequence.
     return entry?.itemId === itemId ? entry : undefined;
   }
 
@@ -96,8 +96,14 @@ export class ItemTable<Entry extends Identified> {
 
 /** The event sequence in an id; -1 when the text is no id. */
 function sequenceOf(itemId: string): number {
+  const token = tokenOfItemId(itemId);
+  return token < TOKEN_EPOCH_STEP ? token : token % TOKEN_EPOCH_STEP;
+}
+
+/** The number that an id is; -1 when the text is no id. */
+export function tokenOfItemId(itemId: string): number {
   const { length } = itemId;
-  if (length === 0 || length > ID_LENGTH_MAX) return -1;
+  if (length === 0 || length > ID_LENGTH_MAX || (length > 1 && itemId.charCodeAt(0) === 0x30)) return -1;
   let token = 0;
   for (let index = 0; index < length; index += 1) {
     const code = itemId.charCodeAt(index);
@@ -105,6 +111,5 @@ function sequenceOf(itemId: string): number {
     else if (code >= 0x61 && code <= 0x7a) token = token * 36 + (code - 0x57);
     else return -1;
   }
-  if (token < TOKEN_EPOCH_STEP) return token;
-  return token > Number.MAX_SAFE_INTEGER ? -1 : token % TOKEN_EPOCH_STEP;
+  return token > Number.MAX_SAFE_INTEGER ? -1 : token;
 }

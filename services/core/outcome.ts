@@ -92,8 +92,8 @@ export function refuse(error: ErrorBody, fromState: boolean): Outcome {
 export class Emitter {
   readonly state: ShardState;
   private readonly sink: EventSink;
-  private readonly at: number;
-  private readonly actor: Actor;
+  /** The same for all its events. */
+  private readonly meta: { readonly at: number; readonly actor: Actor };
   private index = -1;
   /** Bytes that the frame still takes. */
   bytesLeft: number;
@@ -101,21 +101,16 @@ export class Emitter {
   constructor(state: ShardState, context: Context, sink: EventSink, request?: { requestId: string; digest: string }) {
     this.state = state;
     this.sink = sink;
-    this.at = context.at;
     this.bytesLeft = context.frameBytesLeft ?? FRAME_BYTES_MAX - FRAME_BYTES_RESERVE;
-    this.actor = {
-      principal: context.principal,
-      peerId: context.peerId,
-      ...request,
-      ...(context.trace === undefined ? undefined : { trace: context.trace }),
-    };
+    const { at, principal, peerId, trace } = context;
+    this.meta = { at, actor: { principal, peerId, ...request, ...(trace === undefined ? undefined : { trace }) } };
   }
 
   /** `bytes`: what the event takes in the frame, where the caller has counted already. */
   emit(event: LogEvent & { actor: number }, bytes: number = eventLength(event)): void {
-    if (this.index === -1) this.index = this.sink.actor(this.actor);
+    if (this.index === -1) this.index = this.sink.actor(this.meta.actor);
     event.actor = this.index;
-    apply(this.state, event, { at: this.at, actor: this.actor });
+    apply(this.state, event, this.meta);
     this.bytesLeft -= bytes;
     this.sink.push(event);
   }

@@ -4,7 +4,7 @@ import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf, LogEvent } from "../../contracts/events.ts";
 import { LOG_VERSION_TERMS } from "../../contracts/limits.ts";
 import { frameFull } from "./enqueue.ts";
-import { digestFields } from "./hash.ts";
+import { digestFields, NO_RESULT_DIGEST } from "./hash.ts";
 import { type Item, notAfterOf } from "./item.ts";
 import { retryDelayMs, versionRefusal } from "./item-terms.ts";
 import { checkLease, type LeaseRef } from "./lease-check.ts";
@@ -68,7 +68,7 @@ export function decideComplete(
   entry: CompleteEntry,
   { principal }: SettleTerms,
 ): Decision<EventOf<"completed">, { duplicate: boolean }> {
-  const digest = digestFields([entry.result]);
+  const digest = entry.result === undefined ? NO_RESULT_DIGEST : digestFields([entry.result]);
   const check = checkLease(state, entry, principal, "completed");
   if (check.kind === "refused") return check;
   if (check.kind === "repeat")

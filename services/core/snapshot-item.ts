@@ -42,9 +42,7 @@ const extraRow = new Row("extra");
 
 export function readItem(state: ShardState, row: Row): Item {
   const { terms, delayedTo } = row.length === ITEM_FIELDS_TERMS ? readTerms(row) : NO_TERMS;
-  const kind = state.kinds.of({
-    principal: state.intern(row.text(4)),
-    exclusivity: row.choice(5, EXCLUSIVITIES),
+  const kind = state.kinds.of(state.intern(row.text(4)), row.choice(5, EXCLUSIVITIES), {
     resourceType: row.text(6),
     payloadEncoding: row.optionalText(9),
     maxAttempts: row.optionalCount(12),
