@@ -113,10 +113,8 @@ export class Pump {
 
   status(): PumpStatus {
     const { config, shard } = this.#options;
-    const lag = this.#lag();
-    const problem = this.#problem;
+    const [lag, problem, parked] = [this.#lag(), this.#problem, this.#parked];
     const sequence = this.#place?.sequence ?? 0;
-    const parked = this.#parked;
     return { sink: config.name, kind: config.kind, shard, state: this.#state, sequence, lag, parked, problem };
   }
 
