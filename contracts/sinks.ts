@@ -49,22 +49,27 @@ const SinkBatching = z.strictObject({
 });
 export type SinkBatching = Readonly<z.infer<typeof SinkBatching>>;
 
-const SinkFailure = z.strictObject({
-  policy: z
-    .enum(["retry", "park", "stop"])
-    .default("retry")
-    .describe(
-      "What becomes of a batch that is refused: tried for ever; after `attempts` its refused events are parked and the rest goes on; or the sink stops after `attempts`. What can pass (a place that is down or full) is tried for ever by the first two.",
-    ),
-  attempts: z.int().min(1).max(1_000).default(5).describe("Tries before the policy is followed."),
-  retryMsMin: z
-    .int()
-    .min(1)
-    .max(60_000)
-    .default(100)
-    .describe("First pause between tries; doubled each time, with jitter. ms."),
-  retryMsMax: z.int().min(1).max(3_600_000).default(30_000).describe("Longest pause. ms."),
-});
+const SinkFailure = z
+  .strictObject({
+    policy: z
+      .enum(["retry", "park", "stop"])
+      .default("retry")
+      .describe(
+        "What becomes of a batch that is refused: tried for ever; after `attempts` its refused events are parked and the rest goes on; or the sink stops after `attempts`. What can pass (a place that is down or full) is tried for ever by the first two.",
+      ),
+    attempts: z.int().min(1).max(1_000).default(5).describe("Tries before the policy is followed."),
+    retryMsMin: z
+      .int()
+      .min(1)
+      .max(60_000)
+      .default(100)
+      .describe("First pause between tries; doubled each time, with jitter. ms."),
+    retryMsMax: z.int().min(1).max(3_600_000).default(30_000).describe("Longest pause. ms."),
+  })
+  .refine(({ retryMsMin, retryMsMax }) => retryMsMin <= retryMsMax, {
+    error: "retryMsMin is above retryMsMax",
+    path: ["retryMsMin"],
+  });
 export type SinkFailure = Readonly<z.infer<typeof SinkFailure>>;
 
 /** One sink of a configuration. `options` are the kind's own. */

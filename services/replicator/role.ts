@@ -1,7 +1,7 @@
 /** The replicator as a role: a pump for each sink and shard, none of which waits for another. */
 import type { NatsConnection } from "@nats-io/transport-node";
 import { OperatingError } from "../../contracts/errors.ts";
-import type { Reporter } from "../../contracts/ports.ts";
+import type { Kv, Reporter } from "../../contracts/ports.ts";
 import type { SinkConfig } from "../../contracts/sinks.ts";
 import { CHECKPOINT_BUCKET } from "../../contracts/subjects.ts";
 import { LeaseClient } from "../client/lease-client.ts";
@@ -107,7 +107,8 @@ class Replicator implements ReplicatorRole {
     const { region, shards, peerId, dataDir, replicas } = this.#settings;
     const { reporter, telemetry } = this.#deps;
     await ensureCheckpoints(connection, replicas);
-    const checkpoints = new NatsKv(connection, CHECKPOINT_BUCKET);
+    const bucket = new NatsKv(connection, CHECKPOINT_BUCKET);
+    const checkpoints = remade(bucket, () => ensureCheckpoints(connection, replicas), reporter);
     const parking = new Parking(connection, replicas);
     const metrics = new ReplicationMetrics(telemetry.meter);
     const clock = createClock();
@@ -115,7 +116,7 @@ class Replicator implements ReplicatorRole {
     const instance = `${peerId}/${ids.id("instance")}`;
     this.#closers.push(
       () => parking.close(),
-      () => checkpoints.close(),
+      () => bucket.close(),
     );
     for (const { config, create } of planned)
       for (const shard of config.shards ?? shards) {
@@ -172,4 +173,26 @@ async function ensureCheckpoints(connection: NatsConnection, replicas: number): 
   } finally {
     inbox.close();
   }
+}
+
+/** The bucket, made again when somebody has removed it: without it no sink may bring anything. */
+function remade(bucket: Kv, make: () => Promise<void>, reporter: Reporter): Kv {
+  let isMaking = false;
+  const makeOnce = (): void => {
+    if (isMaking) return;
+    isMaking = true;
+    void make()
+      .catch((error: unknown) => reporter.warn("checkpoints_not_made", { error }))
+      .finally(() => {
+        isMaking = false;
+      });
+  };
+  return {
+    get: (key, callback) =>
+      bucket.get(key, (outcome) => {
+        if (outcome.kind === "failed" && outcome.error.code === "stream_missing") makeOnce();
+        callback(outcome);
+      }),
+    put: (key, value, revision, callback) => bucket.put(key, value, revision, callback),
+  };
 }
