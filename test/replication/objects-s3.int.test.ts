@@ -136,7 +136,8 @@ describe("a gateway", () => {
     const credentials = { accessKeyId: { env: "ARCHIVE_KEY_ID" }, secretAccessKey: { env: "ARCHIVE_SECRET" } };
     const options = objectsKind.options.parse({ store: "s3", bucket, endpoint: gateway.endpoint, credentials });
     const deps = { reporter: listener(), clock: createClock(), dataDir: "", connection: undefined as never };
-    expect(() => objectsKind.create(options, deps)).toThrow("the variable ARCHIVE_KEY_ID holds no secret; set it");
+    const without = objectsKind.create(options, deps).open(SCOPE, undefined);
+    await expect(without).rejects.toThrow("the variable ARCHIVE_KEY_ID holds no secret; set it");
     vi.stubEnv("ARCHIVE_KEY_ID", gateway.accessKeyId);
     vi.stubEnv("ARCHIVE_SECRET", gateway.secretAccessKey);
     onTestFinished(() => void vi.unstubAllEnvs());
