@@ -55,11 +55,11 @@ export const drillSinks: Readonly<Record<string, DrillSink>> = {
   rows: {
     kind: "sqlite",
     options: (folder) => ({ path: rowsFile(folder) }),
-    read: async (places) => select<string>(places, "SELECT event FROM replication_event ORDER BY rowid").map(eventOf),
+    read: async (places) => select<string>(places, "SELECT event FROM events ORDER BY rowid").map(eventOf),
     reach: async (places) => {
-      const [tables] = select<number>(places, "SELECT count(*) FROM sqlite_schema WHERE name = 'replication_event'");
+      const [tables] = select<number>(places, "SELECT count(*) FROM sqlite_schema WHERE name = 'events'");
       if (tables !== 1) return 0; // it is being made
-      return select<number>(places, "SELECT coalesce(max(sequence), 0) FROM replication_event")[0] ?? 0;
+      return select<number>(places, "SELECT coalesce(max(sequence), 0) FROM events")[0] ?? 0;
     },
   },
 };

@@ -1,7 +1,7 @@
 /** What the mesh does when a shard's log is not what it must be: purged, deleted, created anew, written by strangers, forked. */
 import { cpSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { startCli } from "../cli/cli-process.ts";
 import { forgedAfter, type LogHand, logHand } from "../support/log-hand.ts";
 import { witnessLog } from "../support/log-witness.ts";
@@ -62,6 +62,8 @@ describe.concurrent("a log that", () => {
     const { witness, client, hand } = await shardUnder("purged", onTestFinished);
     await lineOf(host, "snapshot_published", "purged");
     for (let count = 0; count < 5; count += 1) await client.stats({ consistent: true });
+    // What it has not read by then would be a hole for it too.
+    await vi.waitFor(async () => expect(witness.streamSequence).toBe((await hand.bounds()).last), { timeout: 10_000 });
     await hand.purge();
     await lineOf(host, "log_incomplete", "purged");
     await host.untilReadiness((reasons) => !reasons.some((reason) => reason.includes("log_incomplete")));
