@@ -31,6 +31,8 @@ import { openSqlite } from "./sqlite.ts";
 import { asStoreError, storeError } from "./sqlite-errors.ts";
 
 export const SNAPSHOT_FILE = "snapshots.sqlite";
+/** KiB. */
+const CACHE_KIB = 2_048;
 /** `published_at_ms` is the flag: a row without it is being written, or was left by a crash. */
 const TABLES = `
   CREATE TABLE IF NOT EXISTS snapshot (
@@ -97,6 +99,8 @@ export class SqliteSnapshotStore implements SnapshotStore {
     this.#db = db;
     db.exec(TABLES);
     if (leftovers === "sweep") sweep(db);
+    // Chunks are written once and read in order.
+    db.pragma(`cache_size = -${CACHE_KIB}`);
     // Chunks need not reach the disk one by one: the commit that publishes them takes all with it.
     db.pragma("synchronous = NORMAL");
     this.#list = db.prepare(

@@ -32,6 +32,8 @@ const HANDOVER_LENGTH = 64 * 1024;
 const IN_FLIGHT_MAX = 8;
 /** Chunks that a reader asks for before it needs them. */
 const READ_AHEAD = 3;
+/** What the worker takes for texts that it lets go of at once: more only lies there until it is collected. MiB. */
+const YOUNG_MIB = 8;
 /** How long the worker may take to end by itself. ms. */
 const CLOSE_TIMEOUT_MS = 5_000;
 
@@ -53,7 +55,8 @@ export class SnapshotThread implements SnapshotStore {
   /** The folder exists. Throws: as `openSqlite`, and `snapshot_thread_failed` (the worker could not be started). */
   static async open(folder: string): Promise<SnapshotThread> {
     const data: ThreadStart = { folder };
-    const worker = new Worker(workerFile(), { workerData: data, name: "omnirelay snapshots" });
+    const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_MIB };
+    const worker = new Worker(workerFile(), { workerData: data, name: "omnirelay snapshots", resourceLimits });
     const thread = new SnapshotThread(worker);
     try {
       await new Promise<unknown>((resolve, reject) => thread.#calls.set(0, { resolve, reject }));
