@@ -6,7 +6,15 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Database, Statement } from "better-sqlite3";
 import { OperatingError } from "../../contracts/errors.ts";
-import { checkChunk, decodeChunk, encodeChunk, readInOrder, SnapshotSum, TextCutter } from "./snapshot-chunk.ts";
+import {
+  checkChunk,
+  decodeChunk,
+  encodeChunk,
+  proveChunk,
+  readInOrder,
+  SnapshotSum,
+  TextCutter,
+} from "./snapshot-chunk.ts";
 import {
   aborted,
   assertLabel,
@@ -153,7 +161,12 @@ export class SqliteSnapshotStore implements SnapshotStore {
   }
 
   async verify(info: SnapshotInfo): Promise<void> {
-    for await (const _text of this.open(info)) await nextTurn();
+    let index = 0;
+    for await (const chunk of this.chunks(info)) {
+      proveChunk(info.label, index, chunk);
+      await nextTurn();
+      index += 1;
+    }
   }
 
   async remove(info: SnapshotInfo): Promise<void> {

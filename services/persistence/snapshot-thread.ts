@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import { OperatingError } from "../../contracts/errors.ts";
-import { readInOrder, textOf } from "./snapshot-chunk.ts";
+import { freed, readInOrder, textOf } from "./snapshot-chunk.ts";
 import {
   type Call,
   type CallName,
@@ -271,11 +271,6 @@ class ThreadWriter implements SnapshotWriter {
     this.#room?.resolve();
     this.#room = undefined;
   }
-}
-
-/** Gives memory back at once: left to the collector, a megabyte per chunk makes it walk through the whole state again and again. */
-function freed({ buffer, byteLength }: Uint8Array<ArrayBuffer>): void {
-  if (!buffer.detached && byteLength > 0) buffer.transfer(0);
 }
 
 /** Its failure is also the writer's: nobody has to be waiting for it at that moment. */
