@@ -28,8 +28,9 @@ export function checkLeasable(lanes: Lanes, leasable: readonly Item[]): void {
   checkHeap(lanes.byHead);
   let open = 0;
   for (const type of lanes.types.values()) {
-    checkHeap(type.due);
-    checkHeap(type.ahead);
+    checkHeap(type.turns);
+    const aheadCount = type.turns.entries.filter(({ rank }) => rank > 0).length;
+    assert.equal(type.aheadCount, aheadCount, `groups of ${type.resourceType} that are ahead`);
     assert(type.byGroup.size > 0, `type ${type.resourceType} has lanes`);
     const first = type.firstLane();
     assert.equal(type.slot >= 0, first !== undefined, `type ${type.resourceType} is among the heads`);
@@ -52,13 +53,9 @@ function checkTurn(lanes: Lanes, turn: Turn): readonly Item[] {
   const head = turn.isParked ? undefined : turn.lanes.top();
   assert(turn.pass === lanes.shares.passOf(type.resourceType, group ?? ""), `pass of ${group}`);
   assert(turn.pass === undefined || turn.pass.turn === turn, `turn of ${group}`);
-  const ahead = turn.pass?.rank ?? 0;
-  assert(turn.place === (head === undefined ? undefined : ahead === 0 ? type.due : type.ahead), `place of ${group}`);
+  assert.equal(type.turns.entries[turn.slot] === turn, head !== undefined, `place of ${group}`);
   if (head !== undefined)
-    assert.deepEqual(
-      [turn.rank, turn.tie, turn.last],
-      ahead === 0 ? [head.rank, head.tie, 0] : [ahead, head.rank, head.tie],
-    );
+    assert.deepEqual([turn.rank, turn.tie, turn.last], [turn.pass?.rank ?? 0, head.rank, head.tie]);
   assert.equal(turn.meter?.name, group, `meter of group ${group}`);
   for (const lane of byKey.values()) {
     checkHeap(lane.items.late);
