@@ -36,7 +36,7 @@ export class Turn implements HeapEntry {
   readonly byKey = new Map<string | undefined, Lane>();
   /** Those that are not parked. */
   readonly lanes = new IndexedHeap<Lane>();
-  /** How far its group is ahead; undefined when it is not. */
+  /** How far its group is, where it was granted something lately. */
   pass: Pass | undefined;
   isParked = false;
   /** How far ahead it is, 0 when it is not; then those of its first item. A parked lane of it can only have been before that one. */
@@ -51,6 +51,11 @@ export class Turn implements HeapEntry {
     this.group = group;
     this.meter = meter;
     this.pass = pass;
+  }
+
+  /** How far its group is ahead; 0 when it is not. */
+  get ahead(): number {
+    return this.pass === undefined || this.pass.slot < 0 ? 0 : this.pass.rank;
   }
 }
 
@@ -266,7 +271,7 @@ export class Lanes {
     this.place(turn);
     if (turn.byKey.size > 0) return;
     type.byGroup.delete(turn.group);
-    if (turn.pass !== undefined) turn.pass.turn = undefined;
+    if (turn.pass !== undefined) this.shares.leave(turn.pass);
     if (turn.isParked) this.unpark(turn, turn.meter);
     if (turn.meter !== undefined) this.meters.leave(turn.meter);
     if (type.byGroup.size === 0) this.types.delete(type.resourceType);
@@ -289,7 +294,7 @@ export class Lanes {
     const isPlaced = turn.slot >= 0;
     if (isPlaced && turn.rank > 0) type.aheadCount -= 1;
     if (head !== undefined) {
-      turn.rank = turn.pass?.rank ?? 0;
+      turn.rank = turn.ahead;
       turn.tie = head.rank;
       turn.last = head.tie;
       if (turn.rank > 0) type.aheadCount += 1;
