@@ -68,7 +68,7 @@ function restoreItem(state: ShardState, entry: Entry, { at }: EventMeta): void {
     ...{ requestId: originRequestId(origin), digest: undefined },
   });
   item.attempt = entry.attempt;
-  item.charged = entry.charged;
+  if (entry.charged > 0) item.charged = entry.charged;
   const flow =
     entry.dependencies === undefined ? undefined : newFlow(state, entry.dependencies, entry.item.onDependencyFailure);
   setExtra(item, { redrives, flow });

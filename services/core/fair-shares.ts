@@ -12,16 +12,16 @@ const STEP = 2 ** 20;
 /** Groups that are remembered at once. Beyond, all start anew: fairness looks back over some rounds, not over all names that ever were. */
 const PASSES_MAX = 100_000;
 
-/** A group that is ahead. */
+/** How far a group is. It is ahead while it is above the time of its type, and only then it has a slot; kept longer for its turn. */
 export interface Pass extends HeapEntry {
+  readonly turns: Turns;
   readonly group: string;
-  /** How far it is; above the time of its type. */
-  readonly rank: number;
+  rank: number;
   /** Its items that are leasable; undefined where there are none. Derived. */
   turn: Turn | undefined;
   /** Its hash. */
-  readonly high: number;
-  readonly low: number;
+  high: number;
+  low: number;
 }
 
 /** The turns of one resource type. */
@@ -29,11 +29,13 @@ interface Turns {
   readonly resourceType: string;
   /** Where the group was that was granted something last. */
   time: number;
+  /** Of those that are ahead, or have a turn. */
   readonly passes: Map<string, Pass>;
+  /** Those that are ahead. */
   readonly byPass: IndexedHeap<Pass>;
 }
 
-/** Invariant: every pass is above the time of its type, and known to the turn that it knows. */
+/** Invariant: a pass is among `byPass` exactly while it is above the time of its type, and known to the turn that it knows. */
 export class FairShares {
   readonly types = new Map<string, Turns>();
   readonly sum = new HashSum();
@@ -47,23 +49,30 @@ export class FairShares {
     return this.count >= PASSES_MAX;
   }
 
-  /** The pass of a group; undefined when it is not ahead. */
+  /** The pass of a group; undefined when it has none. */
   passOf(resourceType: string, group: string): Pass | undefined {
     return this.types.get(resourceType)?.passes.get(group);
+  }
+
+  /** Tells a pass that its group has nothing leasable any more. */
+  leave(pass: Pass): void {
+    pass.turn = undefined;
+    if (pass.slot < 0) pass.turns.passes.delete(pass.group);
   }
 
   /** Moves a group on by one grant. `turn`: what of it is leasable. */
   charge(resourceType: string, group: string, weight: number, turn: Turn | undefined): void {
     const turns = this.types.get(resourceType) ?? this.begin(resourceType, 0);
-    const time = turns.passes.get(group)?.rank ?? turns.time;
+    const own = turn?.pass ?? turns.passes.get(group) ?? this.newPass(turns, group, turn);
+    const time = Math.max(turns.time, own.rank);
     if (time > turns.time) {
       this.subtractTurn(turns);
       turns.time = time;
       this.addTurn(turns);
       for (let pass = turns.byPass.top(); pass !== undefined && pass.rank <= time; pass = turns.byPass.top())
-        this.remove(turns, pass);
+        this.fallBack(pass);
     }
-    this.add(turns, group, time + Math.floor(STEP / weight), turn);
+    this.advance(own, time + Math.floor(STEP / weight));
   }
 
   /** Forgets everything, as when fairness is turned off. */
@@ -87,7 +96,7 @@ export class FairShares {
   restorePass(resourceType: string, group: string, rank: number, turn: Turn | undefined): boolean {
     const turns = this.types.get(resourceType);
     if (turns === undefined || turns.passes.has(group) || rank <= turns.time) return false;
-    this.add(turns, group, rank, turn);
+    this.advance(this.newPass(turns, group, turn), rank);
     return true;
   }
 
@@ -98,28 +107,36 @@ export class FairShares {
     return turns;
   }
 
-  private add(turns: Turns, group: string, rank: number, turn: Turn | undefined): void {
+  private newPass(turns: Turns, group: string, turn: Turn | undefined): Pass {
     this.made += 1;
-    const { high, low } = hashPass(turns.resourceType, group, rank);
-    const pass: Pass = { group, rank, tie: this.made, slot: -1, turn, high, low };
+    const pass = { turns, group, rank: 0, tie: this.made, slot: -1, turn, high: 0, low: 0 };
     turns.passes.set(group, pass);
+    if (turn !== undefined) turn.pass = pass;
+    return pass;
+  }
+
+  /** Puts a group that is not ahead so far ahead. */
+  private advance(pass: Pass, rank: number): void {
+    const { turns, group, turn } = pass;
+    const { high, low } = hashPass(turns.resourceType, group, rank);
+    pass.rank = rank;
+    pass.high = high;
+    pass.low = low;
     turns.byPass.push(pass);
     this.count += 1;
     this.sum.add(high, low);
-    if (turn === undefined) return;
-    turn.pass = pass;
-    this.onMoved(turn);
+    if (turn === undefined) turns.passes.set(group, pass);
+    else this.onMoved(turn);
   }
 
-  private remove(turns: Turns, pass: Pass): void {
+  /** The time of its type has come up to a group that was ahead. */
+  private fallBack(pass: Pass): void {
+    const { turns, group, turn } = pass;
     turns.byPass.remove(pass);
-    turns.passes.delete(pass.group);
     this.count -= 1;
     this.sum.subtract(pass.high, pass.low);
-    const { turn } = pass;
-    if (turn === undefined) return;
-    turn.pass = undefined;
-    this.onMoved(turn);
+    if (turn === undefined) turns.passes.delete(group);
+    else this.onMoved(turn);
   }
 
   private addTurn({ resourceType, time }: Turns): void {

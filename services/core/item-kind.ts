@@ -4,7 +4,7 @@ import type { Exclusivity } from "../../contracts/options.ts";
 import type { ItemTerms } from "./item.ts";
 import { retryText } from "./item-terms.ts";
 import type { Lane } from "./lanes.ts";
-import { KIND_VARIANTS_MAX, KINDS_MAX } from "./limits.ts";
+import { KIND_SPAN_MS, KIND_VARIANTS_MAX, KINDS_MAX } from "./limits.ts";
 
 /** What a payload names of its kind. */
 type KindNames = Pick<ItemPayload, "resourceType" | "payloadEncoding" | "maxAttempts" | "group" | "quotaKey">;
@@ -22,11 +22,19 @@ export class ItemKind {
   readonly quotaKey: string | undefined;
   /** The next one of the same principal, resource type, group and quota key. */
   readonly next: ItemKind | undefined;
+  /** Log time of the first of its items. ms. */
+  readonly since: number;
   /** Where an item of it was shown last; it may be gone. Derived. */
   lane: Lane | undefined = undefined;
   private terms: ItemTerms | undefined = undefined;
 
-  constructor(principal: string, exclusivity: Exclusivity, names: KindNames, next: ItemKind | undefined) {
+  constructor(
+    principal: string,
+    exclusivity: Exclusivity,
+    names: KindNames,
+    since: number,
+    next: ItemKind | undefined,
+  ) {
     this.principal = principal;
     this.exclusivity = exclusivity;
     this.resourceType = names.resourceType;
@@ -34,7 +42,13 @@ export class ItemKind {
     this.maxAttempts = names.maxAttempts;
     this.group = names.group;
     this.quotaKey = names.quotaKey;
+    this.since = since;
     this.next = next;
+  }
+
+  /** A log time that is no further off than `KIND_SPAN_MS`, by how much it is later than `since`: always a 32-bit integer. ms. */
+  afterMs(at: number): number {
+    return (at - this.since) | 0;
   }
 
   /** Terms that say the same, which other items of the kind have, or these. */
@@ -67,16 +81,19 @@ export class ItemKinds {
   private lastPrincipal: string | undefined = undefined;
   private lastTypes: ByType = new Map();
 
-  of(principal: string, exclusivity: Exclusivity, names: KindNames): ItemKind {
+  /** `at`: log time of the enqueue. ms. */
+  of(principal: string, exclusivity: Exclusivity, names: KindNames, at: number): ItemKind {
     const { resourceType, payloadEncoding, maxAttempts, group, quotaKey } = names;
     const first = this.typesOf(principal).get(resourceType)?.get(group)?.get(quotaKey);
     let variants = 0;
     for (let kind = first; kind !== undefined; kind = kind.next) {
       const isOfItem = kind.exclusivity === exclusivity && kind.maxAttempts === maxAttempts;
-      if (isOfItem && kind.payloadEncoding === payloadEncoding) return kind;
+      const isNear = Math.abs(at - kind.since) < KIND_SPAN_MS;
+      if (isOfItem && isNear && kind.payloadEncoding === payloadEncoding) return kind;
       variants += 1;
     }
-    return this.make(new ItemKind(principal, exclusivity, names, variants < KIND_VARIANTS_MAX ? first : undefined));
+    const next = variants < KIND_VARIANTS_MAX ? first : undefined;
+    return this.make(new ItemKind(principal, exclusivity, names, at, next));
   }
 
   private typesOf(principal: string): ByType {

@@ -17,7 +17,8 @@ type Payload = Omit<ItemPayload, "dependsOn">;
 
 /** The item that the event at the state's sequence makes of a payload, with the shard's exclusivity where it names none. */
 export function newItem(state: ShardState, payload: Payload, names: ItemNames, ticked?: Ticked): Item {
-  const kind = state.kinds.of(names.principal, payload.exclusivity ?? state.options.exclusivity, payload);
+  const exclusivity = payload.exclusivity ?? state.options.exclusivity;
+  const kind = state.kinds.of(names.principal, exclusivity, payload, names.enqueuedAt);
   const terms = termsOf(payload, state.options.ageingMs, ticked);
   const fields = {
     itemId: names.itemId,

@@ -168,8 +168,11 @@ export type ItemFields = Pick<
   | "delayedTo"
 >;
 
-/** What nearly all items do without; each of it is replaced as a whole. */
+/** What nearly all items do without; what is no number is replaced as a whole. */
 interface ItemPast {
+  /** Attempts that count towards the maximum. */
+  charged: number;
+  delayedTo: number;
   lastEnd: LeaseEnd | undefined;
   lastError: LastErrorRecord | undefined;
   deadLetter: DeadLetter | undefined;
@@ -185,8 +188,9 @@ export class Item implements HeapEntry {
   readonly itemId: string;
   /** Event sequence of its `enqueued`. */
   readonly sequence: number;
-  readonly enqueuedAt: number;
   readonly kind: ItemKind;
+  /** How long after the first of its kind; a small integer, for a time would be an object of its own. ms. */
+  private readonly enqueuedAfterMs: number;
   readonly resourceId: string;
   readonly partitionKey: string | undefined;
   readonly body: string | undefined;
@@ -200,9 +204,6 @@ export class Item implements HeapEntry {
 
   status: ItemStatus = "pending";
   attempt = 0;
-  charged = 0;
-  /** Log time from which on it is granted, by its enqueue or its last failure; 0 when it was never delayed. ms. */
-  delayedTo: number;
   lease: LiveLease | undefined = undefined;
   private past: ItemPast | undefined = undefined;
 
@@ -221,8 +222,8 @@ export class Item implements HeapEntry {
   constructor(fields: ItemFields, kind: ItemKind) {
     this.itemId = fields.itemId;
     this.sequence = fields.sequence;
-    this.enqueuedAt = fields.enqueuedAt;
     this.kind = kind;
+    this.enqueuedAfterMs = kind.afterMs(fields.enqueuedAt);
     this.resourceId = fields.resourceId;
     this.partitionKey = fields.partitionKey;
     this.body = fields.body;
@@ -230,7 +231,11 @@ export class Item implements HeapEntry {
     this.requestId = fields.requestId;
     this.digest = fields.digest;
     this.terms = fields.terms;
-    this.delayedTo = fields.delayedTo;
+    if (fields.delayedTo !== 0) this.delayedTo = fields.delayedTo;
+  }
+
+  get enqueuedAt(): number {
+    return this.kind.since + this.enqueuedAfterMs;
   }
 
   /** Who enqueued it. */
@@ -253,6 +258,24 @@ export class Item implements HeapEntry {
 
   get maxAttempts(): number | undefined {
     return this.kind.maxAttempts;
+  }
+
+  /** Attempts that count towards the maximum. */
+  get charged(): number {
+    return this.past?.charged ?? 0;
+  }
+
+  set charged(count: number) {
+    this.history().charged = count;
+  }
+
+  /** Log time from which on it is granted, by its enqueue or its last failure; 0 when it was never delayed. ms. */
+  get delayedTo(): number {
+    return this.past?.delayedTo ?? 0;
+  }
+
+  set delayedTo(at: number) {
+    this.history().delayedTo = at;
   }
 
   get lastEnd(): LeaseEnd | undefined {
@@ -288,7 +311,7 @@ export class Item implements HeapEntry {
   }
 
   private history(): ItemPast {
-    this.past ??= { lastEnd: undefined, lastError: undefined, deadLetter: undefined, extra: undefined };
+    this.past ??= { ...NO_PAST };
     return this.past;
   }
 
@@ -305,6 +328,11 @@ export class Item implements HeapEntry {
     return this.sequence;
   }
 }
+
+const NO_PAST: ItemPast = {
+  ...{ charged: 0, delayedTo: 0 },
+  ...{ lastEnd: undefined, lastError: undefined, deadLetter: undefined, extra: undefined },
+};
 
 /** Log time from which on a pending item is granted no more; undefined for never. ms. */
 export function notAfterOf({ terms, extra }: Item): number | undefined {

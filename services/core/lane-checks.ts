@@ -15,9 +15,9 @@ export function shareRecords({ ready: { lanes } }: ShardState): readonly (readon
   const records: [string, object][] = [];
   for (const { kind, name, fullAtUs } of lanes.meters.buckets.entries)
     records.push(["bucket", { kind, name, fullAtUs }]);
-  for (const { resourceType, time, passes } of lanes.shares.types.values()) {
+  for (const { resourceType, time, byPass } of lanes.shares.types.values()) {
     records.push(["turn", { resourceType, time }]);
-    for (const { group, rank: ahead } of passes.values()) records.push(["pass", { resourceType, group, ahead }]);
+    for (const { group, rank: ahead } of byPass.entries) records.push(["pass", { resourceType, group, ahead }]);
   }
   return records;
 }
@@ -28,8 +28,9 @@ export function checkLeasable(lanes: Lanes, leasable: readonly Item[]): void {
   checkHeap(lanes.byHead);
   let open = 0;
   for (const type of lanes.types.values()) {
-    checkHeap(type.due);
-    checkHeap(type.ahead);
+    checkHeap(type.turns);
+    const aheadCount = type.turns.entries.filter(({ rank }) => rank > 0).length;
+    assert.equal(type.aheadCount, aheadCount, `groups of ${type.resourceType} that are ahead`);
     assert(type.byGroup.size > 0, `type ${type.resourceType} has lanes`);
     const first = type.firstLane();
     assert.equal(type.slot >= 0, first !== undefined, `type ${type.resourceType} is among the heads`);
@@ -52,13 +53,8 @@ function checkTurn(lanes: Lanes, turn: Turn): readonly Item[] {
   const head = turn.isParked ? undefined : turn.lanes.top();
   assert(turn.pass === lanes.shares.passOf(type.resourceType, group ?? ""), `pass of ${group}`);
   assert(turn.pass === undefined || turn.pass.turn === turn, `turn of ${group}`);
-  const ahead = turn.pass?.rank ?? 0;
-  assert(turn.place === (head === undefined ? undefined : ahead === 0 ? type.due : type.ahead), `place of ${group}`);
-  if (head !== undefined)
-    assert.deepEqual(
-      [turn.rank, turn.tie, turn.last],
-      ahead === 0 ? [head.rank, head.tie, 0] : [ahead, head.rank, head.tie],
-    );
+  assert.equal(type.turns.entries[turn.slot] === turn, head !== undefined, `place of ${group}`);
+  if (head !== undefined) assert.deepEqual([turn.rank, turn.tie, turn.last], [turn.ahead, head.rank, head.tie]);
   assert.equal(turn.meter?.name, group, `meter of group ${group}`);
   for (const lane of byKey.values()) {
     checkHeap(lane.items.late);
@@ -101,13 +97,15 @@ export function checkShares({ ready: { lanes } }: ShardState, items: readonly It
   const turns = new HashSum();
   for (const { resourceType, time, passes, byPass } of shares.types.values()) {
     checkHeap(byPass);
-    assert.equal(byPass.size, passes.size, `passes of ${resourceType}`);
     const turn = hashTurn(resourceType, time);
     turns.add(turn.high, turn.low);
-    for (const { group, rank, turn } of passes.values()) {
-      assert(rank > time, `${group} is ahead`);
+    for (const pass of byPass.entries) assert(passes.get(pass.group) === pass, `pass of ${pass.group}`);
+    for (const { group, rank, slot, turn } of passes.values()) {
+      assert.equal(slot >= 0, rank > time, `${group} is ahead`);
+      assert(slot >= 0 || turn !== undefined, `${group} is kept for something`);
       const shown = lanes.types.get(resourceType)?.byGroup.get(group === "" ? undefined : group);
       assert(turn === shown, `what is leasable of ${group}`);
+      if (slot < 0) continue;
       const { high, low } = hashPass(resourceType, group, rank);
       turns.add(high, low);
     }

@@ -36,15 +36,14 @@ export class Turn implements HeapEntry {
   readonly byKey = new Map<string | undefined, Lane>();
   /** Those that are not parked. */
   readonly lanes = new IndexedHeap<Lane>();
-  /** How far its group is ahead; undefined when it is not. */
+  /** How far its group is, where it was granted something lately. */
   pass: Pass | undefined;
   isParked = false;
-  /** Where it waits: `due` or `ahead` of its type; undefined while it is parked or all its lanes are. */
-  place: IndexedHeap<Turn> | undefined = undefined;
-  /** Those of its first item, or how far ahead it is and then those. A parked lane of it can only have been before that one. */
+  /** How far ahead it is, 0 when it is not; then those of its first item. A parked lane of it can only have been before that one. */
   rank = 0;
   tie = 0;
   last = 0;
+  /** Among the turns of its type; -1 while it is parked or all its lanes are. */
   slot = -1;
 
   constructor(type: TypeLanes, group: string | undefined, meter: Meter | undefined, pass: Pass | undefined) {
@@ -53,15 +52,21 @@ export class Turn implements HeapEntry {
     this.meter = meter;
     this.pass = pass;
   }
+
+  /** How far its group is ahead; 0 when it is not. */
+  get ahead(): number {
+    return this.pass === undefined || this.pass.slot < 0 ? 0 : this.pass.rank;
+  }
 }
 
 /** The groups of one resource type. Rank and tie are those of the item that is granted next. */
 export class TypeLanes implements HeapEntry {
   readonly resourceType: string;
   readonly byGroup = new Map<string | undefined, Turn>();
-  /** Whose turn it is, by their first items, and who has had more than the others. */
-  readonly due = new IndexedHeap<Turn>();
-  readonly ahead = new IndexedHeap<Turn>();
+  /** Whose turn it is, by their first items, and behind those who has had more than the others. */
+  readonly turns = new IndexedHeap<Turn>();
+  /** How many of these have had more. */
+  aheadCount = 0;
   rank = 0;
   tie = 0;
   slot = -1;
@@ -71,7 +76,7 @@ export class TypeLanes implements HeapEntry {
   }
 
   firstLane(): Lane | undefined {
-    return (this.due.top() ?? this.ahead.top())?.lanes.top();
+    return this.turns.top()?.lanes.top();
   }
 }
 
@@ -266,7 +271,7 @@ export class Lanes {
     this.place(turn);
     if (turn.byKey.size > 0) return;
     type.byGroup.delete(turn.group);
-    if (turn.pass !== undefined) turn.pass.turn = undefined;
+    if (turn.pass !== undefined) this.shares.leave(turn.pass);
     if (turn.isParked) this.unpark(turn, turn.meter);
     if (turn.meter !== undefined) this.meters.leave(turn.meter);
     if (type.byGroup.size === 0) this.types.delete(type.resourceType);
@@ -284,23 +289,18 @@ export class Lanes {
   /** Puts a group where it belongs among those of its type. */
   private place(turn: Turn): void {
     const { type } = turn;
+    const { turns } = type;
     const head = turn.isParked ? undefined : turn.lanes.top();
-    if (head === undefined) {
-      turn.place?.remove(turn);
-      turn.place = undefined;
-    } else {
-      const ahead = turn.pass?.rank ?? 0;
-      const place = ahead === 0 ? type.due : type.ahead;
-      turn.rank = ahead === 0 ? head.rank : ahead;
-      turn.tie = ahead === 0 ? head.tie : head.rank;
-      turn.last = ahead === 0 ? 0 : head.tie;
-      if (turn.place === place) place.moved(turn);
-      else {
-        turn.place?.remove(turn);
-        turn.place = place;
-        place.push(turn);
-      }
-    }
+    const isPlaced = turn.slot >= 0;
+    if (isPlaced && turn.rank > 0) type.aheadCount -= 1;
+    if (head !== undefined) {
+      turn.rank = turn.ahead;
+      turn.tie = head.rank;
+      turn.last = head.tie;
+      if (turn.rank > 0) type.aheadCount += 1;
+      if (isPlaced) turns.moved(turn);
+      else turns.push(turn);
+    } else if (isPlaced) turns.remove(turn);
     const first = type.firstLane();
     if (first === undefined) {
       if (type.slot >= 0) this.byHead.remove(type);
@@ -308,7 +308,7 @@ export class Lanes {
       return;
     }
     const isMetered = first.meter !== undefined || first.turn.meter !== undefined;
-    if (isMetered && type.ahead.size > 0) this.metered.add(type);
+    if (isMetered && type.aheadCount > 0) this.metered.add(type);
     else if (this.metered.size > 0) this.metered.delete(type);
     if (type.slot >= 0 && type.rank === first.rank && type.tie === first.tie) return;
     type.rank = first.rank;
@@ -383,7 +383,7 @@ export class Lanes {
         const turn = place instanceof Lane ? place.turn : place;
         if (place instanceof Lane) turn.lanes.push(place);
         this.place(turn);
-        if (turn.place !== undefined) this.shown?.add(turn.type.resourceType);
+        if (turn.slot >= 0) this.shown?.add(turn.type.resourceType);
       }
     }
     this.freed.clear();

@@ -40,6 +40,8 @@ export const INTERNED_MAX = 4_096;
 /** Records of what many items have in common that are looked up; and of those, how many differ in rare things only. */
 export const KINDS_MAX = 65_536;
 export const KIND_VARIANTS_MAX = 8;
+/** Time around its first item in which a kind takes others. ms. */
+export const KIND_SPAN_MS = 2 ** 30;
 /** Maps that one striped map is made of; a power of two. */
 export const STRIPES = 64;
 

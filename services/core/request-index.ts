@@ -3,7 +3,7 @@
  * request have ids that differ only in the number at their end: they share one key, for a million keys cost more than what they lead to.
  */
 import assert from "node:assert/strict";
-import { StripedMap } from "./striped-map.ts";
+import { RecallingMap } from "./striped-map.ts";
 
 export interface Requested<Entry> {
   readonly requestId: string | undefined;
@@ -62,9 +62,9 @@ class Family<Entry> {
 /** Invariant: at most one entry per principal and request id; an entry without a request id is not in it. */
 export class RequestIndex<Entry extends Requested<Entry>> {
   /** By the whole id, of ids that do not end in a number. */
-  private readonly whole = new StripedMap<Entry>();
+  private readonly whole = new RecallingMap<Entry>();
   /** By the id up to its number. A request of one entry needs no family. */
-  private readonly families = new StripedMap<Family<Entry> | Entry>();
+  private readonly families = new RecallingMap<Family<Entry> | Entry>();
   /** The family that was looked for last: what happens to the entries of a request happens one after the other. */
   private last: Family<Entry> | undefined = undefined;
   /** What `seek` found; scratch space. */

@@ -48,9 +48,13 @@ function settle<Entry extends LeaseRef>(
     const decision = decide(state, entry, context);
     if (decision.kind === "refused") results.refuse(decision.error);
     else if (decision.kind === "unchanged") results.add(decision.result);
-    else if (eventLength(decision.event) > emitter.bytesLeft) results.refuse(frameFull());
     else {
-      emitter.emit(decision.event);
+      const bytes = eventLength(decision.event);
+      if (bytes > emitter.bytesLeft) {
+        results.refuse(frameFull());
+        continue;
+      }
+      emitter.emit(decision.event, bytes);
       results.add(decision.result);
     }
   }

@@ -247,9 +247,9 @@ export function shareLines({ ready: { lanes } }: ShardState): readonly string[] 
   const rows: unknown[][] = [];
   for (const { kind, name, fullAtUs } of lanes.meters.buckets.entries)
     rows.push([ROW_BUCKET, QUOTA_KINDS.indexOf(kind), name, fullAtUs]);
-  for (const { resourceType, time, passes } of lanes.shares.types.values()) {
+  for (const { resourceType, time, byPass } of lanes.shares.types.values()) {
     rows.push([ROW_TURN, resourceType, "", time]);
-    for (const { group, rank } of passes.values()) rows.push([ROW_PASS, resourceType, group, rank]);
+    for (const { group, rank } of byPass.entries) rows.push([ROW_PASS, resourceType, group, rank]);
   }
   return rows.map((row) => JSON.stringify(row));
 }

@@ -42,17 +42,19 @@ const extraRow = new Row("extra");
 
 export function readItem(state: ShardState, row: Row): Item {
   const { terms, delayedTo } = row.length === ITEM_FIELDS_TERMS ? readTerms(row) : NO_TERMS;
-  const kind = state.kinds.of(state.intern(row.text(4)), row.choice(5, EXCLUSIVITIES), {
+  const names = {
     resourceType: row.text(6),
     payloadEncoding: row.optionalText(9),
     maxAttempts: row.optionalCount(12),
     group: terms?.group,
     quotaKey: terms?.quotaKey,
-  });
+  };
+  const enqueuedAt = row.count(3);
+  const kind = state.kinds.of(state.intern(row.text(4)), row.choice(5, EXCLUSIVITIES), names, enqueuedAt);
   const fields = {
     itemId: row.count(1).toString(ID_BASE),
     sequence: row.count(2),
-    enqueuedAt: row.count(3),
+    enqueuedAt,
     resourceId: row.text(7),
     partitionKey: row.optionalText(8),
     body: row.optionalText(10),
@@ -114,7 +116,8 @@ function readExtra(): ItemExtra | undefined {
 function readChanges(state: ShardState, item: Item, row: Row): void {
   item.status = row.choice(15, STATUSES);
   item.attempt = row.count(16);
-  item.charged = row.count(17);
+  const charged = row.count(17);
+  if (charged > 0) item.charged = charged;
   const lease = row.inner(18, leaseRow, LEASE_FIELDS);
   if (lease !== undefined) readLease(state, item, lease);
   const end = row.inner(19, endRow, END_FIELDS);
@@ -126,7 +129,7 @@ function readChanges(state: ShardState, item: Item, row: Row): void {
   if ((item.status === "leased") !== (lease !== undefined)) throw row.damaged(`a lease of a ${item.status} item`);
   if ((item.status === "deadLettered") !== (letter !== undefined))
     throw row.damaged(`a dead letter of a ${item.status} item`);
-  if (item.charged > item.attempt) throw row.damaged(`${item.charged} of ${item.attempt} attempts are charged`);
+  if (charged > item.attempt) throw row.damaged(`${charged} of ${item.attempt} attempts are charged`);
 }
 
 function readLease(state: ShardState, item: Item, row: Row): void {

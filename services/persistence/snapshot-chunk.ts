@@ -61,19 +61,23 @@ function cutLength(text: string, from: number): number {
 /** Packs in this thread: some 4 ms per chunk. For worker threads. */
 export function encodeChunk(text: string): EncodedChunk {
   const bytes = bytesOf(text);
-  return chunkOf(gzipSync(bytes, GZIP), bytes.length);
+  const chunk = chunkOf(gzipSync(bytes, GZIP), bytes.length);
+  freed(bytes);
+  return chunk;
 }
 
 const gzipAsync = promisify(gzip) as (bytes: Uint8Array, options: object) => Promise<Buffer>;
-const gunzipAsync = promisify(gunzip) as (bytes: Uint8Array, options: object) => Promise<Buffer>;
+const gunzipAsync = promisify(gunzip) as (bytes: Uint8Array, options: object) => Promise<Buffer<ArrayBuffer>>;
 
 /** The same with the work in Node's thread pool. */
 export async function encodeChunkAsync(text: string): Promise<EncodedChunk> {
   const bytes = bytesOf(text);
-  return chunkOf(await gzipAsync(bytes, GZIP), bytes.length);
+  const chunk = chunkOf(await gzipAsync(bytes, GZIP), bytes.length);
+  freed(bytes);
+  return chunk;
 }
 
-function bytesOf(text: string): Buffer {
+function bytesOf(text: string): Buffer<ArrayBuffer> {
   assert(
     text.isWellFormed(),
     "a snapshot's text is well-formed Unicode: a lone surrogate would come back as another text",
@@ -96,9 +100,9 @@ export function checkChunk(label: SnapshotLabel, index: number, chunk: EncodedCh
  * The text of a checked chunk as UTF-8, in memory of its own. gzip's own checksum is over the text, so this also proves the packing.
  * Throws: `snapshot_damaged` (definite).
  */
-export function unpackChunk(label: SnapshotLabel, index: number, chunk: EncodedChunk): Buffer {
+export function unpackChunk(label: SnapshotLabel, index: number, chunk: EncodedChunk): Buffer<ArrayBuffer> {
   try {
-    return whole(gunzipSync(chunk.data, unpacking(chunk)), chunk);
+    return whole(gunzipSync(chunk.data, unpacking(chunk)) as Buffer<ArrayBuffer>, chunk);
   } catch (error) {
     throw unpackable(label, index, error);
   }
@@ -106,16 +110,44 @@ export function unpackChunk(label: SnapshotLabel, index: number, chunk: EncodedC
 
 /** The same as text. */
 export function decodeChunk(label: SnapshotLabel, index: number, chunk: EncodedChunk): string {
-  return textOf(unpackChunk(label, index, chunk));
+  return decoded(unpackChunk(label, index, chunk));
 }
 
 /** The same with the work in Node's thread pool. */
 export async function decodeChunkAsync(label: SnapshotLabel, index: number, chunk: EncodedChunk): Promise<string> {
+  return decoded(await unpackAsync(label, index, chunk));
+}
+
+/** That it unpacks, for whoever does not want its text. */
+export function proveChunk(label: SnapshotLabel, index: number, chunk: EncodedChunk): void {
+  freed(unpackChunk(label, index, chunk));
+}
+
+/** The same with the work in Node's thread pool. */
+export async function proveChunkAsync(label: SnapshotLabel, index: number, chunk: EncodedChunk): Promise<void> {
+  freed(await unpackAsync(label, index, chunk));
+}
+
+async function unpackAsync(label: SnapshotLabel, index: number, chunk: EncodedChunk): Promise<Buffer<ArrayBuffer>> {
   try {
-    return textOf(whole(await gunzipAsync(chunk.data, unpacking(chunk)), chunk));
+    return whole(await gunzipAsync(chunk.data, unpacking(chunk)), chunk);
   } catch (error) {
     throw unpackable(label, index, error);
   }
+}
+
+function decoded(bytes: Buffer<ArrayBuffer>): string {
+  const text = textOf(bytes);
+  freed(bytes);
+  return text;
+}
+
+/**
+ * Gives memory back at once, unless others share it: left to the collector, a megabyte per chunk makes it walk through the whole state again
+ * and again, and what it has not walked to yet lies in the process.
+ */
+export function freed({ buffer, byteLength }: Uint8Array<ArrayBuffer>): void {
+  if (!buffer.detached && byteLength > 0 && buffer.byteLength - byteLength <= UNPACKED_SPARE) buffer.transfer(0);
 }
 
 /** All of the text in one piece of memory: by default it would come in pieces of 16 KiB that are put together afterwards. */
@@ -126,7 +158,7 @@ function unpacking({ textBytes }: EncodedChunk): { maxOutputLength: number; chun
   };
 }
 
-function whole(bytes: Buffer, chunk: EncodedChunk): Buffer {
+function whole(bytes: Buffer<ArrayBuffer>, chunk: EncodedChunk): Buffer<ArrayBuffer> {
   if (bytes.length !== chunk.textBytes) throw new RangeError(`${bytes.length} bytes of text, not ${chunk.textBytes}`);
   return bytes;
 }

@@ -9,6 +9,7 @@ import {
   checkChunk,
   decodeChunkAsync,
   encodeChunkAsync,
+  proveChunkAsync,
   SnapshotSum,
   TextCutter,
 } from "./snapshot-chunk.ts";
@@ -139,7 +140,11 @@ export class ObjectSnapshotStore implements SnapshotStore {
   }
 
   async verify(info: SnapshotInfo): Promise<void> {
-    for await (const _text of this.open(info));
+    let index = 0;
+    for await (const chunk of this.chunks(info)) {
+      await proveChunkAsync(info.label, index, chunk);
+      index += 1;
+    }
   }
 
   async remove(info: SnapshotInfo): Promise<void> {
@@ -224,7 +229,7 @@ class ObjectWriter implements SnapshotWriter {
     const info = { label, id: "", where, bytes: this.#bytes, textBytes, chunks, root, verifiedAtMs: Date.now() };
     let index = 0;
     for await (const chunk of chunksOf(this.#upload.readBack(), info)) {
-      await decodeChunkAsync(label, index, chunk);
+      await proveChunkAsync(label, index, chunk);
       await this.#rest?.();
       index += 1;
     }

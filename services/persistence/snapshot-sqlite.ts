@@ -6,7 +6,15 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Database, Statement } from "better-sqlite3";
 import { OperatingError } from "../../contracts/errors.ts";
-import { checkChunk, decodeChunk, encodeChunk, readInOrder, SnapshotSum, TextCutter } from "./snapshot-chunk.ts";
+import {
+  checkChunk,
+  decodeChunk,
+  encodeChunk,
+  proveChunk,
+  readInOrder,
+  SnapshotSum,
+  TextCutter,
+} from "./snapshot-chunk.ts";
 import {
   aborted,
   assertLabel,
@@ -31,6 +39,8 @@ import { openSqlite } from "./sqlite.ts";
 import { asStoreError, storeError } from "./sqlite-errors.ts";
 
 export const SNAPSHOT_FILE = "snapshots.sqlite";
+/** KiB. */
+const CACHE_KIB = 2_048;
 /** `published_at_ms` is the flag: a row without it is being written, or was left by a crash. */
 const TABLES = `
   CREATE TABLE IF NOT EXISTS snapshot (
@@ -97,6 +107,8 @@ export class SqliteSnapshotStore implements SnapshotStore {
     this.#db = db;
     db.exec(TABLES);
     if (leftovers === "sweep") sweep(db);
+    // Chunks are written once and read in order.
+    db.pragma(`cache_size = -${CACHE_KIB}`);
     // Chunks need not reach the disk one by one: the commit that publishes them takes all with it.
     db.pragma("synchronous = NORMAL");
     this.#list = db.prepare(
@@ -149,7 +161,12 @@ export class SqliteSnapshotStore implements SnapshotStore {
   }
 
   async verify(info: SnapshotInfo): Promise<void> {
-    for await (const _text of this.open(info)) await nextTurn();
+    let index = 0;
+    for await (const chunk of this.chunks(info)) {
+      proveChunk(info.label, index, chunk);
+      await nextTurn();
+      index += 1;
+    }
   }
 
   async remove(info: SnapshotInfo): Promise<void> {

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import { OperatingError } from "../../contracts/errors.ts";
-import { readInOrder, textOf } from "./snapshot-chunk.ts";
+import { freed, readInOrder, textOf } from "./snapshot-chunk.ts";
 import {
   type Call,
   type CallName,
@@ -32,6 +32,8 @@ const HANDOVER_LENGTH = 64 * 1024;
 const IN_FLIGHT_MAX = 8;
 /** Chunks that a reader asks for before it needs them. */
 const READ_AHEAD = 3;
+/** What the worker takes for texts that it lets go of at once: more only lies there until it is collected. MiB. */
+const YOUNG_MIB = 8;
 /** How long the worker may take to end by itself. ms. */
 const CLOSE_TIMEOUT_MS = 5_000;
 
@@ -53,7 +55,8 @@ export class SnapshotThread implements SnapshotStore {
   /** The folder exists. Throws: as `openSqlite`, and `snapshot_thread_failed` (the worker could not be started). */
   static async open(folder: string): Promise<SnapshotThread> {
     const data: ThreadStart = { folder };
-    const worker = new Worker(workerFile(), { workerData: data, name: "omnirelay snapshots" });
+    const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_MIB };
+    const worker = new Worker(workerFile(), { workerData: data, name: "omnirelay snapshots", resourceLimits });
     const thread = new SnapshotThread(worker);
     try {
       await new Promise<unknown>((resolve, reject) => thread.#calls.set(0, { resolve, reject }));
@@ -268,11 +271,6 @@ class ThreadWriter implements SnapshotWriter {
     this.#room?.resolve();
     this.#room = undefined;
   }
-}
-
-/** Gives memory back at once: left to the collector, a megabyte per chunk makes it walk through the whole state again and again. */
-function freed({ buffer, byteLength }: Uint8Array<ArrayBuffer>): void {
-  if (!buffer.detached && byteLength > 0) buffer.transfer(0);
 }
 
 /** Its failure is also the writer's: nobody has to be waiting for it at that moment. */

@@ -16,8 +16,8 @@ const CONTEXT = { at: 1, principal: "worker", peerId: "worker" };
 function movesOf(state: ShardState): number {
   const { byHead, types } = state.ready.lanes;
   let moves = byHead.moves;
-  for (const { due, byGroup } of types.values()) {
-    moves += due.moves;
+  for (const { turns, byGroup } of types.values()) {
+    moves += turns.moves;
     for (const { lanes, byKey } of byGroup.values()) {
       moves += lanes.moves;
       for (const lane of byKey.values()) moves += lane.items.moves;

@@ -5,7 +5,7 @@ import { Deadlines } from "../../services/core/deadlines.ts";
 import { type HeapEntry, IndexedHeap } from "../../services/core/indexed-heap.ts";
 import { SequenceIndex } from "../../services/core/sequence-index.ts";
 import { jsonLength } from "../../services/core/sizes.ts";
-import { StripedMap } from "../../services/core/striped-map.ts";
+import { RecallingMap, StripedMap } from "../../services/core/striped-map.ts";
 import { anyText } from "../support/any-text.ts";
 
 test("a heap gives its entries by rank, and of equal ones the older, whichever are removed or moved meanwhile", () => {
@@ -70,11 +70,11 @@ test("a sequence index is a sorted list, at any length", () => {
   );
 });
 
-test("a striped map is a map", () => {
+test.each([StripedMap, RecallingMap])("a striped map is a map: %s", (Striped) => {
   const step = fc.record({ key: fc.string({ maxLength: 2 }), value: fc.option(fc.nat()) });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-      const map = new StripedMap<number>();
+      const map = new Striped<number>();
       const model = new Map<string, number>();
       for (const { key, value } of steps) {
         expect(map.get(key)).toBe(model.get(key));

@@ -45,7 +45,13 @@ export const PLANTS_OF_DRAINS: readonly Plant[] = [
     'own.ending === "completed"',
     "R1",
   ),
-  plant("restored_item_forgets_its_charges", `${CORE}/apply-drain.ts`, "  item.charged = entry.charged;\n", "", "F7"),
+  plant(
+    "restored_item_forgets_its_charges",
+    `${CORE}/apply-drain.ts`,
+    "  if (entry.charged > 0) item.charged = entry.charged;\n",
+    "",
+    "F7",
+  ),
   plant(
     "page_of_a_drain_tells_a_redrive",
     `${CORE}/drain-page.ts`,

@@ -56,8 +56,8 @@ export const PLANTS_OF_SHARES: readonly Plant[] = [
   plant(
     "group_saves_up_turns",
     `${CORE}/fair-shares.ts`,
-    "const time = turns.passes.get(group)?.rank ?? turns.time;",
-    "const time = turns.passes.get(group)?.rank ?? 0;",
+    "const time = Math.max(turns.time, own.rank);",
+    "const time = own.rank;",
     "crash",
   ),
 ];
