@@ -241,10 +241,14 @@ function declareFollowOddities(check: Check): void {
   check("shows a hole as a jump and goes on", async (subject) => {
     await appendAll(subject.log, 4);
     await subject.removeMessage(2);
-    const followed = follow(subject.log, 1);
-    await followed.until(3);
-    assert.deepEqual(followed.sequences(), [1, 3, 4]);
-    followed.close();
+    // A replica that has not caught up still has it: then once more.
+    for (let sequences: readonly number[] = [1, 2, 3]; sequences.includes(2); ) {
+      const followed = follow(subject.log, 1);
+      await followed.until(3);
+      sequences = followed.sequences();
+      followed.close();
+      if (!sequences.includes(2)) assert.deepEqual(sequences, [1, 3, 4]);
+    }
   });
 
   check("delivers a stranger's message without a chain header", async ({ log, publishForeign }) => {

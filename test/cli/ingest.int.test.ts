@@ -1,5 +1,4 @@
-/** `omnirelay ingest delta` as a user runs it: on a data folder of its own, twice, with broken tables, interrupted, killed. */
-import { existsSync, readFileSync } from "node:fs";
+/** `omnirelay ingest delta` as a user runs it: on a data folder of its own, twice, with broken tables, in a catalog of others. */
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -48,24 +47,6 @@ const ingestInto = (
     ...["--data-dir", dataDir, "--json", ...args],
   );
 const whole = ({ tables, items }: IngestInput, duplicates: number) => ({ tables, items, completed: items, duplicates });
-
-/** Resolves as soon as the catalog in a data folder has taken this many commits. */
-async function commitsApplied(folder: string, count: number): Promise<void> {
-  const file = join(folder, "catalog.sqlite");
-  const applied = (): number => {
-    if (!existsSync(file)) return 0;
-    const db = new Database(file, { readonly: true });
-    try {
-      const isMade = db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'catalog_table'").get() !== undefined;
-      return isMade
-        ? (db.prepare<[], number>("SELECT coalesce(sum(version + 1), 0) FROM catalog_table").pluck().get() ?? 0)
-        : 0;
-    } finally {
-      db.close();
-    }
-  };
-  await expect.poll(applied, { timeout: 30_000, interval: 2 }).toBeGreaterThanOrEqual(count);
-}
 
 describe.skipIf(!nats.available)(`ingest delta${skipNote}`, { concurrent: true }, () => {
   test("prints the catalog and nothing else, and a second run finds everything done", async ({ onTestFinished }) => {
@@ -134,49 +115,6 @@ describe.skipIf(!nats.available)(`ingest delta${skipNote}`, { concurrent: true }
       /table "large": version 1: the commit has 700\d\d bytes, more than the 65536 of an item body/,
     );
     expect(JSON.parse(out)).toMatchObject({ items: 1, completed: 1 });
-  });
-
-  test("an interrupted run says so, and the next one goes on", async ({ onTestFinished }) => {
-    const folder = temporaryFolder(onTestFinished);
-    const run = ingest(onTestFinished, input.folder, "--data-dir", folder, "--json");
-    await commitsApplied(folder, 1);
-    run.child.kill("SIGINT");
-    expect(await run.ended).toMatchObject({
-      code: 130,
-      out: "",
-      notes: expect.stringContaining("interrupted; run it again"),
-    });
-    const { out } = await ingest(onTestFinished, input.folder, "--data-dir", folder, "--json").ended;
-    expect(JSON.parse(out)).toMatchObject({ tables: input.tables, completed: input.items });
-  });
-
-  test("a run that is killed again and again leaves nothing running, and the next one goes on", async ({
-    onTestFinished,
-  }) => {
-    const folder = temporaryFolder(onTestFinished);
-    for (const share of [0.01, 0.5]) {
-      const run = ingest(onTestFinished, input.folder, "--data-dir", folder, "--json");
-      await commitsApplied(folder, Math.ceil(input.items * share));
-      run.child.kill("SIGKILL");
-      await run.ended;
-    }
-    const { code, out } = await ingest(onTestFinished, input.folder, "--data-dir", folder, "--json").ended;
-    expect(code).toBe(0);
-    expect(JSON.parse(out)).toMatchObject({ tables: input.tables, items: input.items, completed: input.items });
-  });
-
-  test("its own dispatcher is started again when it is killed", async ({ onTestFinished }) => {
-    const folder = temporaryFolder(onTestFinished);
-    const run = ingest(onTestFinished, input.folder, "--data-dir", folder, "--json");
-    await commitsApplied(folder, 1);
-    const pid = Number(/"pid":(\d+)/.exec(readFileSync(join(folder, "dispatcher.log"), "utf8"))?.[1]);
-    process.kill(pid, "SIGKILL");
-    const { code, out, notes } = await run.ended;
-    expect({ code, result: JSON.parse(out), notes }).toEqual({
-      code: 0,
-      result: whole(input, 0),
-      notes: "the dispatcher ended; it is started again\n",
-    });
   });
 
   test("a data folder in use is told, with what to do", async ({ onTestFinished }) => {

@@ -16,7 +16,6 @@ import { connectNats } from "../../services/jetstream/connect.ts";
 import { FakeClock } from "../../services/testing/fake-clock.ts";
 import { type TestMesh, testMesh } from "../support/mesh.ts";
 import { failOnLeakedServers, skipWithoutNats } from "../support/nats.ts";
-import { startProcess } from "../support/process.ts";
 import { bodyOf } from "./body-process.ts";
 import { eventually, firstLease, type WorldOptions } from "./client-world.ts";
 
@@ -229,44 +228,4 @@ describe("the sweep", () => {
     });
     expect(await names()).toHaveLength(1);
   });
-});
-
-test("kill -9 at any step leaves no body for ever and no unfinished item without its own", {
-  timeout: 240_000,
-}, async ({ onTestFinished }) => {
-  const { mesh, client, connection, bodies } = await world(onTestFinished);
-  let kills = 0;
-  for (const mode of ["before", "after"])
-    for (let step = 1; ; step += 1) {
-      const args = [mesh.server.url, `${mode}-${step}`, mode, String(step)];
-      const running = startProcess("test/client/body-process.ts", args, onTestFinished);
-      const code = await running.ended;
-      expect(running.lines.filter((line) => line !== "over")).toEqual([]);
-      if (code === 0) break;
-      expect(running.child.signalCode).toBe("SIGKILL");
-      kills += 1;
-    }
-  expect(kills).toBeGreaterThan(20);
-  const seen: string[] = [];
-  const worker = bodies.worker({
-    concurrency: 8,
-    leaseDurationMs: 5_000,
-    handler: async ({ item }) => {
-      if (item.body !== bodyOf(item.resourceType === "kept" ? item.resourceId : "cancelled"))
-        seen.push(item.resourceId);
-    },
-  });
-  onTestFinished(() => worker.stop());
-  worker.start();
-  const unfinished = async () => {
-    const { pending, active, deadLettered } = await client.stats();
-    return { pending, active, deadLettered };
-  };
-  await expect.poll(unfinished, { timeout: 60_000, interval: 200 }).toEqual({ pending: 0, active: 0, deadLettered: 0 });
-  expect(seen).toEqual([]);
-  await worker.stop();
-  await bodies.close();
-  await sweepBodies({ connection, graceMs: 0 });
-  const { bodies: left, leftovers } = await sweepBodies({ connection, graceMs: 0 });
-  expect({ left, leftovers }).toEqual({ left: 0, leftovers: 0 });
 });

@@ -32,7 +32,9 @@ describe("a cluster", () => {
     expect(await metaLeader()).not.toBe(leader);
     await leader.restart();
     await metaLeader(nodes);
-    expect((await manager.streams.info("LOG")).state.messages).toBe(1);
+    // The stream may still be about to elect its leader: until then nobody answers.
+    const messages = async (): Promise<number> => (await manager.streams.info("LOG")).state.messages;
+    await expect.poll(messages, { timeout: 20_000 }).toBe(1);
   });
 });
 
