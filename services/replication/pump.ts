@@ -31,7 +31,7 @@ export interface PumpOptions extends LogAddress {
   readonly ids: Ids;
   readonly reporter: Reporter;
   readonly metrics: (lag: () => SinkLag) => SinkMetrics;
-  /** `<peer id>/<id of this start>`. */
+  /** As `KeeperOptions.instance`. */
   readonly instance: string;
   /** Another than `PACE`, for tests. */
   readonly pace?: Pace | undefined;

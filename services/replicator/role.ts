@@ -22,6 +22,7 @@ import { createIds } from "../runtime/ids.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
 import { natsServers } from "../runtime/settings.ts";
 import type { Telemetry } from "../runtime/telemetry.ts";
+import { identityOfFolder } from "./folder-identity.ts";
 import { withModules } from "./sink-modules.ts";
 
 export interface ReplicatorSettings {
@@ -125,8 +126,10 @@ class Replicator implements ReplicatorRole {
     const metrics = new ReplicationMetrics(telemetry.meter);
     const clock = createClock();
     const ids = createIds();
-    const instance = `${peerId}/${ids.id("instance")}`;
+    const folder = identityOfFolder(dataDir, ids);
+    const instance = `${peerId}/${folder.id}/${ids.id("instance")}`;
     this.#closers.push(
+      () => folder.close(),
       () => parking.close(),
       () => bucket.close(),
     );
