@@ -16,6 +16,7 @@ import { ingestCommand } from "./commands/ingest.ts";
 import { ledgerCommand } from "./commands/ledger.ts";
 import { listCommand } from "./commands/list.ts";
 import { logCommand } from "./commands/log.ts";
+import { outboxCommand } from "./commands/outbox.ts";
 import { quotaCommand } from "./commands/quota.ts";
 import { scheduleCommand } from "./commands/schedule.ts";
 import { shardCommand } from "./commands/shard.ts";
@@ -93,6 +94,7 @@ function createProgram(terminal: Terminal, done: Done): Command {
     scheduleCommand,
     logCommand,
     ledgerCommand,
+    outboxCommand,
     quotaCommand,
     shardCommand,
     sinkCommand,
