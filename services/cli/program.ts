@@ -12,6 +12,7 @@ import { enqueueCommand } from "./commands/enqueue.ts";
 import { explainCommand } from "./commands/explain.ts";
 import { getCommand } from "./commands/get.ts";
 import { helpCommand } from "./commands/help.ts";
+import { hubCommand } from "./commands/hub.ts";
 import { ingestCommand } from "./commands/ingest.ts";
 import { ledgerCommand } from "./commands/ledger.ts";
 import { listCommand } from "./commands/list.ts";
@@ -95,6 +96,7 @@ function createProgram(terminal: Terminal, done: Done): Command {
     logCommand,
     ledgerCommand,
     outboxCommand,
+    hubCommand,
     quotaCommand,
     shardCommand,
     sinkCommand,
