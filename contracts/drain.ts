@@ -14,6 +14,7 @@ import {
   wellFormed,
 } from "./ids.ts";
 import { FAILURE_CODE_LENGTH_MAX, REASON_LENGTH_MAX } from "./limits.ts";
+import { TickName } from "./schedules.ts";
 
 export const DrainId = RequestId.describe("Names a drain for ever: under the id of one that is over none begins.");
 export const DRAIN_LEASES = ["wait", "expire"] as const;
@@ -40,6 +41,9 @@ export const itemPast = {
   attempt: attempts.describe("Grants so far."),
   charged: attempts.describe("Those that count towards maxAttempts."),
   redrives: attempts.optional().describe("How often it was redriven; once it was, its notAfter is without meaning."),
+  schedule: TickName.optional().describe(
+    "The tick that made it. In another log the schedule itself need not be there.",
+  ),
   lastError: z
     .strictObject({
       reason: wellFormed(z.string().max(REASON_LENGTH_MAX)),

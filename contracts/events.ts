@@ -18,7 +18,7 @@ import {
 } from "./ids.ts";
 import { ShardOptions, ShardOptionsPatch } from "./options.ts";
 import { QuotasPatch } from "./quotas.ts";
-import { ScheduleName, scheduleFields } from "./schedules.ts";
+import { ScheduleName, scheduleFields, TickName } from "./schedules.ts";
 
 /** Who caused events, once per frame; events point at it by index. */
 export const Actor = z.strictObject({
@@ -82,8 +82,7 @@ const Enqueued = z.strictObject({
   item: ItemPayload,
   requestId: EntryRequestId.optional(),
   digest: Hex64.optional(),
-  schedule: z
-    .strictObject({ name: ScheduleName, tick: LogTimeMs, next: LogTimeMs.optional() })
+  schedule: TickName.extend({ next: LogTimeMs.optional() })
     .optional()
     .describe(
       "The tick that made it, in the name of who put the schedule; from here on the schedule waits for `next`.",

@@ -13,6 +13,9 @@ export const LOG_VERSION_MAX = 2;
 /** The state version that order, time and retries of items need. */
 export const LOG_VERSION_TERMS = 2;
 
+/** Latest log time that a timestamp can tell: the last one of the year 9999. ms. */
+export const TIMESTAMP_MS_MAX = 253_402_300_799_999;
+
 /** Longest region or shard name. Characters. */
 export const NAME_LENGTH_MAX = 32;
 /** Longest principal. Characters. */

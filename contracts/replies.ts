@@ -239,6 +239,15 @@ const StatsReply = z.looseObject({
   removed: z.int().min(0).describe("Items that were cancelled, purged or discarded."),
   bodyBytes: z.int().min(0),
   oldestPendingAt: LogTimeMs.optional(),
+  backpressure: z
+    .looseObject({
+      active: z.boolean().describe("Whether `enqueue` is refused."),
+      since: LogTimeMs.optional().describe("Since when it is. Absent, as what follows, in a log of state version 1."),
+      pendingLow: z.int().min(0).optional().describe("Pending items at which it may end."),
+      bodyBytesLow: z.int().min(0).optional().describe("Bytes of unfinished bodies at which it may end."),
+    })
+    .optional()
+    .describe("The watermarks are in `options`. Absent from a leader of an older release."),
   stateHash: z.string(),
   options: ShardOptions.loose(),
   followers: Followers,

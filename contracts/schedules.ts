@@ -1,6 +1,6 @@
 /** What a schedule is made of besides its item: names, cron expressions, time zones, what becomes of missed ticks; and the port that knows when it ticks. */
 import { z } from "zod";
-import { RequestId } from "./ids.ts";
+import { LogTimeMs, RequestId } from "./ids.ts";
 import { CRON_LENGTH_MAX, PAGE_SIZE_MAX, TIME_ZONE_LENGTH_MAX } from "./limits.ts";
 
 /** `none`: a missed tick is skipped. `last`: one item for the newest of them. `all`: one item for each, in order. */
@@ -29,6 +29,9 @@ export const scheduleFields = {
     .default(false)
     .describe("No ticks while it is; put again without it the schedule goes on from then."),
 } as const;
+
+/** What an item that a schedule made says of it. */
+export const TickName = z.strictObject({ name: ScheduleName, tick: LogTimeMs });
 
 /** Filter of `schedule-list`. */
 export const schedulePage = {

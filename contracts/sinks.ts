@@ -67,7 +67,7 @@ const SinkFailure = z
     retryMsMax: z.int().min(1).max(3_600_000).default(30_000).describe("Longest pause. ms."),
   })
   .refine(({ retryMsMin, retryMsMax }) => retryMsMin <= retryMsMax, {
-    error: "retryMsMin is above retryMsMax",
+    error: "is above retryMsMax",
     path: ["retryMsMin"],
   });
 export type SinkFailure = Readonly<z.infer<typeof SinkFailure>>;

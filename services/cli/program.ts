@@ -12,10 +12,12 @@ import { enqueueCommand } from "./commands/enqueue.ts";
 import { explainCommand } from "./commands/explain.ts";
 import { getCommand } from "./commands/get.ts";
 import { helpCommand } from "./commands/help.ts";
+import { hubCommand } from "./commands/hub.ts";
 import { ingestCommand } from "./commands/ingest.ts";
 import { ledgerCommand } from "./commands/ledger.ts";
 import { listCommand } from "./commands/list.ts";
 import { logCommand } from "./commands/log.ts";
+import { outboxCommand } from "./commands/outbox.ts";
 import { quotaCommand } from "./commands/quota.ts";
 import { scheduleCommand } from "./commands/schedule.ts";
 import { shardCommand } from "./commands/shard.ts";
@@ -93,6 +95,8 @@ function createProgram(terminal: Terminal, done: Done): Command {
     scheduleCommand,
     logCommand,
     ledgerCommand,
+    outboxCommand,
+    hubCommand,
     quotaCommand,
     shardCommand,
     sinkCommand,

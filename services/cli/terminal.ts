@@ -1,4 +1,5 @@
 /** Where the command writes: results to standard output, everything else to standard error; one object, so that tests can read both. */
+import { TIMESTAMP_MS_MAX } from "../../contracts/limits.ts";
 import { redactText } from "../runtime/redact.ts";
 
 export interface Terminal {
@@ -37,7 +38,10 @@ export function aligned(rows: readonly (readonly (string | number)[])[]): readon
 }
 
 /** A time in the log as people read it. */
-export const timeText = (ms: number | undefined): string => (ms === undefined ? "" : new Date(ms).toISOString());
+export function timeText(ms: number | undefined): string {
+  if (ms === undefined) return "";
+  return ms <= TIMESTAMP_MS_MAX ? new Date(ms).toISOString() : `${ms} ms`;
+}
 
 /** Characters that move the cursor, reverse the order of others or cannot be seen. */
 const UNSAFE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;

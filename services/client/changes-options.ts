@@ -4,7 +4,7 @@ import { OutwardType } from "../../contracts/envelope.ts";
 import { OperatingError } from "../../contracts/errors.ts";
 import { FollowerName } from "../../contracts/followers.ts";
 import { RegionName, ResourceType, ShardName } from "../../contracts/ids.ts";
-import { RESOURCE_TYPES_PER_FILTER_MAX } from "../../contracts/limits.ts";
+import { RESOURCE_TYPES_PER_FILTER_MAX, TIMESTAMP_MS_MAX } from "../../contracts/limits.ts";
 import { changesSubject, resourceToken } from "../../contracts/subjects.ts";
 
 const MIB = 1024 * 1024;
@@ -15,7 +15,9 @@ const From = z.union([
   z.strictObject({
     time: z
       .union([z.date(), z.int().min(0), z.iso.datetime({ offset: true })])
-      .transform((time) => new Date(time).getTime()),
+      .transform((time) => new Date(time).getTime())
+      // Also for a number that is no date: that is NaN here.
+      .refine((ms) => ms <= TIMESTAMP_MS_MAX, { error: "must not be behind the year 9999" }),
   }),
 ]);
 

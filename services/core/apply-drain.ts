@@ -63,10 +63,11 @@ function restoreItem(state: ShardState, entry: Entry, { at }: EventMeta): void {
   const { itemId, origin, lastError, redrives = 0 } = entry;
   if (tokenOfItemId(itemId) !== tokenOf(state.tokenEpoch, state.sequence))
     assert.fail(`item id ${itemId} at sequence ${state.sequence}`);
-  const item = newItem(state, entry.item, {
+  const names = {
     ...{ itemId, enqueuedAt: entry.enqueuedAt, principal: state.intern(entry.enqueuedBy) },
     ...{ requestId: originRequestId(origin), digest: undefined },
-  });
+  };
+  const item = newItem(state, entry.item, names, entry.schedule);
   item.attempt = entry.attempt;
   if (entry.charged > 0) item.charged = entry.charged;
   const flow =

@@ -47,6 +47,7 @@ function drainItem(item: Item): DrainItem {
   return {
     ...{ itemId, sequence, enqueuedAt, enqueuedBy, attempt, charged },
     ...((extra?.redrives ?? 0) === 0 ? undefined : { redrives: extra?.redrives }),
+    ...(item.terms?.schedule === undefined ? undefined : { schedule: item.terms.schedule }),
     ...(lastError === undefined ? undefined : { lastError: lastErrorView(lastError) }),
     ...dependenciesOf(item),
     item: payloadOf(item),

@@ -71,10 +71,8 @@ export function execute(state: ShardState, command: ShardCommand, context: Conte
       return executeScheduleDelete(state, command.request, context, sink);
     case "explain":
       return executeExplain(state, command.request, context);
-    case "stats": {
-      const place = { region: context.region ?? "", shard: context.shard ?? "" };
-      return { reply: renderStats(state, place), confirm: false, validity: [] };
-    }
+    case "stats":
+      return { reply: renderStats(state, context), confirm: false, validity: [] };
     case "quotas":
       return executeQuotas(state, command.request, context);
   }

@@ -1,7 +1,8 @@
 /** The verbs `get`, `list` and `stats`: answers as of the present state, without an event. */
 import type { RequestOf } from "../../contracts/commands.ts";
 import { errorBody } from "../../contracts/errors.ts";
-import { FRAME_BYTES_MAX, PAGE_SCAN_MAX, PAGE_SIZE_DEFAULT } from "../../contracts/limits.ts";
+import { FRAME_BYTES_MAX, LOG_VERSION_TERMS, PAGE_SCAN_MAX, PAGE_SIZE_DEFAULT } from "../../contracts/limits.ts";
+import { isPressed, lowsOf } from "./backpressure.ts";
 import { executeDrainList } from "./drain-page.ts";
 import { drainFields } from "./drain-state.ts";
 import { stateHash } from "./hash.ts";
@@ -128,8 +129,8 @@ export function executeQuotas(
   return { reply: { ...cite(state), quotas, ...more }, confirm: false, validity: [] };
 }
 
-/** Renders the counts of a shard. The same for every caller: the node renders it once per frame. */
-export function renderStats(state: ShardState, place: { readonly region: string; readonly shard: string }): object {
+/** Renders the counts of a shard. The same for every caller: the node renders it once for each state. */
+export function renderStats(state: ShardState, { at, region = "", shard = "" }: Context): object {
   const oldest = oldestPending(state);
   return {
     ...cite(state),
@@ -137,8 +138,8 @@ export function renderStats(state: ShardState, place: { readonly region: string;
     active: state.active,
     deadLettered: state.deadLettered,
     leader: state.leader,
-    region: place.region,
-    shard: place.shard,
+    region,
+    shard,
     logId: state.logId,
     logVersion: state.logVersion,
     at: state.at,
@@ -149,10 +150,18 @@ export function renderStats(state: ShardState, place: { readonly region: string;
     removed: state.removedTotal,
     bodyBytes: state.bodyBytes,
     ...(oldest === undefined ? undefined : { oldestPendingAt: oldest.enqueuedAt }),
+    backpressure: pressureOf(state, at),
     stateHash: stateHash(state),
     options: state.options,
     followers: Object.fromEntries(state.followers),
   };
+}
+
+/** Time alone may end it, without an event: it is told as of the log time `at`. */
+function pressureOf(state: ShardState, at: number): object {
+  const active = isPressed(state, at);
+  const since = active && state.pressedAt !== undefined ? { since: state.pressedAt } : undefined;
+  return { active, ...since, ...(state.logVersion < LOG_VERSION_TERMS ? undefined : lowsOf(state.options)) };
 }
 
 /** The oldest pending item. Behind more than PAGE_SCAN_MAX leased ones only the oldest leasable: what waits for a key is younger. */

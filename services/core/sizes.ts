@@ -95,9 +95,10 @@ export function enqueuedLength({ item, requestId, schedule }: EventOf<"enqueued"
 
 function restoredLength({ entry }: EventOf<"restored">): number {
   if (entry === undefined) return 0;
-  const { origin, lastError, dependencies = [], item } = entry;
+  const { origin, lastError, dependencies = [], schedule, item } = entry;
   const error = lastError === undefined ? 0 : 2 * EVENT_BYTES + jsonLength(lastError.reason);
   const waits = dependencies.reduce((sum, { result }) => sum + DEPENDENCY_BYTES + optionalLength(result), 0);
-  const texts = jsonLength(origin.itemId) + payloadLength(item, optionalLength(item.body));
+  const names = jsonLength(origin.itemId) + optionalLength(schedule?.name);
+  const texts = names + payloadLength(item, optionalLength(item.body));
   return 2 * EVENT_BYTES + error + waits + texts;
 }

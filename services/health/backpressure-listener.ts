@@ -1,14 +1,18 @@
 /** Follows what the leaders of a shard tell of their backpressure, so that whoever produces items can slow down before it is refused. */
+import type { NatsConnection } from "@nats-io/transport-node";
 import { Backpressure } from "../../contracts/backpressure.ts";
 import type { Net, NetSubscription } from "../../contracts/ports.ts";
 import { backpressureSubject } from "../../contracts/subjects.ts";
+import { NatsNet } from "../jetstream/nats-net.ts";
 
-export interface BackpressureListenerOptions {
-  readonly net: Net;
+export interface BackpressureSource {
   readonly region: string;
   readonly shard: string;
   /** Hears each change, in order; also the first word of each leader, which may change nothing. */
   readonly onSignal: (signal: Backpressure) => void;
+}
+export interface BackpressureListenerOptions extends BackpressureSource {
+  readonly net: Net;
 }
 
 const decoder = new TextDecoder();
@@ -21,7 +25,12 @@ export class BackpressureListener {
   readonly #onSignal: (signal: Backpressure) => void;
   readonly #subscription: NetSubscription;
 
-  /** Listens until closed. A leader tells how it is when its term starts, so at first nothing is known. */
+  /** Listens on a connection, which stays the caller's. */
+  static on(connection: NatsConnection, source: BackpressureSource): BackpressureListener {
+    return new BackpressureListener({ ...source, net: new NatsNet(connection) });
+  }
+
+  /** Listens until closed. A leader tells how it is when its term starts, so at first nothing is known: `stats` of the SDK tells it. */
   constructor({ net, region, shard, onSignal }: BackpressureListenerOptions) {
     this.#onSignal = onSignal;
     this.#subscription = net.subscribe(backpressureSubject(region, shard), ({ payload }) => this.#take(payload));

@@ -8,6 +8,7 @@ import type { Reporter } from "../../contracts/ports.ts";
 import type { NatsServer } from "../../infra/nats-server/embedded.ts";
 import { createControlPlaneRole } from "../control-plane/role.ts";
 import { createDispatcherRole } from "../dispatcher/role.ts";
+import type { PlannedSink } from "../replication/mod.ts";
 import { createReplicatorRole } from "../replicator/role.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
 import { partPeerId } from "../runtime/identity.ts";
@@ -48,6 +49,7 @@ export interface Mesh {
 export class MeshHost implements ProcessRole {
   readonly name = "mesh";
   readonly #settings: MeshSettings;
+  readonly #sinks: readonly PlannedSink[];
   readonly #reporter: Logger;
   /** In the order of their starts; `stop` goes backwards. */
   readonly #roles: Role[] = [];
@@ -64,8 +66,9 @@ export class MeshHost implements ProcessRole {
   #isStarted = false;
   #stopped: Promise<void> | undefined;
 
-  constructor(settings: MeshSettings, reporter: Logger) {
+  constructor(settings: MeshSettings, sinks: readonly PlannedSink[], reporter: Logger) {
     this.#settings = settings;
+    this.#sinks = sinks;
     this.#reporter = reporter;
   }
 
@@ -172,7 +175,7 @@ export class MeshHost implements ProcessRole {
     if (roles.includes("replicator")) {
       const { reporter, settings } = part("replicator");
       const own = { ...settings, dataDir: join(dataDir, "replicator") };
-      created.push(createReplicatorRole(own, { reporter, telemetry: this.#telemetry }));
+      created.push(createReplicatorRole(own, { reporter, sinks: this.#sinks, telemetry: this.#telemetry }));
     }
     for (let index = 1; roles.includes("worker") && index <= workers; index += 1) {
       const { reporter, settings } = part(`worker-${index}`);

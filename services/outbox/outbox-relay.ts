@@ -29,6 +29,8 @@ export interface OutboxRelayOptions {
   readonly turnMs?: number | undefined;
   /** What keeps it from going on for the moment: the database, or the shard. It goes on by itself. A warning of the process by default. */
   readonly onError?: ((error: Error) => void) | undefined;
+  /** So many rows are in the shard, and out of the outbox. */
+  readonly onSent?: ((count: number) => void) | undefined;
   /** A row that the shard refuses for good. It stays, and is passed over. */
   readonly onParked?: ((row: ParkedRow) => void) | undefined;
 }
@@ -79,6 +81,7 @@ export class OutboxRelay {
   readonly #settings: z.output<typeof Settings>;
   readonly #sql: ReturnType<typeof outboxStatements>;
   readonly #onError: (error: Error) => void;
+  readonly #onSent: (count: number) => void;
   readonly #onParked: (row: ParkedRow) => void;
   readonly #stop = new AbortController();
   #awake = new AbortController();
@@ -88,7 +91,7 @@ export class OutboxRelay {
 
   /** Connects; `start` begins. Throws: OperatingError as `LeaseClient.connect`. The database stays the caller's. */
   static async connect(db: OutboxDatabase, options: OutboxRelayOptions): Promise<OutboxRelay> {
-    const { client, onError, onParked, ...settings } = options;
+    const { client, onError, onSent, onParked, ...settings } = options;
     const parsed = Settings.safeParse(settings);
     if (!parsed.success) throw new OperatingError("invalid_options", z.prettifyError(parsed.error), { definite: true });
     const sql = outboxStatements(dialectOf(db), parsed.data.table);
@@ -101,13 +104,14 @@ export class OutboxRelay {
     client: LeaseClient,
     settings: z.output<typeof Settings>,
     sql: ReturnType<typeof outboxStatements>,
-    { onError, onParked }: OutboxRelayOptions,
+    { onError, onSent, onParked }: OutboxRelayOptions,
   ) {
     this.#db = db;
     this.#client = client;
     this.#settings = settings;
     this.#sql = sql;
     this.#onError = onError ?? ((error) => process.emitWarning(error));
+    this.#onSent = onSent ?? (() => {});
     this.#onParked = onParked ?? (() => {});
   }
 
@@ -210,7 +214,10 @@ export class OutboxRelay {
       else if (PARKED_CODES.has(result.error.code)) await this.#park(sequence, result.error);
       else refusal ??= result.error;
     }
-    if (done.length > 0) await run(this.#db, this.#sql.remove, [JSON.stringify(done)]);
+    if (done.length > 0) {
+      await run(this.#db, this.#sql.remove, [JSON.stringify(done)]);
+      this.#onSent(done.length);
+    }
     return refusal;
   }
 

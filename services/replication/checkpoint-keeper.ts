@@ -27,7 +27,7 @@ const RELEASE_MS = 2_000;
 
 export interface KeeperOptions extends LogAddress {
   readonly sink: string;
-  /** `<peer id>/<id of this start>`. */
+  /** `<peer id>/<id of this start>`, or more in front of the last `/`: those that are alike up to there are starts of one process. */
   readonly instance: string;
   readonly kv: Kv;
   readonly clock: Clock;
@@ -44,7 +44,8 @@ interface Told {
   readonly parked: number;
 }
 
-const peerOf = (instance: string): string => instance.slice(0, instance.lastIndexOf("/"));
+/** What an earlier start of the same process has as well. */
+const processOf = (instance: string): string => instance.slice(0, instance.lastIndexOf("/"));
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -109,8 +110,8 @@ export class CheckpointKeeper {
       this.#entry = found?.entry;
       const owner = found?.entry.owner ?? "";
       if (found === undefined || owner === "" || owner === instance) break;
-      // A process that has ended and been started again; were it another one of the same name, that one would lose the entry and stand by.
-      if (this.#isFresh && peerOf(owner) === peerOf(instance)) break;
+      // A process that has ended and been started again.
+      if (this.#isFresh && processOf(owner) === processOf(instance)) break;
       if (seen === -1) this.#options.onStandby();
       if (found.revision !== seen) {
         seen = found.revision;

@@ -18,6 +18,7 @@ import type { Reporter } from "../../contracts/ports.ts";
 import { statusOf } from "./grpc-errors.ts";
 import { checkedBatch, checkedPlace, checkedScope } from "./hub-batch.ts";
 import { HubStore } from "./hub-store.ts";
+import { isObject, optionProblems } from "./option-problems.ts";
 import { replicationContract } from "./proto-contract.ts";
 import { checkpointToProto, type ProtoMessage } from "./proto-messages.ts";
 import { readOptionFile } from "./sinks/option-file.ts";
@@ -27,12 +28,11 @@ const KIB = 1024;
 /** How long calls that are under way may go on when the hub stops. ms. */
 const STOP_MS = 2_000;
 
+const LISTEN = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/;
+
 const HubOptions = z
   .strictObject({
-    listen: z
-      .string()
-      .regex(/^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/)
-      .describe("Address and port to listen on; port 0 takes a free one."),
+    listen: z.string().regex(LISTEN).describe("Address and port to listen on; port 0 takes a free one."),
     path: z.string().min(1).describe("SQLite file of the hub; its folder must exist."),
     durability: z
       .enum(["full", "normal"])
@@ -69,15 +69,19 @@ const HubOptions = z
       .describe("Largest message that is taken. Bytes."),
     streamsMax: z.int().min(1).max(10_000).default(100).describe("Calls at once on one connection."),
   })
-  .superRefine(({ listen, tls, tokens, allowPlaintext, allowAnonymous }, context) => {
-    const isLoopback = isLoopbackHost(listen);
-    const problem = (path: string, message: string): void =>
-      context.addIssue({ code: "custom", path: [path], message });
-    if (tls === undefined && !allowPlaintext && !isLoopback)
-      problem("tls", "is missing; beyond loopback set it, or allowPlaintext");
-    if (tokens.length === 0 && tls?.clientCaFile === undefined && !allowAnonymous && !isLoopback)
-      problem("tokens", "are missing; beyond loopback set them, tls.clientCaFile, or allowAnonymous");
-  });
+  .superRefine(
+    ({ listen, tls, tokens, allowPlaintext, allowAnonymous }, context) => {
+      // One that is none is told by itself.
+      const isLoopback = !LISTEN.test(String(listen)) || isLoopbackHost(listen);
+      const problem = (path: string, message: string): void =>
+        context.addIssue({ code: "custom", path: [path], message });
+      if (tls === undefined && !allowPlaintext && !isLoopback)
+        problem("tls", "is missing; beyond loopback set it, or allowPlaintext");
+      if (tokens?.length === 0 && tls?.clientCaFile === undefined && !allowAnonymous && !isLoopback)
+        problem("tokens", "are missing; beyond loopback set them, tls.clientCaFile, or allowAnonymous");
+    },
+    { when: isObject },
+  );
 export type HubOptions = z.input<typeof HubOptions>;
 type Settings = z.output<typeof HubOptions>;
 
@@ -100,8 +104,8 @@ export class ReplicationHub {
    * Throws: OperatingError `invalid_options`, `secret_unusable`, `option_file_unusable`, `hub_address_unusable`, and as `openSqlite`; definite.
    */
   static async start(options: HubOptions, reporter: Reporter): Promise<ReplicationHub> {
-    const parsed = HubOptions.safeParse(options);
-    if (!parsed.success) throw new OperatingError("invalid_options", z.prettifyError(parsed.error), { definite: true });
+    const parsed = HubOptions.safeParse(options, { reportInput: true });
+    if (!parsed.success) throw invalidOptions(optionProblems(parsed.error));
     const settings = parsed.data;
     const credentials = credentialsOf(settings);
     const tokens = settings.tokens.map((source) => digest(readSecret(source, TOKEN_LENGTH_MIN)));
@@ -207,6 +211,11 @@ export class ReplicationHub {
     if (!isTold || !error.code.startsWith("sink_")) this.#reporter.error("hub_refused", { error });
     return isTold ? error : new OperatingError("internal", "a defect of the hub", { definite: false, cause: error });
   }
+}
+
+function invalidOptions(problems: readonly string[]): OperatingError {
+  const message = `the options of the hub cannot be used:\n  ${problems.join("\n  ")}`;
+  return new OperatingError("invalid_options", message, { definite: true, details: { problems } });
 }
 
 const digest = (text: string): Buffer => createHash("sha256").update(text).digest();

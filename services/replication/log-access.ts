@@ -110,7 +110,8 @@ export async function latestPlace(log: LogSource, address: LogAddress): Promise<
 
 /**
  * The last place behind which everything with a sequence of at least `sequence`, or a log time of at least `atMs`, lies.
- * Throws: OperatingError `log_trimmed` (definite, `details.first`) when that begins before what is stored, `log_empty`, and as `logInfo`.
+ * Throws: OperatingError `log_trimmed` (definite, `details.first`) when that begins before what is stored, `checkpoint_ahead` (definite,
+ * `details.last`) for a sequence behind the one that comes next, `log_empty`, and as `logInfo`.
  */
 export async function placeOf(
   log: LogSource,
@@ -142,7 +143,15 @@ export async function placeOf(
     else lower = found.streamSequence;
   }
   const wanted = await frameFrom(log, address, upper, info.lastSequence);
-  return wanted === undefined ? latestPlace(log, address) : placeBefore(log, address, wanted, info);
+  if (wanted !== undefined) return placeBefore(log, address, wanted, info);
+  const end = await latestPlace(log, address);
+  if ("sequence" in target && target.sequence > end.sequence + 1)
+    throw new OperatingError(
+      "checkpoint_ahead",
+      `the log of shard ${address.shard} ends with sequence ${end.sequence}: ${target.sequence} is not there yet. For only what comes, seek to the end of the log (--latest)`,
+      { definite: true, details: { ...address, last: end.sequence } },
+    );
+  return end;
 }
 
 /** Where a reading begins: behind `from`, a place between frames, without the events up to `through`. */

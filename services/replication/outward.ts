@@ -7,9 +7,11 @@ import {
   OUTWARD_TYPES,
   type ReplicationEvent,
 } from "../../contracts/envelope.ts";
+import { OperatingError } from "../../contracts/errors.ts";
 import type { Actor, LogEvent } from "../../contracts/events.ts";
 import type { Frame } from "../../contracts/frame.ts";
 import { tokenOf } from "../../contracts/ids.ts";
+import { TIMESTAMP_MS_MAX } from "../../contracts/limits.ts";
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
@@ -30,10 +32,13 @@ export function tokenEpochBehind(frame: Frame, before: number): number {
   return epoch;
 }
 
-/** The frame's events in order, those up to `after` left out. What events share (metadata of an actor) is one object. */
+/**
+ * The frame's events in order, those up to `after` left out. What events share (metadata of an actor) is one object.
+ * Throws: OperatingError `log_time_invalid` (definite).
+ */
 export function outwardEvents(placed: PlacedFrame, after = 0): ReplicationEvent[] {
   const { frame, chain, streamSequence } = placed;
-  const timestamp = new Date(frame.at).toISOString();
+  const timestamp = timestampOf(frame);
   const own: EventMetadata = {
     "shard.id": frame.shard,
     region: frame.region,
@@ -63,6 +68,15 @@ export function outwardEvents(placed: PlacedFrame, after = 0): ReplicationEvent[
     outward.push(outwardEvent(event, { sequence, timestamp, epoch, metadata, actor, logId: frame.logId }));
   }
   return outward;
+}
+
+function timestampOf({ at, first }: Frame): string {
+  if (at <= TIMESTAMP_MS_MAX) return new Date(at).toISOString();
+  throw new OperatingError(
+    "log_time_invalid",
+    `the log time ${at} of event ${first} is behind the year 9999, which no timestamp can tell: the clock of its leader was wrong`,
+    { definite: true, details: { at, sequence: first } },
+  );
 }
 
 function withActor(own: EventMetadata, actor: Actor): EventMetadata {

@@ -9,6 +9,7 @@ import { BatchReader, type ReadBatch } from "./batch-reader.ts";
 import { CheckpointKeeper, PACE, type Pace } from "./checkpoint-keeper.ts";
 import { Delivery, ownDefect, SinkStopped } from "./delivery.ts";
 import { earliestPlace, type LogAddress, latestPlace, startOf } from "./log-access.ts";
+import { LogEnd } from "./log-end.ts";
 import { backoffMs, pause } from "./pause.ts";
 import type { SinkLag, SinkMetrics } from "./replication-metrics.ts";
 import type { Sink, SinkBatch, SinkScope } from "./sink.ts";
@@ -30,7 +31,7 @@ export interface PumpOptions extends LogAddress {
   readonly ids: Ids;
   readonly reporter: Reporter;
   readonly metrics: (lag: () => SinkLag) => SinkMetrics;
-  /** `<peer id>/<id of this start>`. */
+  /** As `KeeperOptions.instance`. */
   readonly instance: string;
   /** Another than `PACE`, for tests. */
   readonly pace?: Pace | undefined;
@@ -61,6 +62,7 @@ export class Pump {
   readonly #stop = new AbortController();
   readonly #metrics: SinkMetrics;
   readonly #wants: (event: ReplicationEvent) => boolean;
+  readonly #logEnd: LogEnd;
   #running: Promise<void> | undefined;
   #state: SinkState = "standby";
   #problem: PumpStatus["problem"];
@@ -68,12 +70,9 @@ export class Pump {
   #parked = 0;
   /** Log time of the oldest event that was read and not brought; undefined when there is none. */
   #waitingSinceMs: number | undefined;
-  #logEnd = 0;
-  #isFindingEnd = false;
-  #foundEndMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: PumpOptions) {
-    const { config, region, shard, instance, checkpoints, clock } = options;
+    const { config, region, shard, instance, checkpoints, clock, log } = options;
     this.#options = options;
     this.#pace = options.pace ?? PACE;
     const address = { sink: config.name, region, shard };
@@ -84,6 +83,7 @@ export class Pump {
     this.#keeper = new CheckpointKeeper({ ...address, ...told, instance, kv: checkpoints, clock, pace: this.#pace });
     this.#metrics = options.metrics(() => this.#lag());
     this.#wants = filterOf(config);
+    this.#logEnd = new LogEnd({ log, region, shard, clock, intervalMs: this.#pace.beatMs });
   }
 
   start(): void {
@@ -122,9 +122,9 @@ export class Pump {
   #lag(): SinkLag {
     if (this.#state === "standby" || this.#place === undefined) return { events: 0, ms: 0 };
     // Nothing is read while nothing is brought: the end is asked for, and told the next time.
-    if (this.#state !== "running" || this.#waitingSinceMs !== undefined) void this.#findEnd();
+    if (this.#state !== "running" || this.#waitingSinceMs !== undefined) this.#findEnd();
     const { sequence, at } = this.#place;
-    const events = Math.max(0, this.#logEnd - sequence);
+    const events = Math.max(0, this.#logEnd.sequence - sequence);
     const since = this.#waitingSinceMs ?? (this.#state === "running" || at === 0 ? undefined : at);
     const ms = events === 0 || since === undefined ? 0 : Math.max(0, this.#options.clock.wallMs() - since);
     return { events, ms };
@@ -202,6 +202,7 @@ export class Pump {
     let sink: Sink | undefined;
     try {
       await this.#waitForResume(entry.state, signal);
+      await this.#waitWhilePaused(signal);
       sink = await this.#asked(async () => createSink());
       const opened = sink;
       const own = await this.#asked(() => opened.open(scope, entry));
@@ -227,6 +228,13 @@ export class Pump {
     while (this.#keeper.wishes.resume === undefined && this.#keeper.wishes.seek === undefined)
       await pause(this.#options.clock, this.#pace.beatMs / 2, signal);
     await this.#keeper.resumed();
+  }
+
+  /** A sink that is paused is not opened: it may be paused because its place cannot be. What else is wished is followed when it goes on. */
+  async #waitWhilePaused(signal: AbortSignal): Promise<void> {
+    if (this.#keeper.wishes.paused !== true) return;
+    this.#tell("paused");
+    while (this.#keeper.wishes.paused === true) await pause(this.#options.clock, this.#pace.beatMs / 4, signal);
   }
 
   /** What a sink throws that is no OperatingError is a defect of its own, and no reason for the process to end. */
@@ -313,30 +321,16 @@ export class Pump {
   #waits(batch: ReadBatch, reader: BatchReader): void {
     const [first] = batch.events;
     if (first !== undefined) this.#waitingSinceMs = Date.parse(first.timestamp);
-    this.#logEnd = Math.max(this.#logEnd, batch.upTo.sequence);
-    if (reader.pendingMessages > 0) void this.#findEnd();
+    this.#logEnd.seen(batch.upTo.sequence);
+    if (reader.pendingMessages > 0) this.#findEnd();
   }
 
   #caughtUp(reader: BatchReader): void {
     if (reader.pendingMessages === 0) this.#waitingSinceMs = undefined;
   }
 
-  /** How far the log reaches while there is more than was read; asked for at most once per beat. */
-  async #findEnd(): Promise<void> {
-    const { clock, log, region, shard } = this.#options;
-    if (this.#isFindingEnd || this.#stop.signal.aborted || clock.monotonicMs() - this.#foundEndMs < this.#pace.beatMs)
-      return;
-    this.#isFindingEnd = true;
-    try {
-      const end = await latestPlace(log, { region, shard });
-      this.#logEnd = Math.max(this.#logEnd, end.sequence);
-    } catch (error) {
-      if (!(error instanceof OperatingError)) throw error;
-      // What cannot be asked now leaves the older figure.
-    } finally {
-      this.#isFindingEnd = false;
-      this.#foundEndMs = clock.monotonicMs();
-    }
+  #findEnd(): void {
+    if (!this.#stop.signal.aborted) void this.#logEnd.find();
   }
 
   #delivered(batch: ReadBatch): void {

@@ -24,8 +24,8 @@ const TRIES_MAX = 20;
 
 /**
  * Writes a wish and answers the checkpoint with it; the pump follows within two seconds, or when it is started.
- * Throws: OperatingError `sink_unknown` (definite: no process has ever run it), `log_trimmed`, `log_empty`, `stream_missing`,
- * `checkpoint_unreadable` (definite), `checkpoint_busy`, and what JetStream answers.
+ * Throws: OperatingError `sink_unknown` (definite: no process has ever run it), `log_trimmed`, `checkpoint_ahead`, `log_empty`,
+ * `stream_missing` (the shard has no log), `checkpoint_unreadable` (definite), `checkpoint_busy`, and what JetStream answers.
  */
 export async function wishOfSink(
   connection: NatsConnection,
@@ -61,22 +61,16 @@ async function findPlace(connection: NatsConnection, address: LogAddress, to: Se
 
 async function changeCheckpoint(
   kv: NatsKv,
-  { sink, region, shard }: SinkAddress,
+  address: SinkAddress,
   change: (entry: SinkCheckpoint) => SinkCheckpoint,
 ): Promise<SinkCheckpoint> {
+  const { sink, region, shard } = address;
   const key = checkpointKey(sink, region, shard);
   for (let attempt = 1; attempt <= TRIES_MAX; attempt += 1) {
     const found = await new Promise<KvOutcome<KvEntry | undefined>>((resolve) => kv.get(key, resolve));
-    if (found.kind === "failed") throw found.error;
-    if (found.kind === "conflict" || found.value === undefined)
-      throw new OperatingError(
-        "sink_unknown",
-        `no process has run the sink ${sink} for shard ${shard} of region ${region}`,
-        {
-          definite: true,
-          details: { sink, region, shard },
-        },
-      );
+    if (found.kind === "failed")
+      throw found.error.code === "stream_missing" ? unknownSink(address, NO_BUCKET) : found.error;
+    if (found.kind === "conflict" || found.value === undefined) throw unknownSink(address, "");
     const { value, revision } = found.value;
     const entry = change(readEntry(key, value));
     const bytes = new TextEncoder().encode(JSON.stringify(entry));
@@ -91,4 +85,10 @@ async function changeCheckpoint(
       definite: true,
     },
   );
+}
+
+const NO_BUCKET = `no replicator has run here: there is no bucket ${CHECKPOINT_BUCKET}; `;
+function unknownSink({ sink, region, shard }: SinkAddress, why: string): OperatingError {
+  const message = `${why}no process has run the sink ${sink} for shard ${shard} of region ${region}`;
+  return new OperatingError("sink_unknown", message, { definite: true, details: { sink, region, shard } });
 }

@@ -68,5 +68,10 @@ export interface SinkKind<Options = unknown> {
   readonly guarantee: SinkGuarantee;
   /** Of `options` in the configuration: a strict object, each field described. */
   readonly options: z.ZodType<Options>;
+  /**
+   * What a sink of this name writes to and no other may, in words that are the same for the same thing, such as `the folder /data/audit`: two sinks
+   * of a process with one target and a shard in common are refused. Undefined: any number may write there.
+   */
+  target?(options: Options, sink: string): string | undefined;
   create(options: Options, deps: SinkDeps): Sink;
 }

@@ -13,7 +13,7 @@ import { ensureBucket, NatsKv } from "../jetstream/nats-kv.ts";
 import { Parking } from "../replication/parking.ts";
 import { Pump, type PumpStatus } from "../replication/pump.ts";
 import { ReplicationMetrics } from "../replication/replication-metrics.ts";
-import type { SinkKinds } from "../replication/sink-kinds.ts";
+import type { PlannedSink } from "../replication/sink-kinds.ts";
 import { createSinkKinds } from "../replication/sinks/mod.ts";
 import { createClock } from "../runtime/clock.ts";
 import { prepareDataFolder } from "../runtime/data-folder.ts";
@@ -22,6 +22,7 @@ import { createIds } from "../runtime/ids.ts";
 import type { Readiness, Role } from "../runtime/role.ts";
 import { natsServers } from "../runtime/settings.ts";
 import type { Telemetry } from "../runtime/telemetry.ts";
+import { identityOfFolder } from "./folder-identity.ts";
 import { withModules } from "./sink-modules.ts";
 
 export interface ReplicatorSettings {
@@ -32,11 +33,25 @@ export interface ReplicatorSettings {
   readonly dataDir: string;
   /** Of streams and buckets that are made. */
   readonly replicas: number;
-  readonly sinks: readonly SinkConfig[];
+}
+
+export interface SinkSettings {
+  readonly shards: readonly string[];
+  /** As they were written. */
+  readonly sinks: readonly unknown[];
   readonly sinkModules: readonly string[];
 }
 
+/**
+ * The sinks of the settings, checked: to be asked for before anything is started.
+ * Throws: OperatingError `sinks_invalid`, with all that is wrong, and `sink_module_invalid`; definite.
+ */
+export async function planSinks({ shards, sinks, sinkModules }: SinkSettings): Promise<readonly PlannedSink[]> {
+  return (await withModules(createSinkKinds(), sinkModules)).plan(sinks, shards);
+}
+
 export interface ReplicatorDeps {
+  readonly sinks: readonly PlannedSink[];
   readonly reporter: Reporter;
   readonly telemetry: Telemetry;
 }
@@ -69,14 +84,12 @@ class Replicator implements ReplicatorRole {
   }
 
   async start(): Promise<void> {
-    const { sinks, shards, sinkModules, dataDir, natsUrl, peerId } = this.#settings;
-    const kinds = await withModules(createSinkKinds(), sinkModules);
-    const planned = kinds.plan(sinks, shards);
-    if (planned.length > 0) {
+    const { dataDir, natsUrl, peerId } = this.#settings;
+    if (this.#deps.sinks.length > 0) {
       prepareDataFolder(dataDir);
       const connection = await connectNats({ servers: natsServers(natsUrl), name: `omnirelay ${peerId}` });
       this.#closers.push(() => connection.close());
-      await this.#startPumps(connection, planned);
+      await this.#startPumps(connection);
     }
     this.#isStarted = true;
   }
@@ -103,9 +116,9 @@ class Replicator implements ReplicatorRole {
     return { ready: true, detail: [`${all.length} pumps`, ...words].join("; ") };
   }
 
-  async #startPumps(connection: NatsConnection, planned: ReturnType<SinkKinds["plan"]>): Promise<void> {
+  async #startPumps(connection: NatsConnection): Promise<void> {
     const { region, shards, peerId, dataDir, replicas } = this.#settings;
-    const { reporter, telemetry } = this.#deps;
+    const { reporter, telemetry, sinks } = this.#deps;
     await ensureCheckpoints(connection, replicas);
     const bucket = new NatsKv(connection, CHECKPOINT_BUCKET);
     const checkpoints = remade(bucket, () => ensureCheckpoints(connection, replicas), reporter);
@@ -113,12 +126,14 @@ class Replicator implements ReplicatorRole {
     const metrics = new ReplicationMetrics(telemetry.meter);
     const clock = createClock();
     const ids = createIds();
-    const instance = `${peerId}/${ids.id("instance")}`;
+    const folder = identityOfFolder(dataDir, ids);
+    const instance = `${peerId}/${folder.id}/${ids.id("instance")}`;
     this.#closers.push(
+      () => folder.close(),
       () => parking.close(),
       () => bucket.close(),
     );
-    for (const { config, create } of planned)
+    for (const { config, create } of sinks)
       for (const shard of config.shards ?? shards) {
         const log = new JetStreamLog(connection, { region, shard });
         this.#closers.push(() => log.close());

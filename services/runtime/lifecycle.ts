@@ -82,9 +82,13 @@ export async function runProcess<Schema extends z.ZodObject>(definition: Process
     if (!(error instanceof OperatingError)) throw error;
     reporter.error("failed", { code: error.code, error });
     tell(name, error);
-    return exit.stop(error instanceof ConfigError ? EXIT_CODES.usage : EXIT_CODES.failed);
+    return exit.stop(isOfSettings(error) ? EXIT_CODES.usage : EXIT_CODES.failed);
   }
 }
+
+/** Settings that are checked with what they name, after they were loaded. */
+const SETTINGS_CODES: ReadonlySet<string> = new Set(["sinks_invalid", "sink_module_invalid"]);
+const isOfSettings = (error: OperatingError): boolean => error instanceof ConfigError || SETTINGS_CODES.has(error.code);
 
 function loadOrExit<Schema extends z.ZodObject>(
   definition: ProcessDefinition<Schema>,

@@ -1,5 +1,6 @@
 /** Reads a setting's value from text (a flag, a variable), and says in words what a setting wants; both follow from its schema. */
 import { z } from "zod";
+import { SinkConfig } from "../../contracts/sinks.ts";
 import { SETTINGS, type SettingName } from "./settings.ts";
 
 /** The schema without its default and `optional`. */
@@ -54,9 +55,24 @@ function pairsOf(schema: z.ZodObject, text: string): Record<string, unknown> {
   return Object.fromEntries(pairs);
 }
 
+/** What a setting wants, where its schema does not say it. */
+const WORDS: Partial<Record<SettingName, string>> = {
+  natsUrl: "nats://HOST:PORT, several with commas",
+  region: "lower-case letters and digits joined by single -, at most 32",
+  peerId: "letters, digits, _ and -, at most 64 characters (a name of the process may follow after --)",
+  principal: "letters, digits, _ and -, at most 64 characters, without --",
+  seed: "lower-case letters and digits joined by single -",
+  syncInterval: "always, or a duration such as 500ms, 10s or 2m",
+  natsMonitorUrl: "http://HOST:PORT, several with commas",
+  httpHost: "an address or host name of this machine",
+  dataDir: "the path of a folder",
+  sinks: `a list of objects, as JSON; names: ${Object.keys(SinkConfig.shape).join(", ")}`,
+  sinkModules: "a list of paths of modules",
+};
+
 /** What a setting wants, for example `a whole number from 1 to 64`. */
 export function expectation(name: SettingName): string {
-  return describe(innerSchema(SETTINGS[name]));
+  return WORDS[name] ?? describe(innerSchema(SETTINGS[name]));
 }
 
 function describe(schema: z.ZodType): string {
@@ -64,11 +80,9 @@ function describe(schema: z.ZodType): string {
   if (schema instanceof z.ZodBoolean) return "true or false";
   if (schema instanceof z.ZodEnum) return `one of ${schema.options.join(", ")}`;
   if (schema instanceof z.ZodUnion) return `one of ${schema.options.map((option) => literalText(option)).join(", ")}`;
-  if (schema instanceof z.ZodArray && schema.element instanceof z.ZodObject)
-    return `a list of objects, as JSON; names: ${Object.keys(schema.element.shape).join(", ")}`;
   if (schema instanceof z.ZodArray) return `a list of ${plural(describe(schema.element as z.ZodType))}`;
   if (schema instanceof z.ZodObject) return `name=value pairs; names: ${Object.keys(schema.shape).join(", ")}`;
-  return describeText(schema);
+  return "lower-case names joined by single -, at most 32 characters each";
 }
 
 function literalText(schema: unknown): string {
@@ -77,21 +91,4 @@ function literalText(schema: unknown): string {
 
 function plural(text: string): string {
   return text.startsWith("one of ") ? `any of ${text.slice("one of ".length)}` : text;
-}
-
-function describeText(schema: z.ZodType): string {
-  const known: Partial<Record<SettingName, string>> = {
-    natsUrl: "nats://HOST:PORT, several with commas",
-    region: "lower-case letters and digits joined by single -, at most 32",
-    peerId: "letters, digits, _ and -, at most 64 characters (a name of the process may follow after --)",
-    principal: "letters, digits, _ and -, at most 64 characters, without --",
-    seed: "lower-case letters and digits joined by single -",
-    syncInterval: "always, or a duration such as 500ms, 10s or 2m",
-    natsMonitorUrl: "http://HOST:PORT, several with commas",
-    httpHost: "an address or host name of this machine",
-    dataDir: "the path of a folder",
-    sinkModules: "paths of modules",
-  };
-  const found = Object.entries(known).find(([name]) => innerSchema(SETTINGS[name as SettingName]) === schema);
-  return found?.[1] ?? "lower-case names joined by single -, at most 32 characters each";
 }

@@ -8,7 +8,6 @@ import { z } from "zod";
 import { PeerId, Principal, RegionName, ShardName } from "../../contracts/ids.ts";
 import { ENTRIES_PER_REQUEST_MAX } from "../../contracts/limits.ts";
 import { ShardOptionsPatch } from "../../contracts/options.ts";
-import { SinkConfig } from "../../contracts/sinks.ts";
 import { LOG_LEVELS } from "./logger.ts";
 
 /** Where a role that is not in the mesh host looks for a server unless it is told. */
@@ -171,7 +170,8 @@ const controlPlane = {
 };
 
 const replicator = {
-  sinks: setting(z.array(SinkConfig).max(64).default([]), {
+  // What stands in each is checked with the kinds of sinks, which may come from modules, so that all that is wrong is told at once.
+  sinks: setting(z.array(z.looseObject({})).max(64).default([]), {
     description:
       "Sinks that the replicator runs: name, kind, options of the kind, and what to do with failures. A JSON list, or tables of the file; see docs/replication.md.",
     value: "JSON",

@@ -7,6 +7,8 @@ test.each([
   { shard: "No" },
   { shard: "a", from: { sequence: 0 } },
   { shard: "a", from: { time: "yesterday" } },
+  { shard: "a", from: { time: 8.64e15 + 1 } },
+  { shard: "a", from: { time: new Date(8.64e15) } },
   { shard: "a", from: "end" },
   { shard: "a", name: "Audit.1" },
   { shard: "a", filter: { eventTypes: ["enqueued"] } },

@@ -367,3 +367,20 @@ describe("snapshots", () => {
     expect(() => loaded(`${text.replace(/"lines":\d+/, `"lines":${count}`)}\n`)).toThrow(/snapshot is damaged/);
   });
 });
+
+test("an item that is made anew from an export keeps the tick that made it", () => {
+  const source = new ScheduleWorld();
+  source.put(EVERY_MINUTE);
+  const [itemId = ""] = source.turn(START + MINUTE);
+  const tick = { name: "minutely", tick: START + 30_000 };
+  source.send("drain", { drainId: "d" });
+  const { drained } = source.send("list", { drainId: "d" });
+  expect(drained).toMatchObject([{ itemId, enqueuedBy: "planner", schedule: tick }]);
+
+  const target = new ScheduleWorld();
+  const origin = { logId: "log-0", region: "local", shard: "other" };
+  const [made] = target.send("restore", { drainId: "d", origin, items: drained })["results"];
+  expect(target.send("get", { itemIds: [made.itemId] })["results"]).toMatchObject([{ schedule: tick }]);
+  target.send("drain", { drainId: "again" });
+  expect(target.send("list", { drainId: "again" })["drained"]).toMatchObject([{ schedule: tick }]);
+});

@@ -66,6 +66,20 @@ test("a leader tells how it is when its term starts, and then each change once",
   expect(storyOf(heard)).toEqual(["1 off", "1 on", "1 off", "1 on"]);
 });
 
+test("stats tell whether the shard is pressed, also once its cooldown is over without an event", () => {
+  const { world, enqueue, drain } = listening({ pendingHigh: 2, pendingLow: 1, backpressureCooldownMs: 5_000 });
+  const marks = { pendingLow: 1, bodyBytesLow: 402_653_184 };
+  expect(world.ask("stats", {})).toMatchObject({ backpressure: { active: false, ...marks } });
+  enqueue();
+  enqueue();
+  const pressed = world.ask("stats", {});
+  expect(pressed).toMatchObject({ backpressure: { active: true, since: pressed["at"], ...marks } });
+  drain(2);
+  expect(world.ask("stats", {})).toMatchObject({ backpressure: { active: true } });
+  world.clock.advance(5_200);
+  expect((world.ask("stats", {}) as { backpressure?: object }).backpressure).toEqual({ active: false, ...marks });
+});
+
 test("a shard that falls silent lets go when its cooldown is over, without an event", () => {
   const { heard, world, enqueue, drain } = listening({ pendingHigh: 2, backpressureCooldownMs: 5_000 });
   enqueue();

@@ -22,7 +22,7 @@ test("the TypeScript examples of README and documents compile", { timeout: 60_00
     return file;
   });
   const sources = Object.fromEntries(
-    ["client", "outbox", "contracts", "persistence", "replication", "testing"].map((name) => [
+    ["client", "contracts", "health", "outbox", "persistence", "replication", "testing"].map((name) => [
       `omnirelay/${name}`,
       [join(ROOT, name === "contracts" ? "contracts/mod.ts" : `services/${name}/mod.ts`)],
     ]),

@@ -89,7 +89,13 @@ export const FULL_EVENTS: Full = {
     ...{ type: "restored", actor: 1, drainId: "monday" },
     entry: {
       ...{ itemId: "1", origin: { logId: "log-0", itemId: "9" }, enqueuedAt: AT, enqueuedBy: "loader", attempt: 3 },
-      ...{ charged: 2, redrives: 1, dependencies: [result], item: restoredItem },
+      ...{
+        charged: 2,
+        redrives: 1,
+        dependencies: [result],
+        item: restoredItem,
+        schedule: { name: "nightly", tick: AT },
+      },
       lastError: { reason: TEXT, code: "io.full", attempt: 3, peerId: "worker--1", at: AT },
     },
   },

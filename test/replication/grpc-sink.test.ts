@@ -274,8 +274,8 @@ describe("options", () => {
   test.each([
     [{ listen: "0.0.0.0:0" }, "is missing; beyond loopback set it, or allowPlaintext"],
     [{ listen: "0.0.0.0:0" }, "are missing; beyond loopback set them, tls.clientCaFile, or allowAnonymous"],
-    [{ listen: "nowhere" }, "Invalid string"],
-    [{ listen: "127.0.0.1:0", token: "plain" }, "Unrecognized key"],
+    [{ listen: "nowhere" }, "listen: must match"],
+    [{ listen: "127.0.0.1:0", token: "plain" }, "has no option token"],
     [{ path: "/not/there/hub.db" }, "its folder does not exist"],
     [{ tls: { certFile: "/not/there", keyFile: "/not/there" } }, "cannot be read"],
     [{ tokens: [{ env: "NOT_THERE" }] }, "holds no secret"],

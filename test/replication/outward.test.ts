@@ -161,3 +161,21 @@ test("events up to a sequence are left out, without any change of the others", (
   const all = outwardOf(events);
   for (let after = 6; after <= 10; after += 1) expect(outwardOf(events, 7, after)).toEqual(all.slice(after - 6));
 });
+
+test.each([253_402_300_800_000, 8.64e15 + 1])("refuses a log time that no timestamp can tell: %s", (at) => {
+  const frame = Frame.parse({
+    ...{
+      schema: 1,
+      logId: "log-1",
+      region: "local",
+      shard: "default",
+      term: 5,
+      writer: "dispatcher--a",
+      append: "a/1",
+    },
+    ...{ first: 7, count: 1, at, prev: CHAIN, pending: 3, active: 1, actors: [], events: [bare("tickSkipped")] },
+  });
+  expect(() => outwardEvents({ frame, streamSequence: 40, chain: CHAIN, tokenEpoch: 2 })).toThrow(
+    expect.objectContaining({ code: "log_time_invalid", definite: true, details: { at, sequence: 7 } }),
+  );
+});

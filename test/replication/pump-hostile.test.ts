@@ -85,6 +85,29 @@ test("says how far a sink is behind that cannot be opened", async () => {
   expect(lag.events).toBe(12);
 });
 
+test("hears a pause and a resume although the sink cannot be opened", async () => {
+  const { sink } = begin();
+  const open = sink.open.bind(sink);
+  let tries = 0;
+  sink.open = () => {
+    tries += 1;
+    return Promise.reject(new OperatingError("place_full", "no space is left", { definite: true }));
+  };
+  world.pump(sink);
+  await world.until((entry) => entry?.problem?.code === "place_full");
+  await world.wish((entry) => ({ ...entry, paused: true }));
+  const paused = await world.until((entry) => entry?.state === "paused");
+  expect(paused?.owner).toBe("one/1");
+  const triesBefore = tries;
+  sink.open = (scope) => {
+    tries += 1;
+    return open(scope);
+  };
+  await world.wish(({ paused: _, ...entry }) => entry);
+  await sink.until(12);
+  expect(tries).toBe(triesBefore + 1);
+});
+
 test("a message of any length does not keep the checkpoint from being written", async () => {
   const { sink } = begin();
   sink.before = () => {

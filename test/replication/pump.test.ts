@@ -183,6 +183,19 @@ test("a process that is started again need not wait for the silence of its earli
   expect(again.sequences).toEqual([13]);
 });
 
+test("a process of the same peer id with another data folder stands by", async () => {
+  const { chain, sink } = begin();
+  world.pump(sink, {}, "one/folder-a/1");
+  await sink.until(12);
+  const other = new ProbeSink();
+  const second = world.pump(other, {}, "one/folder-b/2");
+  world.store(chain.enqueue(3).messages);
+  await sink.until(15);
+  expect(await world.entry()).toMatchObject({ owner: "one/folder-a/1" });
+  expect(second.status().state).toBe("standby");
+  expect(other.opened).toBe(0);
+});
+
 test("stops writing when another process has taken the checkpoint", async () => {
   const { chain, sink } = begin();
   const pump = world.pump(sink);

@@ -38,7 +38,7 @@ test("tells all that is wrong with the sinks at once, before anything is started
     { name: "a", kind: "memory", options: { eventsMax: 0, colour: "red" }, shards: ["elsewhere"] },
   ];
   const replicator = startProcess("services/replicator/main.ts", ["--sinks", JSON.stringify(sinks)], cleanup);
-  expect(await replicator.ended).toBe(1);
+  expect(await replicator.ended).toBe(2);
   for (const words of ["nothing-like-it", "another sink of this name", "elsewhere", "options.eventsMax", "colour"])
     expect(replicator.lines.join("\n")).toContain(words);
 });

@@ -32,7 +32,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   "services/runtime": ["contracts"],
   "services/jetstream": ["contracts", "services/core", "services/runtime"],
   "services/persistence": ["contracts", "services/core", "services/runtime"],
-  "services/health": ["contracts", "services/core", "services/runtime"],
+  "services/health": ["contracts", "services/core", "services/runtime", "services/jetstream"],
   "services/replication": [
     "contracts",
     "services/core",

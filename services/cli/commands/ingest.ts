@@ -1,5 +1,4 @@
 /** `omnirelay ingest delta`: real Delta Lake commits through the mesh into a catalog. */
-import { constants } from "node:os";
 import { join } from "node:path";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { Command, Option } from "commander";
@@ -34,6 +33,7 @@ import {
 } from "../arguments.ts";
 import { registerCatalog } from "../catalog-binding.ts";
 import { DeltaIngest, type IngestOutcome } from "../delta-ingest.ts";
+import { Interruption } from "../interruption.ts";
 import { LocalMesh } from "../local-mesh.ts";
 import { logBounds } from "../log-bounds.ts";
 import type { Done } from "../program.ts";
@@ -237,30 +237,4 @@ async function withMesh<T>(
   } finally {
     await mesh.stop();
   }
-}
-
-/** Turns the first SIGINT or SIGTERM into an abort; a second one ends the process as usual. */
-class Interruption {
-  exitCode: number | undefined;
-  readonly #controller = new AbortController();
-
-  constructor() {
-    process.on("SIGINT", this.#interrupt);
-    process.on("SIGTERM", this.#interrupt);
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  close(): void {
-    process.off("SIGINT", this.#interrupt);
-    process.off("SIGTERM", this.#interrupt);
-  }
-
-  readonly #interrupt = (signal: "SIGINT" | "SIGTERM"): void => {
-    this.close();
-    this.exitCode = EXIT_CODES.signalBase + constants.signals[signal];
-    this.#controller.abort(new OperatingError("interrupted", "interrupted", { definite: false }));
-  };
 }

@@ -44,7 +44,7 @@ Examples:
   omnirelay sink resume audit --shard orders`;
 const SEEK_EXAMPLES = `
 The sink goes on with the events from there on. Those that it has had come again: a sink that keeps its place with its effects leaves out what it has,
-others receive them twice. What was trimmed away from the log cannot be read again.
+others receive them twice. What was trimmed away from the log cannot be read again, and a sequence that the log has not reached is refused.
 
 Examples:
   omnirelay sink seek audit --earliest

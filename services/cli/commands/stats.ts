@@ -42,6 +42,7 @@ function rowsOf(stats: ReplyOf<"stats">): readonly (readonly (string | number)[]
     ["leader", `${leader} (term ${term})`],
     ["sequence", `${sequence} of log ${logId}, ${timeText(stats.at)}`],
     ["granting", grantingOf(stats)],
+    ["taking items", takingOf(stats)],
     [
       "pending",
       `${pending}${stats.oldestPendingAt === undefined ? "" : `, oldest from ${timeText(stats.oldestPendingAt)}`}`,
@@ -62,4 +63,17 @@ function grantingOf({ paused, drain }: ReplyOf<"stats">): string {
     ...(drain === undefined ? [] : [`draining for ${safeText(drain.drainId)}, which holds ${drain.marked} items`]),
   ];
   return why.length === 0 ? "yes" : why.join(", ");
+}
+
+/** Whether new items are taken; a leader of an older release does not say. */
+function takingOf({ backpressure, options }: ReplyOf<"stats">): string {
+  if (backpressure === undefined) return "unknown";
+  const { active, since, pendingLow, bodyBytesLow } = backpressure;
+  if (!active) return "yes";
+  const lows = [
+    ...(options.pendingHigh === 0 || pendingLow === undefined ? [] : [`${pendingLow} pending items`]),
+    ...(options.bodyBytesHigh === 0 || bodyBytesLow === undefined ? [] : [`${bodyBytesLow} bytes of bodies`]),
+  ];
+  const until = lows.length === 0 ? "" : `, until at most ${lows.join(" and ")} are left`;
+  return `no, backpressure${since === undefined ? "" : ` since ${timeText(since)}`}${until}`;
 }

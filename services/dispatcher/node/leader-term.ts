@@ -2,6 +2,7 @@
 import type { Command } from "../../../contracts/commands.ts";
 import type { ErrorCode } from "../../../contracts/errors.ts";
 import { UNDECIDED_BYTES_MAX } from "../../../contracts/limits.ts";
+import { isPressed } from "../../core/backpressure.ts";
 import { execute } from "../../core/execute.ts";
 import { cite, type Outcome } from "../../core/outcome.ts";
 import { releaseTerm, writeStateHash } from "../../core/term.ts";
@@ -47,7 +48,7 @@ export class LeaderTerm {
   /** Whether the open frame is sent even without events, to confirm that we lead. */
   #isOpenForced = false;
   #flight: Flight | undefined;
-  #stats: { readonly sequence: number; readonly outcome: Outcome } | undefined;
+  #stats: { readonly as: string; readonly outcome: Outcome } | undefined;
   /** When the last empty frame was sent. ms, monotonic. */
   #confirmedMs = Number.NEGATIVE_INFINITY;
   #isConfirmationScheduled = false;
@@ -219,8 +220,9 @@ export class LeaderTerm {
 
   /** Rendered once for each state, however many ask. */
   #renderedStats(request: PendingRequest, open: OpenFrame): Outcome {
-    const { sequence } = this.#options.state;
-    if (this.#stats?.sequence !== sequence) this.#stats = { sequence, outcome: this.#execute(request, open) };
+    const { state } = this.#options;
+    const as = `${state.sequence} ${isPressed(state, open.head.at)}`;
+    if (this.#stats?.as !== as) this.#stats = { as, outcome: this.#execute(request, open) };
     return this.#stats.outcome;
   }
 

@@ -77,6 +77,7 @@ export const changefeedKind: SinkKind<ChangefeedOptions> = {
   summary: "A JetStream stream with one message per event, for native NATS consumers and `changes()` of the SDK.",
   guarantee: "exactly once",
   options: ChangefeedOptions,
+  target: () => "the changefeed",
   create: (options, deps) => new ChangefeedSink(options, deps),
 };
 

@@ -1,5 +1,6 @@
 /** The kind `grpc` of sinks: its options. gRPC itself is loaded when such a sink is opened. */
 import { z } from "zod";
+import { isObject } from "../option-problems.ts";
 import type { SinkKind } from "../sink.ts";
 import { lazySink } from "./lazy-sink.ts";
 import { SecretSource } from "./secret-source.ts";
@@ -40,11 +41,15 @@ const GrpcOptions = z
         "Largest message that is sent; a larger batch goes in several. At most the hub's `messageBytesMax`. Bytes.",
       ),
   })
-  .superRefine(({ tls, plaintext }, context) => {
-    const problem = (message: string): void => context.addIssue({ code: "custom", path: ["tls"], message });
-    if ((tls.certFile === undefined) !== (tls.keyFile === undefined)) problem("needs certFile and keyFile together");
-    if (plaintext && Object.keys(tls).length > 0) problem("is given, and plaintext is set");
-  });
+  .superRefine(
+    ({ tls, plaintext }, context) => {
+      const problem = (message: string): void => context.addIssue({ code: "custom", path: ["tls"], message });
+      if (!isObject({ value: tls })) return;
+      if ((tls.certFile === undefined) !== (tls.keyFile === undefined)) problem("needs certFile and keyFile together");
+      if (plaintext && Object.keys(tls).length > 0) problem("is given, and plaintext is set");
+    },
+    { when: isObject },
+  );
 export type GrpcOptions = Readonly<z.infer<typeof GrpcOptions>>;
 
 export const grpcKind: SinkKind<GrpcOptions> = {

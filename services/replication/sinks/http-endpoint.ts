@@ -48,20 +48,33 @@ export const endpointFields = {
 const Endpoint = z.strictObject(endpointFields);
 export type Endpoint = Readonly<z.infer<typeof Endpoint>>;
 
-/** For `superRefine` of a schema with these fields: the rules between them. */
-export function checkEndpoint(endpoint: Endpoint, context: z.RefinementCtx): void {
-  const { connectTimeoutMs, timeoutMs } = endpoint;
+/** What the rules compare, as far as it is of the right type. */
+const Compared = z.object({
+  url: z.string().optional().catch(undefined),
+  allowHosts: z.array(z.string()).optional().catch(undefined),
+  allowPrivate: z.boolean().catch(false),
+  connectTimeoutMs: z.number().catch(0),
+  timeoutMs: z.number().catch(Number.POSITIVE_INFINITY),
+});
+type Compared = Readonly<z.infer<typeof Compared>>;
+
+/** For `superRefine` of a schema with these fields, `when` it has an object: the rules between them, whatever else is wrong. */
+export function checkEndpoint(endpoint: unknown, context: z.RefinementCtx): void {
+  const compared = Compared.parse(endpoint);
+  const { connectTimeoutMs, timeoutMs } = compared;
   const problem = (path: string, message: string): void => context.addIssue({ code: "custom", path: [path], message });
   if (connectTimeoutMs > timeoutMs)
     problem("connectTimeoutMs", `${connectTimeoutMs} is above timeoutMs, which is ${timeoutMs}`);
-  for (const message of urlProblems(endpoint)) problem("url", message);
+  for (const message of urlProblems(compared)) problem("url", message);
 }
 
-function urlProblems({ url: text, allowHosts, allowPrivate }: Endpoint): readonly string[] {
+function urlProblems({ url: text, allowHosts, allowPrivate }: Compared): readonly string[] {
+  if (text === undefined) return [];
   const url = URL.parse(text);
   if (url === null || (url.protocol !== "https:" && url.protocol !== "http:")) return ["must be an https URL"];
   const host = hostOf(url);
-  const isAllowed = allowHosts.some((allowed) => allowed.toLowerCase().replace(/^\[|\]$/g, "") === host);
+  const isAllowed =
+    allowHosts === undefined || allowHosts.some((allowed) => allowed.toLowerCase().replace(/^\[|\]$/g, "") === host);
   const problems: readonly (readonly [boolean, string])[] = [
     [url.protocol === "http:" && !allowPrivate, "must be https, or allowPrivate be set"],
     [url.username !== "" || url.password !== "", "must not hold a user or password; use `bearer`"],

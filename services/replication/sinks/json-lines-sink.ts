@@ -5,13 +5,14 @@ import { z } from "zod";
 import type { ReplicationEvent } from "../../../contracts/envelope.ts";
 import type { Checkpoint } from "../../../contracts/followers.ts";
 import type { TimerHandle } from "../../../contracts/ports.ts";
+import { isObject } from "../option-problems.ts";
 import type { Sink, SinkBatch, SinkDeps, SinkKind, SinkScope } from "../sink.ts";
 import { LinesCompressor } from "./lines-compressor.ts";
 import { LinesFile } from "./lines-file.ts";
 import { type LinesFolder, openLinesFolder } from "./lines-folder.ts";
 import { dayOf, linesName } from "./lines-names.ts";
 import { eventsBehind, isBehind, placeIn } from "./places.ts";
-import { asFileError, FILE_HOST, type FileHost, syncFolder } from "./sink-files.ts";
+import { asFileError, FILE_HOST, type FileHost, folderTarget, syncFolder } from "./sink-files.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -47,6 +48,7 @@ const JsonLinesOptions = z
   .refine(({ fsync, fsyncMs }) => fsyncMs === undefined || fsync === "interval", {
     error: "fsyncMs goes with fsync: interval only",
     path: ["fsyncMs"],
+    when: isObject,
   });
 type JsonLinesOptions = z.infer<typeof JsonLinesOptions>;
 
@@ -296,5 +298,6 @@ export const jsonLinesKind: SinkKind<JsonLinesOptions> = {
   summary: "Writes one event per line into files that are begun anew by size and by day.",
   guarantee: "exactly once",
   options: JsonLinesOptions,
+  target: ({ folder }) => folderTarget(folder),
   create: (options, deps) => new JsonLinesSink(options, deps),
 };

@@ -8,6 +8,7 @@ import type { ObjectPlace } from "./objects-place.ts";
 import type { S3Credentials } from "./objects-s3.ts";
 import { ObjectsSink } from "./objects-sink.ts";
 import { readSecret, SecretSource } from "./secret-source.ts";
+import { folderTarget } from "./sink-files.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -114,6 +115,12 @@ export const objectsKind: SinkKind<ObjectsOptions> = {
   summary: "Events as objects that are written once: files, the JetStream object store, or S3.",
   guarantee: "exactly once",
   options: ObjectsOptions,
+  target: (options, sink) => {
+    if (options.store === "files") return folderTarget(options.folder);
+    const { store, bucket, prefix = sink } = options;
+    const where = store === "s3" && options.endpoint !== undefined ? ` at ${options.endpoint}` : "";
+    return `${JSON.stringify(prefix)} of the ${store} bucket ${bucket}${where}`;
+  },
   create: (options, deps) => {
     const { eventsPerObject, bytesPerObject } = options;
     const prefix = options.store === "files" ? "" : options.prefix;

@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { ReplicationEvent } from "../../../contracts/envelope.ts";
 import type { Checkpoint } from "../../../contracts/followers.ts";
 import { RELEASE_VERSION } from "../../../contracts/version.ts";
+import { isObject } from "../option-problems.ts";
 import type { Sink, SinkBatch, SinkDeps, SinkKind, SinkScope } from "../sink.ts";
 import { eventRefused } from "./event-refused.ts";
 import { checkEndpoint, endpointFields } from "./http-endpoint.ts";
@@ -17,6 +18,7 @@ import {
 } from "./lineage-events.ts";
 import { LineageFiles, type LineOfDay } from "./lineage-file.ts";
 import { dayOf } from "./lines-names.ts";
+import { folderTarget } from "./sink-files.ts";
 
 /** Leases whose resource is remembered for their heartbeats. */
 const LEASES_MAX = 100_000;
@@ -25,7 +27,7 @@ const OpenLineageOptions = z
   .strictObject({
     http: z
       .strictObject(endpointFields)
-      .superRefine(checkEndpoint)
+      .superRefine(checkEndpoint, { when: isObject })
       .optional()
       .describe("Endpoint that takes one run event per request, such as `https://HOST/api/v1/lineage`."),
     folder: z
@@ -50,6 +52,7 @@ const OpenLineageOptions = z
   .refine(({ http, folder }) => (http === undefined) !== (folder === undefined), {
     error: "one of http and folder is needed, and only one",
     path: ["http"],
+    when: isObject,
   });
 type OpenLineageOptions = Readonly<z.infer<typeof OpenLineageOptions>>;
 
@@ -58,6 +61,7 @@ export const openlineageKind: SinkKind<OpenLineageOptions> = {
   summary: "Tells leases as runs of OpenLineage, to an HTTP endpoint or into files.",
   guarantee: "at least once",
   options: OpenLineageOptions,
+  target: ({ folder }) => (folder === undefined ? undefined : `run events in ${folderTarget(folder)}`),
   create: (options, deps) => new OpenLineageSink(options, deps),
 };
 

@@ -1,6 +1,6 @@
 /** What sinks do with files: what makes them durable, and the system's errors in words that say what to do. */
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { OperatingError } from "../../../contracts/errors.ts";
 import type { Closable } from "../../../contracts/ports.ts";
 import { ownFile } from "../../persistence/owned-file.ts";
@@ -23,6 +23,9 @@ export const FILE_HOST: FileHost = {
   remove: (path) => rm(path, { force: true }),
   own: ownFile,
 };
+
+/** What a sink whose files are below a folder writes to; see `SinkKind.target`. */
+export const folderTarget = (folder: string): string => `the folder ${resolve(folder)}`;
 
 /** Makes names that were added to a folder, or taken away, durable. */
 export async function syncFolder(host: FileHost, folder: string): Promise<void> {

@@ -154,5 +154,6 @@ export const sqliteKind: SinkKind<SqliteOptions> = {
   summary: "Writes one row per event into a SQLite file, with the place in the same commit.",
   guarantee: "exactly once",
   options: SqliteOptions,
+  target: ({ path, table }) => `the table ${table} of ${resolve(path)}`,
   create: (options, deps) => new SqliteSink(options, deps),
 };

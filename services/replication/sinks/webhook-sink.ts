@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { z } from "zod";
 import type { ReplicationEvent } from "../../../contracts/envelope.ts";
 import { OperatingError } from "../../../contracts/errors.ts";
+import { isObject } from "../option-problems.ts";
 import type { Sink, SinkBatch, SinkDeps, SinkKind, SinkScope } from "../sink.ts";
 import { eventRefused } from "./event-refused.ts";
 import { checkEndpoint, endpointFields } from "./http-endpoint.ts";
@@ -27,7 +28,7 @@ const WebhookOptions = z
         "What requests are signed with: `env` or `file` of each, at least 16 characters; two while the secret is being changed.",
       ),
   })
-  .superRefine(({ secrets: _, ...endpoint }, context) => checkEndpoint(endpoint, context));
+  .superRefine(checkEndpoint, { when: isObject });
 type WebhookOptions = Readonly<z.infer<typeof WebhookOptions>>;
 
 export const webhookKind: SinkKind<WebhookOptions> = {
