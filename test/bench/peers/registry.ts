@@ -1,11 +1,6 @@
 /** All rows of the benchmarks: each system in each way that it can be used, and OmniRelay in several sizes. */
-import { bullmq } from "./bullmq.ts";
-import { graphileBatched, graphileDefault } from "./graphile-worker.ts";
-import { jetstreamConfirmed, jetstreamQueue } from "./jetstream.ts";
-import { natsRequest } from "./nats-request.ts";
 import { type MeshRow, omnirelay } from "./omnirelay.ts";
 import type { Drive, Peer } from "./peer.ts";
-import { pgBoss } from "./pg-boss.ts";
 
 const BATCHED: Drive = { batch: 100, inFlight: 16, concurrency: 1_600 };
 const SINGLE: Drive = { batch: 1, inFlight: 512, concurrency: 512 };
@@ -29,23 +24,31 @@ const MESH_ROWS: readonly MeshRow[] = [
   },
 ];
 
-export const PEERS: readonly Peer[] = [
-  ...MESH_ROWS.map(omnirelay),
-  bullmq,
-  pgBoss,
-  graphileDefault,
-  graphileBatched,
-  jetstreamQueue,
-  jetstreamConfirmed,
-  natsRequest,
-];
+/** Loaded when asked for: a client process needs one of them, and each brings a library of its own. */
+const FOREIGN: Readonly<Record<string, () => Promise<Peer>>> = {
+  bullmq: async () => (await import("./bullmq.ts")).bullmq,
+  "pg-boss": async () => (await import("./pg-boss.ts")).pgBoss,
+  "graphile-default": async () => (await import("./graphile-worker.ts")).graphileDefault,
+  "graphile-batched": async () => (await import("./graphile-worker.ts")).graphileBatched,
+  jetstream: async () => (await import("./jetstream.ts")).jetstreamQueue,
+  "jetstream-confirmed": async () => (await import("./jetstream.ts")).jetstreamConfirmed,
+  "nats-request": async () => (await import("./nats-request.ts")).natsRequest,
+};
+
+export const PEER_NAMES: readonly string[] = [...MESH_ROWS.map(({ name }) => name), ...Object.keys(FOREIGN)];
 
 /** What `--compare` measures beside the rows of this checkout: the same rows of another one. */
-export const BASE_SUFFIX = "-base";
+const BASE_SUFFIX = "-base";
+/** The row of the other checkout that belongs to a row of this one; undefined for the row of another system. */
+export const baseNameOf = (name: string): string | undefined =>
+  MESH_ROWS.some((row) => row.name === name) ? `${name}${BASE_SUFFIX}` : undefined;
 
-/** The row of that name; `-base` at its end means the row of the other checkout. Undefined: there is none. */
-export function peerNamed(name: string, base?: string): Peer | undefined {
-  if (base === undefined || !name.endsWith(BASE_SUFFIX)) return PEERS.find((peer) => peer.name === name);
-  const row = MESH_ROWS.find((one) => `${one.name}${BASE_SUFFIX}` === name);
-  return row === undefined ? undefined : omnirelay({ ...row, name, checkout: base });
+/** The row of that name; that of the checkout `base` when the name ends in `-base`. Undefined: there is none. */
+export async function peerNamed(name: string, base?: string): Promise<Peer | undefined> {
+  if (base !== undefined && name.endsWith(BASE_SUFFIX)) {
+    const row = MESH_ROWS.find((one) => baseNameOf(one.name) === name);
+    return row === undefined ? undefined : omnirelay({ ...row, name, checkout: base });
+  }
+  const row = MESH_ROWS.find((one) => one.name === name);
+  return row === undefined ? FOREIGN[name]?.() : omnirelay(row);
 }
