@@ -25,7 +25,11 @@ export class Actor {
   readonly #listeners = new Set<() => void>();
   readonly started = new Map<number, number>();
   /** By number: how often its handler was called, was said to be settled, was acknowledged to the producer. */
-  readonly counts = { started: new Map<number, number>(), settled: new Map<number, number>(), acked: new Map<number, number>() };
+  readonly counts = {
+    started: new Map<number, number>(),
+    settled: new Map<number, number>(),
+    acked: new Map<number, number>(),
+  };
   readonly failures: string[] = [];
   /** When an item was last acknowledged to the producer. ms on this process's clock. */
   lastAckMs = Number.NEGATIVE_INFINITY;

@@ -1,7 +1,7 @@
 /** The client process of the benchmarks: connects to one peer, runs what it is asked for, and ends when whoever started it is gone. */
 import assert from "node:assert/strict";
-import { Conductor } from "./conductor.ts";
 import type { Answer, ClientRequest, LoadRequest, LoadResult, Request } from "./client-process.ts";
+import { Conductor } from "./conductor.ts";
 import { Items } from "./items.ts";
 import { Meter } from "./meter.ts";
 import type { Peer, PeerClient } from "./peers/peer.ts";

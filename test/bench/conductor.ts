@@ -71,7 +71,7 @@ export class Conductor {
       concurrency,
       handler: (body) => {
         this.#happened("started", [numberOf(body)]);
-        if (isHeld) return this.#gate.promise;
+        return isHeld ? this.#gate.promise : undefined;
       },
       settled: (body) => this.#happened("settled", [numberOf(body)]),
       failed: (error) => this.#failed(error),
@@ -82,7 +82,7 @@ export class Conductor {
     this.#tell({ what: "failed", text: error.message });
   }
 
-  #happened(what: keyof typeof this.#untold, numbers: readonly number[]): void {
+  #happened(what: "started" | "settled" | "acked", numbers: readonly number[]): void {
     this.#untold[what].push(...numbers);
     if (this.#isTelling) return;
     this.#isTelling = true;

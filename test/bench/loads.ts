@@ -208,7 +208,8 @@ export async function openLoop(client: PeerClient, items: Items, load: OpenLoop)
       underWay.add(call);
     }
     if (failure !== undefined) throw failure;
-    if (sent - drain.settled > BACKLOG_MAX) throw new Error(`the peer does not keep up with ${Math.round(rate)} items/s`);
+    if (sent - drain.settled > BACKLOG_MAX)
+      throw new Error(`the peer does not keep up with ${Math.round(rate)} items/s`);
     await new Promise((resolve) => setTimeout(resolve, TICK_MS));
   }
   const backlog = count - drain.settled;

@@ -1,7 +1,7 @@
 /** BullMQ on Redis, as its documentation sets it up for production. */
 import { type JobsOptions, Queue, Worker } from "bullmq";
 import { redisMissing, serveRedis } from "../servers/redis.ts";
-import type { Peer, PeerClient, PeerSettings, WorkOptions, Working } from "./peer.ts";
+import type { Peer, PeerClient, PeerSettings, Working, WorkOptions } from "./peer.ts";
 
 const QUEUE = "bench";
 const KEEP: JobsOptions = {

@@ -2,7 +2,7 @@
 import { Logger, makeWorkerUtils, run } from "graphile-worker";
 import pg from "pg";
 import { postgresMissing, servePostgres } from "../servers/postgres.ts";
-import type { Peer, PeerClient, WorkOptions, Working } from "./peer.ts";
+import type { Peer, PeerClient, Working, WorkOptions } from "./peer.ts";
 
 const KIND = "item";
 type Data = { readonly body: string };
@@ -20,7 +20,11 @@ export const graphileDefault: Peer = {
 };
 
 export const graphileBatched: Peer = {
-  ...graphile("graphile-batched", "graphile-worker 0.18: addJobs of 1,000, local queue of 500, batched completion", BATCHED),
+  ...graphile(
+    "graphile-batched",
+    "graphile-worker 0.18: addJobs of 1,000, local queue of 500, batched completion",
+    BATCHED,
+  ),
   worth: {
     enqueue: "one commit per call",
     lease: "one commit per 500 items; expires after 4 hours, no fencing token",

@@ -1,9 +1,16 @@
 /** A plain JetStream work queue. It does less for an item than a lease does, so it is a mark to compare with and no queue of the same kind. */
-import { AckPolicy, DiscardPolicy, type JsMsg, jetstream, jetstreamManager, nanos } from "@nats-io/jetstream";
-import { RetentionPolicy, StorageType } from "@nats-io/jetstream";
-import { connect, type NatsConnection } from "@nats-io/transport-node";
+import {
+  AckPolicy,
+  DiscardPolicy,
+  type JsMsg,
+  jetstream,
+  jetstreamManager,
+  RetentionPolicy,
+  StorageType,
+} from "@nats-io/jetstream";
+import { connect, type NatsConnection, nanos } from "@nats-io/transport-node";
 import { natsMissing, serveNats } from "../servers/nats.ts";
-import type { Peer, PeerClient, PeerSettings, WorkOptions, Working } from "./peer.ts";
+import type { Peer, PeerClient, PeerSettings, Working, WorkOptions } from "./peer.ts";
 
 const STREAM = "BENCH_WORK_QUEUE";
 const SUBJECT = "bench.queue";
@@ -14,7 +21,10 @@ const PENDING_MAX = 10_000;
 const AHEAD_MIN = 500;
 
 const base = {
-  docs: ["https://docs.nats.io/nats-concepts/jetstream/streams", "https://docs.nats.io/nats-concepts/jetstream/consumers"],
+  docs: [
+    "https://docs.nats.io/nats-concepts/jetstream/streams",
+    "https://docs.nats.io/nats-concepts/jetstream/consumers",
+  ],
   drive: { batch: 1_000, inFlight: 1, concurrency: 2_000 },
   abilities: { delay: false, beat: true, recovery: true, queue: true },
   missing: natsMissing,
@@ -40,7 +50,12 @@ export const jetstreamConfirmed: Peer = {
 };
 
 async function open(url: string, settings: PeerSettings, isConfirmed: boolean): Promise<PeerClient> {
-  const connection = await connect({ servers: url, noAsyncTraces: true, maxReconnectAttempts: -1, reconnectTimeWait: 50 });
+  const connection = await connect({
+    servers: url,
+    noAsyncTraces: true,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 50,
+  });
   const manager = await jetstreamManager(connection);
   await manager.streams.add({
     ...{ name: STREAM, subjects: [SUBJECT], retention: RetentionPolicy.Workqueue, storage: StorageType.File },
@@ -84,7 +99,12 @@ async function work(
     held.delete(message);
     waiting.shift()?.();
   };
-  const beats = beatMs === undefined ? undefined : setInterval(() => held.forEach((message) => message.working()), beatMs);
+  const beats =
+    beatMs === undefined
+      ? undefined
+      : setInterval(() => {
+          for (const message of held) message.working();
+        }, beatMs);
   const loop = async (): Promise<void> => {
     for await (const message of messages) {
       while (held.size >= concurrency) await new Promise<void>((resolve) => waiting.push(resolve));

@@ -1,7 +1,7 @@
 /** OmniRelay by one raw request per item with nothing coalesced: a plain NATS client with one inbox, as an SDK of another language would be. */
 import { connect, createInbox, type NatsConnection } from "@nats-io/transport-node";
 import { rpcSubject, type Verb } from "../../../contracts/subjects.ts";
-import type { PeerClient, PeerSettings, WorkOptions, Working } from "./peer.ts";
+import type { PeerClient, PeerSettings, Working, WorkOptions } from "./peer.ts";
 
 const PRINCIPAL = "bench";
 const WAIT_MS = 1_000;

@@ -2,10 +2,10 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { LeaseClient, LeaseWorker } from "../../../services/client/mod.ts";
-import { natsMissing } from "../servers/nats.ts";
 import { REPOSITORY, serveMesh } from "../servers/mesh.ts";
+import { natsMissing } from "../servers/nats.ts";
 import { openRawClient } from "./omnirelay-raw.ts";
-import type { Drive, Peer, PeerClient, PeerSettings, WorkOptions, Working } from "./peer.ts";
+import type { Drive, Peer, PeerClient, PeerSettings, Working, WorkOptions } from "./peer.ts";
 
 type Sdk = typeof import("../../../services/client/mod.ts");
 

@@ -1,7 +1,7 @@
 /** pg-boss on PostgreSQL. Its items are fetched and completed by hand: the same calls that its `work` makes, without the pauses of at least half a second between them. */
 import PgBoss from "pg-boss";
 import { postgresMissing, servePostgres } from "../servers/postgres.ts";
-import type { Peer, PeerClient, WorkOptions, Working } from "./peer.ts";
+import type { Peer, PeerClient, Working, WorkOptions } from "./peer.ts";
 
 const QUEUE = "bench";
 /** Fetches at once, and most items in one of them. */

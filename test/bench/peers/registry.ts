@@ -11,7 +11,11 @@ const MESH_ROWS: readonly MeshRow[] = [
   { name: "omnirelay-single", summary: "OmniRelay's SDK: single calls by 512 callers", mode: "single", drive: SINGLE },
   { name: "omnirelay-raw", summary: "OmniRelay by raw requests of one item, 256 at once", mode: "raw", drive: RAW },
   {
-    ...{ name: "omnirelay-8-shards", summary: "OmniRelay: 8 shards in 1 dispatcher, 100 items per call", mode: "batch" },
+    ...{
+      name: "omnirelay-8-shards",
+      summary: "OmniRelay: 8 shards in 1 dispatcher, 100 items per call",
+      mode: "batch",
+    },
     ...{ drive: BATCHED, shardCount: 8, only: ["S5"] },
   },
   {

@@ -14,7 +14,9 @@ async function enqueue(run: LoadRun, drive: Pick<Drive, "batch" | "inFlight">): 
 }
 
 const base = {
-  ...{ kind: "load", unit: "items/s", better: "more" },
+  kind: "load",
+  unit: "items/s",
+  better: "more",
   sizes: { small: { warmUpSeconds: 0.01, seconds: 0.05 }, full: { warmUpSeconds: 2, seconds: 10 } },
 } as const;
 

@@ -43,7 +43,8 @@ export function rssBytesOf(pid: number): number {
   const field = tree.length === 1 ? "Rss" : "Pss"; // PostgreSQL's processes share their buffers
   return tree.reduce(
     (sum, one) =>
-      sum + Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(text(`/proc/${one}/smaps_rollup`))?.[1] ?? 0) * 1_024,
+      sum +
+      Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(text(`/proc/${one}/smaps_rollup`))?.[1] ?? 0) * 1_024,
     0,
   );
 }
@@ -64,10 +65,7 @@ export function bytesInFolder(folder: string): number {
  * Runs an action while this process is bound to one processor, which the processes that it starts inherit. `any` leaves them free.
  * Only the thread that starts them is bound, which is enough and easily undone.
  */
-export async function onProcessor<Result>(
-  processor: number | "any",
-  action: () => Promise<Result>,
-): Promise<Result> {
+export async function onProcessor<Result>(processor: number | "any", action: () => Promise<Result>): Promise<Result> {
   if (processor === "any") return action();
   bind(String(processor));
   try {
@@ -81,7 +79,10 @@ const bind = (processors: string): void => {
   execFileSync("taskset", ["-c", "-p", processors, String(process.pid)], { stdio: "ignore" });
 };
 
-const words = (path: string): string[] => text(path).split(" ").filter((word) => word !== "");
+const words = (path: string): string[] =>
+  text(path)
+    .split(" ")
+    .filter((word) => word !== "");
 
 function text(path: string): string {
   try {

@@ -1,0 +1,95 @@
+/** What a run of the suite leaves behind: one file of raw results, from which every table and plot is made. */
+import { globSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { OperatingError } from "../../contracts/errors.ts";
+import { DURABILITIES } from "./peers/peer.ts";
+
+export const RESULTS_FOLDER = join(import.meta.dirname, "results");
+
+const numbers = z.record(z.string(), z.number());
+const figures = z.object({
+  value: z.number(),
+  items: z.number().optional(),
+  elapsedMs: z.number().optional(),
+  cpuMs: numbers.optional(),
+  busy: numbers.optional(),
+  bytesWritten: z.number().optional(),
+  bytesKept: z.number().optional(),
+  latencyMs: z.object({ p50: z.number(), p99: z.number(), p999: z.number(), max: z.number() }).optional(),
+  more: numbers.optional(),
+});
+const row = z.object({
+  scenario: z.string(),
+  /** `C=16` and so on; empty where a scenario has one case. */
+  case: z.string(),
+  durability: z.enum(DURABILITIES),
+  peer: z.string(),
+  /** One per run, in their order. */
+  runs: z.array(figures).min(1),
+  /** Items that came more than once, all runs together. */
+  doubles: z.number(),
+});
+const notRun = z.object({
+  scenario: z.string(),
+  durability: z.enum(DURABILITIES),
+  peer: z.string(),
+  reason: z.string(),
+  /** It was tried, and went wrong. */
+  isFailure: z.boolean(),
+});
+const syncs = z.object({
+  durability: z.enum(DURABILITIES),
+  peer: z.string(),
+  /** fsync and fdatasync of all servers. */
+  calls: z.number(),
+  items: z.number(),
+  /** Messages that went into the log meanwhile; absent for peers without one. */
+  frames: z.number().optional(),
+});
+
+const Results = z.object({
+  format: z.literal(1),
+  date: z.string(),
+  size: z.enum(["small", "full"]),
+  seed: z.number(),
+  placement: z.enum(["pinned", "free"]),
+  machine: z.object({
+    cpu: z.string(),
+    cores: z.number(),
+    memoryGiB: z.number(),
+    node: z.string(),
+    commit: z.string(),
+    fsyncMs: z.number(),
+  }),
+  /** By peer: its servers and their versions. */
+  versions: z.record(z.string(), z.string()),
+  rows: z.array(row),
+  notRun: z.array(notRun),
+  syncs: z.array(syncs),
+});
+export type Results = z.infer<typeof Results>;
+export type Row = z.infer<typeof row>;
+export type NotRun = z.infer<typeof notRun>;
+export type Syncs = z.infer<typeof syncs>;
+
+/** Throws: OperatingError `invalid_results` (definite). */
+export function readResults(path: string): Results {
+  const invalid = (words: string, cause?: unknown): OperatingError =>
+    new OperatingError("invalid_results", `${path}: ${words}`, { definite: true, cause });
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw invalid("cannot be read as JSON", error);
+  }
+  const parsed = Results.safeParse(value);
+  if (!parsed.success) throw invalid(z.prettifyError(parsed.error), parsed.error);
+  return parsed.data;
+}
+
+/** The newest results of full size in a folder; undefined when there are none. Their names begin with their dates. */
+export function newestResults(folder: string): string | undefined {
+  const names = globSync("*.json", { cwd: folder }).toSorted();
+  return names.map((name) => join(folder, name)).findLast((path) => readResults(path).size === "full");
+}
