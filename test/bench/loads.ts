@@ -2,7 +2,9 @@
 import type { Items } from "./items.ts";
 import { numberOf } from "./items.ts";
 import { type Percentiles, percentiles } from "./machine.ts";
+import type { Figures } from "./meter.ts";
 import type { Drive, PeerClient, Working } from "./peers/peer.ts";
+import type { LoadRun } from "./scenarios/scenario.ts";
 
 /** How long nothing may happen before a run is given up. ms. */
 const STALL_MS = 60_000;
@@ -130,19 +132,45 @@ export async function drainRest(client: PeerClient, items: Items, { concurrency 
   await drain.stop();
 }
 
+/** What a life of items was. */
+export interface Life {
+  readonly count: number;
+  /** Ends the worker: apart, because how long an idle worker takes to end says nothing about the items. */
+  readonly stop: () => Promise<void>;
+}
+
 /**
- * Enqueues and drains at once, what waits in between bounded, and returns how many items that were when as many are settled. A peer that
- * is no queue only enqueues.
+ * Enqueues and drains at once, what waits in between bounded, and returns when as many items are settled as were enqueued. A peer that is
+ * no queue only enqueues.
  */
-export async function life(client: PeerClient, items: Items, supply: Supply, drive: Drive): Promise<number> {
-  if (client.work === undefined) return fill(client, items, supply, drive);
+export async function life(client: PeerClient, items: Items, supply: Supply, drive: Drive): Promise<Life> {
+  if (client.work === undefined) return { count: await fill(client, items, supply, drive), stop: async () => {} };
   const drain = await new Drain(items).start(client, drive.concurrency);
   const ahead = Math.max(AHEAD_ITEMS_MIN, AHEAD * (drive.batch * drive.inFlight + drive.concurrency));
   const from = items.made;
   const count = await fill(client, items, supply, drive, () => drain.until(items.made - from - ahead));
   await drain.until(count);
-  await drain.stop();
-  return count;
+  return { count, stop: () => drain.stop() };
+}
+
+/** A life of items that is not measured. */
+export async function warmUp(client: PeerClient, items: Items, supply: Supply, drive: Drive): Promise<void> {
+  await (await life(client, items, supply, drive)).stop();
+}
+
+/** A life of items that is. */
+export async function measuredLife(
+  run: Pick<LoadRun, "client" | "items" | "meter">,
+  supply: Supply,
+  drive: Drive,
+): Promise<Figures> {
+  let lived: Life | undefined;
+  const figures = await run.meter.rate(async () => {
+    lived = await life(run.client, run.items, supply, drive);
+    return lived.count;
+  });
+  await lived?.stop();
+  return figures;
 }
 
 /** Seeded numbers in (0, 1]. mulberry32. */

@@ -43,7 +43,7 @@ function graphile(name: string, summary: string, settings: object): Omit<Peer, "
     serve: servePostgres,
     connect: async (url) => {
       const pgPool = new pg.Pool({ connectionString: url, max: 20 });
-      pgPool.on("error", () => {}); // an idle connection was lost; calls throw for themselves
+      withHandlers(pgPool, () => {}); // a connection was lost: calls throw for themselves
       const maker = await makeWorkerUtils({ pgPool, logger: silent });
       await maker.migrate();
       const specOf = (body: string) => ({ identifier: KIND, payload: { body }, maxAttempts: 3 });
@@ -70,10 +70,16 @@ function graphile(name: string, summary: string, settings: object): Omit<Peer, "
   };
 }
 
+/** A lost connection is an event of the pool or of the connection, and without a handler the end of the process. */
+function withHandlers(pool: pg.Pool, failed: (error: Error) => void): void {
+  pool.on("error", failed);
+  pool.on("connect", (connection) => connection.on("error", failed));
+}
+
 async function work(url: string, settings: object, options: WorkOptions): Promise<Working> {
   const { concurrency, handler, settled, failed } = options;
   const pgPool = new pg.Pool({ connectionString: url, max: concurrency + 1 });
-  pgPool.on("error", failed);
+  withHandlers(pgPool, failed);
   const runner = await run({
     pgPool,
     logger: silent,

@@ -4,7 +4,8 @@ import { rpcSubject, type Verb } from "../../../contracts/subjects.ts";
 import type { PeerClient, PeerSettings, Working, WorkOptions } from "./peer.ts";
 
 const PRINCIPAL = "bench";
-const WAIT_MS = 1_000;
+/** How long a lease request waits at the leader; a worker that stops waits as long. ms. */
+const WAIT_MS = 250;
 
 type Refusal = { readonly code: string };
 type Reply = {

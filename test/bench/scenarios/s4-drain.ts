@@ -1,5 +1,5 @@
 /** S4: how fast a queue that is full already is drained by 1, 16 and 64 handlers that do nothing. */
-import { Drain, fill, life, supplyOf } from "../loads.ts";
+import { Drain, fill, supplyOf, warmUp } from "../loads.ts";
 import { amount, type Cases, type LoadScenario, notAQueue } from "./scenario.ts";
 
 const CONCURRENCIES = [1, 16, 64];
@@ -15,7 +15,7 @@ export const s4: LoadScenario = {
   sizes: { small: { warmUp: 50, items: 200 }, full: { warmUp: 10_000, items: 50_000 } },
   unfit: notAQueue,
   load: async ({ client, items, meter, amounts, peer }) => {
-    await life(client, items, supplyOf(amount(amounts, "warmUp")), peer.drive);
+    await warmUp(client, items, supplyOf(amount(amounts, "warmUp")), peer.drive);
     const cases: Record<string, Cases[string]> = {};
     for (const concurrency of CONCURRENCIES) {
       const count = Math.ceil(amount(amounts, "items") * (concurrency === 1 ? SHARE_OF_ONE : 1));
