@@ -209,7 +209,7 @@ export async function openLoop(client: PeerClient, items: Items, load: OpenLoop)
   const { rate, seconds, drive } = load;
   const dueMs = poissonTimes(load);
   const count = dueMs.length;
-  const first = items.made;
+  const first = items.made + 1;
   const latencies = new Float64Array(count).fill(Number.POSITIVE_INFINITY);
   let startMs = Number.POSITIVE_INFINITY;
   const drain = await new Drain(items, (number) => {
@@ -217,6 +217,9 @@ export async function openLoop(client: PeerClient, items: Items, load: OpenLoop)
     if (latencies[index] === Number.POSITIVE_INFINITY)
       latencies[index] = performance.now() - startMs - (dueMs[index] ?? 0);
   }).start(client, drive.concurrency);
+  // A worker may take seconds to connect: the first item comes before the clock runs, and is not counted.
+  await client.enqueue(items.make(1));
+  await drain.until(1);
   const underWay = new Set<Promise<void>>();
   let failure: unknown;
   startMs = performance.now() + TICK_MS;
@@ -236,14 +239,14 @@ export async function openLoop(client: PeerClient, items: Items, load: OpenLoop)
       underWay.add(call);
     }
     if (failure !== undefined) throw failure;
-    if (sent - drain.settled > BACKLOG_MAX)
+    if (sent + 1 - drain.settled > BACKLOG_MAX)
       throw new Error(`the peer does not keep up with ${Math.round(rate)} items/s`);
     await new Promise((resolve) => setTimeout(resolve, TICK_MS));
   }
-  const backlog = count - drain.settled;
+  const backlog = count + 1 - drain.settled;
   await Promise.all(underWay);
   if (failure !== undefined) throw failure;
-  await drain.until(count);
+  await drain.until(count + 1);
   await drain.stop();
   if (latencies.includes(Number.POSITIVE_INFINITY)) throw new Error(`an item of ${seconds} s was never started`);
   return { latencyMs: percentiles(latencies), latencies, backlog };

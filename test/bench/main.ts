@@ -11,17 +11,27 @@ import { Suite } from "./suite.ts";
 
 const report = (line: string): void => void process.stderr.write(`${line}\n`);
 
+/** Ends the servers at a signal, and then the process. What the suite throws meanwhile is a consequence and is not told. */
+function endAtSignals(suite: Suite): Promise<never> {
+  return new Promise(() => {
+    for (const [signal, code] of [["SIGINT", 130] as const, ["SIGTERM", 143] as const])
+      process.once(signal, () => {
+        report(`${signal}: ending the servers`);
+        void suite.stop().finally(() => process.exit(code));
+      });
+  });
+}
+
 async function main(options: BenchOptions): Promise<number> {
   const suite = new Suite({ ...options.request, report });
-  for (const signal of ["SIGINT", "SIGTERM"] as const)
-    process.once(signal, () => {
-      report(`${signal}: ending the servers`);
-      void suite.stop().finally(() => process.exit(signal === "SIGINT" ? 130 : 143));
-    });
+  const signalled = endAtSignals(suite);
   report(`seed ${options.request.seed}`);
   const { size, seed, placement } = options.request;
   const date = new Date().toISOString();
-  const { rows, notRun, syncs, versions } = await suite.run();
+  const { rows, notRun, syncs, versions } = await suite.run().catch((error: unknown) => {
+    if (suite.isStopped) return signalled;
+    throw error;
+  });
   const results: Results = {
     ...{ format: 1, date, size, seed, placement, machine: describeMachine() },
     ...{ versions, rows: [...rows], notRun: [...notRun], syncs: [...syncs] },

@@ -55,6 +55,10 @@ export class Suite {
     this.#request = request;
   }
 
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
   async run(): Promise<SuiteResult> {
     const { scenarios, durabilities, runs } = this.#request;
     for (const durability of durabilities)

@@ -82,14 +82,16 @@ async function work(
   { concurrency, handler, settled, failed }: WorkOptions,
 ): Promise<Working> {
   const consumer = await jetstream(connection).consumers.get(STREAM, CONSUMER);
-  const messages = await consumer.consume({ max_messages: Math.max(concurrency, AHEAD_MIN) });
+  /** Delivered, and no handler is free. Bounded by what the consumer lets be pending. */
+  const ahead: JsMsg[] = [];
   const held = new Set<JsMsg>();
-  const waiting: (() => void)[] = [];
+  let idle: (() => void) | undefined;
   const one = async (message: JsMsg): Promise<void> => {
     held.add(message);
     try {
       const body = message.string();
-      await handler(body);
+      const running = handler(body);
+      if (running !== undefined) await running;
       if (!isConfirmed) message.ack();
       else if (!(await message.ackAck())) throw new Error("the acknowledgement was not confirmed");
       settled(body);
@@ -97,26 +99,30 @@ async function work(
       failed(error as Error);
     }
     held.delete(message);
-    waiting.shift()?.();
+    const next = ahead.shift();
+    if (next !== undefined) void one(next);
+    else if (held.size === 0) idle?.();
   };
-  const beats =
-    beatMs === undefined
-      ? undefined
-      : setInterval(() => {
-          for (const message of held) message.working();
-        }, beatMs);
-  const loop = async (): Promise<void> => {
-    for await (const message of messages) {
-      while (held.size >= concurrency) await new Promise<void>((resolve) => waiting.push(resolve));
-      void one(message);
-    }
+  const messages = await consumer.consume({
+    max_messages: Math.max(concurrency, AHEAD_MIN),
+    callback: (message) => {
+      if (held.size < concurrency) void one(message);
+      else ahead.push(message);
+    },
+  });
+  const beat = (): void => {
+    for (const message of held) message.working();
   };
-  const running = loop().catch(failed);
+  const beats = beatMs === undefined ? undefined : setInterval(beat, beatMs);
   return {
     stop: async () => {
       messages.stop();
-      await running;
-      while (held.size > 0) await new Promise<void>((resolve) => waiting.push(resolve));
+      // What has not begun goes back at once instead of after its time.
+      for (const message of ahead.splice(0)) message.nak();
+      if (held.size > 0)
+        await new Promise<void>((resolve) => {
+          idle = resolve;
+        });
       clearInterval(beats);
       await connection.flush();
     },

@@ -27,9 +27,13 @@ export const s9: LoadScenario = {
     await warmUp(client, items, supplyFor(amount(amounts, "warmUpSeconds")), drive);
     const cases: Record<string, Cases[string]> = {};
     for (let depth = DEPTH_MIN; depth <= amount(amounts, "depthMax"); depth *= 10) {
-      const filled = await meter.rate(() => fill(client, items, supplyOf(depth - (items.made - items.seen)), drive));
+      const filled = await meter.rate(() =>
+        fill(client, items, supplyOf(Math.max(0, depth - (items.made - items.seen))), drive),
+      );
       report(`${peer.name} holds ${depth} items, filled at ${filled.value} items/s`);
       const figures = await measuredLife(run, supplyFor(amount(amounts, "seconds")), drive);
+      // A worker that takes many at once has taken more than came in.
+      await fill(client, items, supplyOf(Math.max(0, depth - (items.made - items.seen))), drive);
       const latencyMs = await oneByOne(client, items, amount(amounts, "leases"));
       const cpu = Object.values(filled.cpuMs ?? {}).reduce((sum, ms) => sum + ms, 0);
       const rss = Object.entries(meter.rssMib()).map(([name, mib]) => [`rssMib ${name}`, mib] as const);
