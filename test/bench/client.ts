@@ -33,7 +33,7 @@ async function load(request: LoadRequest): Promise<LoadResult> {
   assert(opened !== undefined, "the client is connected first");
   const { peer, client } = opened;
   const { url, durability } = opened.request;
-  const scenario = await scenarioNamed(request.scenario);
+  const scenario = scenarioNamed(request.scenario);
   assert(scenario?.kind === "load", `${request.scenario} is a scenario that one client runs`);
   const items = new Items();
   const further: PeerClient[] = [];

@@ -221,7 +221,7 @@ export async function openLoop(client: PeerClient, items: Items, load: OpenLoop)
   await client.enqueue(items.make(1));
   await drain.until(1);
   const underWay = new Set<Promise<void>>();
-  let failure: unknown;
+  let failure: Error | undefined;
   startMs = performance.now() + TICK_MS;
   for (let sent = 0; sent < count; ) {
     const nowMs = performance.now() - startMs;
@@ -232,7 +232,7 @@ export async function openLoop(client: PeerClient, items: Items, load: OpenLoop)
       sent += size;
       const call = client.enqueue(items.make(size)).then(
         () => void underWay.delete(call),
-        (error: unknown) => {
+        (error: Error) => {
           failure ??= error;
         },
       );

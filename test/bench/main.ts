@@ -28,13 +28,13 @@ async function main(options: BenchOptions): Promise<number> {
   report(`seed ${options.request.seed}`);
   const { size, seed, placement } = options.request;
   const date = new Date().toISOString();
-  const { rows, notRun, syncs, versions } = await suite.run().catch((error: unknown) => {
+  const { rows, notRun, syncs, peers } = await suite.run().catch((error: unknown) => {
     if (suite.isStopped) return signalled;
     throw error;
   });
   const results: Results = {
     ...{ format: 1, date, size, seed, placement, machine: describeMachine() },
-    ...{ versions, rows: [...rows], notRun: [...notRun], syncs: [...syncs] },
+    ...{ peers, rows: [...rows], notRun: [...notRun], syncs: [...syncs] },
   };
   if (options.out !== undefined) {
     mkdirSync(options.out, { recursive: true });
@@ -55,7 +55,9 @@ async function main(options: BenchOptions): Promise<number> {
 }
 
 try {
-  process.exitCode = await main(await readOptions(process.argv.slice(2)));
+  const options = await readOptions(process.argv.slice(2));
+  if (options === undefined) process.stdout.write(USAGE);
+  else process.exitCode = await main(options);
 } catch (error) {
   if (!(error instanceof OperatingError && error.definite)) throw error;
   process.stderr.write(`${error.message}\n${error.code === "invalid_options" ? USAGE : ""}`);

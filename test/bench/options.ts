@@ -33,6 +33,7 @@ const Flags = z.strictObject({
   runs: count(1, 100).optional().describe("runs of each, the peers in turn; 5, or 1 of size small"),
   size: z.enum(["small", "full"]).default("full").describe("small only proves that it works"),
   placement: z.enum(["pinned", "free"]).default("pinned").describe("pinned: servers on CPU 0, the client on CPU 1"),
+  seconds: count(1, 3_600).optional().describe("length of each measured window; 10, in open loops 20"),
   minutes: count(1, 1_440).optional().describe("length of the soak S13; 30"),
   seed: count(0, SEED_MAX).optional().describe("of the times in open loops"),
   out: z
@@ -53,10 +54,11 @@ const Flags = z.strictObject({
     .describe("smallest ratio to --compare that passes"),
   fsyncs: z.boolean().default(true).describe("--no-fsyncs: do not count them in a further run under strace"),
   json: z.boolean().default(false).describe("print the raw results"),
+  help: z.boolean().default(false).describe("print this"),
 });
 
 const NAMES = Object.keys(Flags.shape);
-const isSwitch = (name: string): boolean => name === "json" || name === "fsyncs";
+const isSwitch = (name: string): boolean => ["json", "fsyncs", "help"].includes(name);
 
 export const USAGE = `usage: npm run bench -- [options]\n${Object.entries(Flags.shape)
   .map(([name, schema]) => `  --${name.padEnd(11)} ${schema.description}\n`)
@@ -73,9 +75,10 @@ export interface BenchOptions {
   readonly isJson: boolean;
 }
 
-/** Throws: OperatingError `invalid_options`, `invalid_results` (definite). */
-export async function readOptions(args: readonly string[]): Promise<BenchOptions> {
+/** Undefined: only the usage is asked for. Throws: OperatingError `invalid_options`, `invalid_results` (definite). */
+export async function readOptions(args: readonly string[]): Promise<BenchOptions | undefined> {
   const flags = parse(args);
+  if (flags.help) return undefined;
   const { size, placement, runs = RUNS[flags.size], seed = randomInt(SEED_MAX), bound } = flags;
   const compare = flags.compare === undefined ? undefined : readBase(resolve(flags.compare));
   const base = compare?.kind === "checkout" ? compare.folder : undefined;
@@ -93,7 +96,10 @@ export async function readOptions(args: readonly string[]): Promise<BenchOptions
     request: {
       scenarios: chosen.filter((scenario) => scenario !== undefined),
       ...{ peers, durabilities: flags.durability ?? DURABILITIES, runs, size, placement, seed, base },
-      amounts: flags.minutes === undefined ? {} : { minutes: flags.minutes },
+      amounts: {
+        ...(flags.minutes === undefined ? {} : { minutes: flags.minutes }),
+        ...(flags.seconds === undefined ? {} : { seconds: flags.seconds }),
+      },
       countsFsyncs: flags.fsyncs && (await straceMissing()) === undefined,
     },
     ...{ out: out === undefined ? undefined : resolve(out), compare, bound, isJson: flags.json },

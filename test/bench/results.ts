@@ -48,6 +48,14 @@ const syncs = z.object({
   frames: z.number().optional(),
 });
 
+const about = z.object({
+  summary: z.string(),
+  /** Its servers and their versions. */
+  version: z.string(),
+  docs: z.array(z.string()),
+  worth: z.object({ enqueue: z.string(), lease: z.string(), complete: z.string() }),
+});
+
 const Results = z.object({
   format: z.literal(1),
   date: z.string(),
@@ -62,8 +70,8 @@ const Results = z.object({
     commit: z.string(),
     fsyncMs: z.number(),
   }),
-  /** By peer: its servers and their versions. */
-  versions: z.record(z.string(), z.string()),
+  /** Those that ran, by name. */
+  peers: z.record(z.string(), about),
   rows: z.array(row),
   notRun: z.array(notRun),
   syncs: z.array(syncs),
@@ -72,6 +80,7 @@ export type Results = z.infer<typeof Results>;
 export type Row = z.infer<typeof row>;
 export type NotRun = z.infer<typeof notRun>;
 export type Syncs = z.infer<typeof syncs>;
+export type About = z.infer<typeof about>;
 
 /** Throws: OperatingError `invalid_results` (definite). */
 export function readResults(path: string): Results {

@@ -8,7 +8,7 @@ import { countFsyncs } from "./fsync-count.ts";
 import { PAYLOAD_BYTES } from "./items.ts";
 import type { Figures } from "./meter.ts";
 import type { Durability, Peer, PeerServer, PeerSettings } from "./peers/peer.ts";
-import type { NotRun, Row, Syncs } from "./results.ts";
+import type { About, NotRun, Row, Syncs } from "./results.ts";
 import type { Amounts, Cases, LoadScenario, Scenario, Size } from "./scenarios/scenario.ts";
 import { onProcessor } from "./servers/processes.ts";
 
@@ -33,7 +33,7 @@ export interface SuiteResult {
   readonly rows: readonly Row[];
   readonly notRun: readonly NotRun[];
   readonly syncs: readonly Syncs[];
-  readonly versions: Readonly<Record<string, string>>;
+  readonly peers: Readonly<Record<string, About>>;
 }
 
 /** Subtracted from what an event takes in the log before it is compared with the payload: its names, numbers and hashes. Bytes. */
@@ -46,7 +46,7 @@ export class Suite {
   readonly #rows = new Map<string, Row & { runs: Figures[]; doubles: number }>();
   readonly #notRun = new Map<string, NotRun>();
   readonly #syncs: Syncs[] = [];
-  readonly #versions: Record<string, string> = {};
+  readonly #peers: Record<string, About> = {};
   /** What must go whatever happens, the latest first. */
   readonly #running: (() => Promise<void>)[] = [];
   #isStopped = false;
@@ -74,7 +74,7 @@ export class Suite {
       rows: [...this.#rows.values()],
       notRun: [...this.#notRun.values()],
       syncs: this.#syncs,
-      versions: this.#versions,
+      peers: this.#peers,
     };
   }
 
@@ -189,7 +189,8 @@ export class Suite {
         peer.serve({ folder: home, durability }),
       );
       this.#running.push(() => server.stop());
-      this.#versions[peer.name] = server.version;
+      const { summary, docs, worth } = peer;
+      this.#peers[peer.name] = { summary, version: server.version, docs: [...docs], worth };
       return await action({ peer, durability, server, folder: home });
     } finally {
       for (const end of this.#running.splice(from).reverse()) await end();

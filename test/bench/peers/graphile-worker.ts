@@ -1,4 +1,4 @@
-/** graphile-worker on PostgreSQL: as it ships, and with its local queue and batched completions. */
+/** The peer graphile-worker on PostgreSQL: as it ships, and with its local queue and batched completions. */
 import { Logger, makeWorkerUtils, run } from "graphile-worker";
 import pg from "pg";
 import { postgresMissing, servePostgres } from "../servers/postgres.ts";

@@ -25,7 +25,11 @@ export const natsRequest: Peer = {
       folder: bed.folder,
       ready: async () => {
         const connection = await connect({ servers: server.url });
-        await connection.request(ECHO_SUBJECT, "").finally(() => connection.close());
+        try {
+          await connection.request(ECHO_SUBJECT, "");
+        } finally {
+          await connection.close();
+        }
       },
     });
     return {

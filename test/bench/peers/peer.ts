@@ -83,7 +83,7 @@ export interface Drive {
 }
 
 /** What a reply is worth to who gets it: not every peer does the same work for an item. */
-export interface Worth {
+interface Worth {
   readonly enqueue: string;
   readonly lease: string;
   readonly complete: string;

@@ -1,4 +1,4 @@
-/** pg-boss on PostgreSQL. Its items are fetched and completed by hand: the same calls that its `work` makes, without the pauses of at least half a second between them. */
+/** The peer pg-boss on PostgreSQL. Items are fetched and completed by hand: the calls that its `work` makes, without the pauses of at least half a second between them. */
 import PgBoss from "pg-boss";
 import { postgresMissing, servePostgres } from "../servers/postgres.ts";
 import type { Peer, PeerClient, Working, WorkOptions } from "./peer.ts";
@@ -71,7 +71,8 @@ function work(boss: PgBoss, { concurrency, handler, settled, failed }: WorkOptio
   const turn = async (): Promise<void> => {
     const items = await boss.fetch<Data>(QUEUE, { batchSize });
     if (items.length === 0) return new Promise((resolve) => setTimeout(resolve, REST_MS));
-    await Promise.all(items.map(({ data }) => handler(data.body)));
+    const running = items.map(({ data }) => handler(data.body)).filter((one) => one instanceof Promise);
+    if (running.length > 0) await Promise.all(running);
     const ids = items.map(({ id }) => id);
     // Its declared result is void; it does say how many were still the worker's to complete.
     const { affected } = (await boss.complete(QUEUE, ids)) as unknown as { affected: number };
