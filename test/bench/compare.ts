@@ -37,7 +37,14 @@ export function compareRows(results: Results, base: Base): readonly Comparison[]
     const machine = base.kind === "checkout" ? 1 : gainOf(row, results.rows, base.results.rows);
     const { scenario, case: each, durability, peer } = row;
     return [
-      { scenario, case: each, durability, peer, ratio: round(gain(row, before) / machine), machine: round(machine) },
+      {
+        scenario,
+        case: each,
+        durability,
+        peer,
+        ratio: round(gain(row, before, base.kind === "checkout") / machine),
+        machine: round(machine),
+      },
     ];
   });
 }
@@ -60,13 +67,16 @@ const isSame = (left: Row, right: Row): boolean =>
 function gainOf(row: Row, now: readonly Row[], before: readonly Row[]): number {
   const find = (rows: readonly Row[]) => rows.find((one) => one.peer === REFERENCE && isSame(one, row));
   const [left, right] = [find(now), find(before)];
-  return left === undefined || right === undefined ? 1 : gain(left, right);
+  return left === undefined || right === undefined ? 1 : gain(left, right, false);
 }
 
-/** Above 1: better. By the medians of their values. */
-function gain(now: Row, before: Row): number {
-  const [left, right] = [now, before].map(({ runs }) => median(runs.map(({ value }) => value)));
-  const ratio = (left ?? Number.NaN) / (right ?? Number.NaN);
+/** Above 1: better. Of one run: within each of its rounds, so that what changes over an hour is left out; of two runs by their medians. */
+function gain(now: Row, before: Row, isOneRun: boolean): number {
+  const [left, right] = [now, before].map(({ runs }) => runs.map(({ value }) => value)) as [number[], number[]];
+  const ratio =
+    isOneRun && left.length === right.length
+      ? median(left.map((value, round) => value / (right[round] ?? Number.NaN)))
+      : median(left) / median(right);
   return scenarioNamed(now.scenario)?.better === "less" ? 1 / ratio : ratio;
 }
 

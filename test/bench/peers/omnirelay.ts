@@ -25,7 +25,7 @@ export interface MeshRow {
 
 /** Items per lease request and per completion of the batch row. */
 const BATCH = 100;
-const LOOPS_MAX = 16;
+const LOOPS_MAX = 32;
 /** How long a lease request waits at the leader. ms. */
 const WAIT_MS = 1_000;
 

@@ -2,7 +2,7 @@
 import { type MeshRow, omnirelay } from "./omnirelay.ts";
 import type { Drive, Peer } from "./peer.ts";
 
-const BATCHED: Drive = { batch: 100, inFlight: 16, concurrency: 1_600 };
+const BATCHED: Drive = { batch: 100, inFlight: 32, concurrency: 3_200 };
 const SINGLE: Drive = { batch: 1, inFlight: 512, concurrency: 512 };
 const RAW: Drive = { batch: 1, inFlight: 256, concurrency: 256 };
 
