@@ -2,7 +2,7 @@
 import { mkdirSync } from "node:fs";
 import type { Percentiles } from "./machine.ts";
 import type { ServerProcess } from "./peers/peer.ts";
-import { bytesInFolder, bytesWrittenBy, cpuMsOf, rssBytesOf } from "./servers/processes.ts";
+import { bytesInFolder, bytesWrittenBy, cpuMsOf, machineCpuMs, rssBytesOf } from "./servers/processes.ts";
 
 /** The result of one stretch. */
 export interface Figures {
@@ -13,7 +13,7 @@ export interface Figures {
   readonly elapsedMs?: number;
   /** Processor time by process, `client` among them. ms per 1,000 items. */
   readonly cpuMs?: Readonly<Record<string, number>>;
-  /** The busiest share of one processor: 1 means that a side was at its limit. */
+  /** Processors in use, by process and by all `others` on the machine: 1 is one whole processor. */
   readonly busy?: Readonly<Record<string, number>>;
   /** By the servers to disks. Bytes per item. */
   readonly bytesWritten?: number;
@@ -48,12 +48,16 @@ export class Meter {
       Object.entries(after.cpuMs).map(([name, ms]) => [name, ms - (before.cpuMs[name] ?? 0)]),
     );
     const perThousand = (ms: number): number => round((ms * 1_000) / items);
+    const own = Object.values(spent).reduce((sum, ms) => sum + ms, 0);
     return {
       value: Math.round((items / elapsedMs) * 1_000),
       items,
       elapsedMs: Math.round(elapsedMs),
       cpuMs: mapValues(spent, perThousand),
-      busy: mapValues(spent, (ms) => round(ms / elapsedMs)),
+      // What anything else on the machine took: a run beside which something else ran says little.
+      busy: mapValues({ ...spent, others: Math.max(0, after.machineMs - before.machineMs - own) }, (ms) =>
+        round(ms / elapsedMs),
+      ),
       bytesWritten: Math.round((after.bytesWritten - before.bytesWritten) / items),
       bytesKept: Math.round((after.bytesKept - before.bytesKept) / items),
     };
@@ -75,6 +79,7 @@ export class Meter {
       cpuMs: { ...this.#byName(({ pid }) => cpuMsOf(pid)), client: (user + system) / 1_000 } as Record<string, number>,
       bytesWritten: this.#source.processes.reduce((sum, { pid }) => sum + bytesWrittenBy(pid), 0),
       bytesKept: bytesInFolder(this.#source.folder),
+      machineMs: machineCpuMs(),
     };
   }
 

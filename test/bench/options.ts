@@ -40,7 +40,7 @@ const Flags = z.strictObject({
     .string()
     .min(1)
     .optional()
-    .describe("folder for the raw results; test/bench/results for size full, none for small"),
+    .describe("folder for the raw results; test/bench/results for size full without --seconds, else none"),
   compare: z
     .string()
     .min(1)
@@ -91,7 +91,9 @@ export async function readOptions(args: readonly string[]): Promise<BenchOptions
       if (peer !== undefined) peers.push(peer);
     }
   const chosen = flags.scenario?.map(scenarioNamed) ?? SCENARIOS.filter(({ name }) => name !== "S13");
-  const out = flags.out ?? (size === "full" ? RESULTS_FOLDER : undefined);
+  // A shortened run proves something, but is no figure to keep.
+  const isKept = size === "full" && flags.seconds === undefined;
+  const out = flags.out ?? (isKept ? RESULTS_FOLDER : undefined);
   return {
     request: {
       scenarios: chosen.filter((scenario) => scenario !== undefined),

@@ -6,8 +6,8 @@ import { OperatingError } from "../../contracts/errors.ts";
 import { reportFiles, staleReports } from "./report.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const USAGE = `usage: npm run bench:report -- [--from RAW.json] [--into FOLDER] [--check]
-  --from   raw results; the newest of full size in test/bench/results by default
+const USAGE = `usage: npm run bench:report -- [--from RAW.json]… [--into FOLDER] [--check]
+  --from   raw results, may be repeated; all of test/bench/results by default. Each scenario is taken from the newest that has it
   --into   writes below another folder instead of into the documents
   --check  writes nothing; exit code 1 when a document is not what the newest results say
 `;
@@ -15,7 +15,11 @@ const USAGE = `usage: npm run bench:report -- [--from RAW.json] [--into FOLDER] 
 function readFlags() {
   try {
     return parseArgs({
-      options: { from: { type: "string" }, into: { type: "string" }, check: { type: "boolean", default: false } },
+      options: {
+        from: { type: "string", multiple: true },
+        into: { type: "string" },
+        check: { type: "boolean", default: false },
+      },
     }).values;
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : error}\n${USAGE}`);
@@ -30,7 +34,7 @@ if (check) {
   process.exitCode = stale.length > 0 ? 1 : 0;
 } else
   try {
-    for (const [path, text] of reportFiles(from === undefined ? undefined : resolve(from))) {
+    for (const [path, text] of reportFiles(from?.map((path) => resolve(path)))) {
       const target = join(into === undefined ? ROOT : resolve(into), path);
       mkdirSync(dirname(target), { recursive: true });
       writeFileSync(target, text);

@@ -1,4 +1,7 @@
 /** What the documents say about speed is what the newest raw results say, and the arithmetic between the two is right. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { compareRows, regressions } from "./compare.ts";
 import { goalsOf, isMet } from "./goals.ts";
@@ -7,7 +10,7 @@ import { randomOf } from "./loads.ts";
 import { plotsOf } from "./plots.ts";
 import { staleReports } from "./report.ts";
 import { scenarioTables, spread } from "./report-tables.ts";
-import type { Results, Row } from "./results.ts";
+import { mergedResults, type Results, type Row } from "./results.ts";
 
 const row = (peer: string, values: readonly number[], more: Partial<Row> = {}): Row => ({
   ...{ scenario: "S5", case: "", durability: "D2", peer, doubles: 0 },
@@ -60,6 +63,29 @@ test("a checkout is compared with its own rows, and a shorter time is a gain", (
   const late = { scenario: "S6", case: "50%" };
   const now = results(row("omnirelay-single", [2], late), row("omnirelay-single-base", [4], late));
   expect(compareRows(now, { kind: "checkout", folder: "/before" })).toMatchObject([{ ratio: 2 }]);
+});
+
+test("each scenario of a class comes whole from the newest run that has it", () => {
+  const folder = mkdtempSync(join(tmpdir(), "omnirelay-results-"));
+  const write = (name: string, one: Results): string => {
+    const path = join(folder, name);
+    writeFileSync(path, JSON.stringify(one));
+    return path;
+  };
+  const first = write("1.json", results(row("a", [1]), row("b", [1]), row("a", [1], { durability: "D1" })));
+  const second = write("2.json", { ...results(row("a", [2])), date: "2026-01-02T00:00:00.000Z" });
+  const small = write("3.json", { ...results(row("a", [3])), date: "2026-01-03T00:00:00.000Z", size: "small" });
+  const merged = mergedResults([first, second, small]);
+  rmSync(folder, { recursive: true });
+  const seen = merged?.results.rows.map(({ peer, durability, runs }) => [peer, durability, runs[0]?.value]);
+  expect(seen).toEqual([
+    ["a", "D2", 2],
+    ["a", "D1", 1],
+  ]);
+  expect(merged?.sources.map(({ name, scenarios }) => [name, scenarios])).toEqual([
+    ["2.json", ["S5 D2"]],
+    ["1.json", ["S5 D1"]],
+  ]);
 });
 
 test("plots hold every peer", () => {

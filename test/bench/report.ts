@@ -1,10 +1,10 @@
 /** What stands in the documents about speed, made from the newest raw results of full size: nothing of it is typed. */
 import { existsSync, globSync, readFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { type Goal, goalsOf, isMet } from "./goals.ts";
 import { plotsOf } from "./plots.ts";
 import { figure, middleOf, peersTable, scenarioTables, spread, syncsTable, tableText } from "./report-tables.ts";
-import { newestResults, RESULTS_FOLDER, type Results, readResults } from "./results.ts";
+import { mergedResults, RESULTS_FOLDER, type Results, resultFiles, type Source } from "./results.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PLOTS = "test/bench/plots";
@@ -12,13 +12,14 @@ const BEGIN = "<!-- made by npm run bench:report: do not edit -->";
 const END = "<!-- end of what npm run bench:report makes -->";
 const NONE = "No full run is kept yet: `npm run bench` makes one.";
 
-/** Path below the root to text: the documents with their parts made anew, and the plots. `from`: raw results; absent: the newest. */
-export function reportFiles(from = newestResults(RESULTS_FOLDER)): ReadonlyMap<string, string> {
-  const results = from === undefined ? undefined : readResults(from);
+/** Path below the root to text: the documents with their parts made anew, and the plots. `from`: files of raw results; by default all that are kept. */
+export function reportFiles(from = resultFiles(RESULTS_FOLDER)): ReadonlyMap<string, string> {
+  const merged = mergedResults(from);
+  const results = merged?.results;
   const files = new Map([
     [
       "test/bench/README.md",
-      withPart("test/bench/README.md", results === undefined ? NONE : longPart(results, from ?? "")),
+      withPart("test/bench/README.md", results === undefined ? NONE : longPart(results, merged?.sources ?? [])),
     ],
     ["README.md", withPart("README.md", results === undefined ? NONE : shortPart(results))],
   ]);
@@ -57,12 +58,14 @@ function shortPart({ rows, peers, machine, date, placement }: Results): string {
   return `Life of a 200-byte item (enqueue, lease, complete), everything acknowledged is on the disk (D2). ${where}. All figures: [test/bench](test/bench/README.md).\n\n${table.trimEnd()}`;
 }
 
-function longPart(results: Results, path: string): string {
-  const { machine, date, placement, seed } = results;
+function longPart(results: Results, sources: readonly Source[]): string {
   const plots = [...plotsOf(results).keys()].map((name) => `![${name}](plots/${name})`);
-  const where = `${machine.cpu}, ${machine.cores} cores (${placement}), ${machine.memoryGiB} GiB, node ${machine.node}, one fsync ${machine.fsyncMs} ms; commit ${machine.commit}, ${date}, seed ${seed}. Raw: [${basename(path)}](results/${basename(path)}).`;
+  const where = sources.map(
+    ({ name, scenarios, results: { machine, date, placement, seed } }) =>
+      `- ${scenarios.join(", ")}: ${machine.cpu}, ${machine.cores} cores (${placement}), ${machine.memoryGiB} GiB, node ${machine.node}, one fsync ${machine.fsyncMs} ms; commit ${machine.commit}, ${date}, seed ${seed}. Raw: [${name}](results/${name}).`,
+  );
   return [
-    ...["## Results", where, "### Goals", goalsTable(goalsOf(results)), ...plots],
+    ...["## Results", where.join("\n"), "### Goals", goalsTable(goalsOf(results)), ...plots],
     ...["### What each row is, and what its replies are worth", peersTable(results), scenarioTables(results)],
     ...(results.syncs.length > 0 ? ["### fsyncs, counted by strace in a run apart", syncsTable(results)] : []),
   ].join("\n\n");

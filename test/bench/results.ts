@@ -1,6 +1,6 @@
 /** What a run of the suite leaves behind: one file of raw results, from which every table and plot is made. */
 import { globSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
 import { OperatingError } from "../../contracts/errors.ts";
 import { DURABILITIES } from "./peers/peer.ts";
@@ -97,8 +97,42 @@ export function readResults(path: string): Results {
   return parsed.data;
 }
 
-/** The newest results of full size in a folder; undefined when there are none. Their names begin with their dates. */
-export function newestResults(folder: string): string | undefined {
-  const names = globSync("*.json", { cwd: folder }).toSorted();
-  return names.map((name) => join(folder, name)).findLast((path) => readResults(path).size === "full");
+/** A file of raw results, and the scenarios that a report takes from it. */
+export interface Source {
+  readonly name: string;
+  readonly results: Results;
+  readonly scenarios: readonly string[];
 }
+
+/**
+ * The results of full size in a folder as one, undefined when there are none: a full run takes longer than one sitting, so every scenario
+ * of a class comes whole from the newest file that has it. Rows that are compared are thereby always of one run.
+ */
+export function mergedResults(paths: readonly string[]): { results: Results; sources: readonly Source[] } | undefined {
+  const files = paths
+    .map((path) => ({ name: basename(path), results: readResults(path) }))
+    .filter(({ results }) => results.size === "full")
+    .toSorted((one, other) => (one.results.date < other.results.date ? 1 : -1));
+  const [newest] = files;
+  if (newest === undefined) return undefined;
+  const taken = new Set<string>();
+  const merged: Results = { ...newest.results, peers: {}, rows: [], notRun: [], syncs: [] };
+  const sources = files.map(({ name, results }): Source => {
+    const groups = new Set(results.rows.map(groupOf).filter((group) => !taken.has(group)));
+    for (const group of groups) taken.add(group);
+    const isTaken = (one: { scenario: string; durability: string }): boolean => groups.has(groupOf(one));
+    merged.rows.push(...results.rows.filter(isTaken));
+    merged.notRun.push(...results.notRun.filter(isTaken));
+    merged.syncs.push(...results.syncs.filter(({ durability }) => groups.has(groupOf({ scenario: "S5", durability }))));
+    merged.peers = { ...results.peers, ...merged.peers };
+    return { name, results, scenarios: [...groups] };
+  });
+  return { results: merged, sources: sources.filter(({ scenarios }) => scenarios.length > 0) };
+}
+
+const groupOf = ({ scenario, durability }: { scenario: string; durability: string }): string =>
+  `${scenario} ${durability}`;
+
+/** All raw results in a folder. */
+export const resultFiles = (folder: string): readonly string[] =>
+  globSync("*.json", { cwd: folder }).map((name) => join(folder, name));

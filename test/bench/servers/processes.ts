@@ -22,6 +22,12 @@ export function cpuMsOf(pid: number): number {
   return (root + children.reduce((sum, ticks) => sum + ticks, 0)) * TICK_MS;
 }
 
+/** Processor time that the whole machine has used, with what its host took from it. ms. */
+export function machineCpuMs(): number {
+  const [, user, nice, system, , , irq, softirq, steal] = words("/proc/stat").map(Number);
+  return [user, nice, system, irq, softirq, steal].reduce<number>((sum, ticks) => sum + (ticks ?? 0), 0) * TICK_MS;
+}
+
 function ticksOf(pid: number, withEnded: boolean): number {
   const stat = text(`/proc/${pid}/stat`);
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
