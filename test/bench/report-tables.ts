@@ -17,18 +17,23 @@ export function resultsTable({ rows, machine, placement, notRun }: Results): str
   return `${head}${tableText([titles, ...lines])}${left.join("")}`;
 }
 
-/** One table for each scenario and class: best row first, and who did not run. */
+/** One table for each scenario and class: case by case, best row first, and who did not run. */
 export function scenarioTables({ rows, notRun, peers }: Results): string {
   const parts: string[] = [];
   for (const { name, title, unit, better } of SCENARIOS) {
     const own = rows.filter((row) => row.scenario === name);
     const left = notRun.filter((one) => one.scenario === name);
     if (own.length === 0 && left.length === 0) continue;
+    const cases = [...new Set(own.map((row) => row.case))];
     parts.push(`### ${name}: ${title}`);
     for (const durability of ["D1", "D2"] as const) {
       const ranked = own
         .filter((row) => row.durability === durability)
-        .toSorted((one, other) => (middleOf(one) - middleOf(other)) * (better === "less" ? 1 : -1));
+        .toSorted(
+          (one, other) =>
+            cases.indexOf(one.case) - cases.indexOf(other.case) ||
+            (middleOf(one) - middleOf(other)) * (better === "less" ? 1 : -1),
+        );
       if (ranked.length > 0) parts.push(scenarioTable(`${durability}: ${unit}`, ranked, peers));
     }
     const reasons = new Set(
