@@ -1,10 +1,12 @@
 /** The options of `npm run bench`, checked before anything is started. */
 import { randomInt } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { z } from "zod";
 import { OperatingError } from "../../contracts/errors.ts";
+import { findProgram } from "../../infra/nats-server/command.ts";
 import { type Base, baseOf } from "./compare.ts";
 import { straceMissing } from "./fsync-count.ts";
 import { DURABILITIES, type Peer } from "./peers/peer.ts";
@@ -80,6 +82,11 @@ export async function readOptions(args: readonly string[]): Promise<BenchOptions
   const flags = parse(args);
   if (flags.help) return undefined;
   const { size, placement, runs = RUNS[flags.size], seed = randomInt(SEED_MAX), bound } = flags;
+  if (
+    placement === "pinned" &&
+    (availableParallelism() < 2 || (await findProgram("taskset", process.env["PATH"])) === undefined)
+  )
+    throw invalid("--placement pinned needs two processors and taskset (Debian: util-linux): say --placement free");
   const compare = flags.compare === undefined ? undefined : readBase(resolve(flags.compare));
   const base = compare?.kind === "checkout" ? compare.folder : undefined;
   const names =
