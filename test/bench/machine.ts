@@ -68,8 +68,8 @@ export interface Percentiles {
 }
 
 /** Of times in any order, to hundredths. */
-export function percentiles(times: readonly number[]): Percentiles {
-  const sorted = [...times].sort((left, right) => left - right);
+export function percentiles(times: ArrayLike<number>): Percentiles {
+  const sorted = Float64Array.from(times).sort();
   const at = (part: number): number =>
     Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN) * 100) / 100;
   return { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) };

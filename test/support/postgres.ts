@@ -1,17 +1,12 @@
-/** A real PostgreSQL server for tests that need several processes at one database: a temporary folder, a free port, ended with the test. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
-import { chownSync, existsSync, globSync, mkdtempSync, rmSync } from "node:fs";
+/** A real PostgreSQL server for tests and benchmarks: in a folder of theirs, on a free port, ended with them. */
+import { execFileSync } from "node:child_process";
+import { existsSync, globSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import pg from "pg";
 import { pickFreePort } from "../../infra/nats-server/free-port.ts";
+import { type BoundServer, giveToNobody, nobody, startBoundServer } from "./bound-server.ts";
 import type { Cleanup } from "./process.ts";
-
-/** PostgreSQL refuses to run as root: `nobody` exists everywhere and owns nothing. */
-const NOBODY = 65_534;
-const START_TRIES = 200;
-const RETRY_MS = 50;
 
 /** The folder of its programs; undefined where it is not installed. Debian keeps them off the PATH. */
 function programs(): string | undefined {
@@ -24,47 +19,61 @@ function programs(): string | undefined {
 export const postgresNote: string | undefined =
   programs() === undefined ? "PostgreSQL is not installed (Debian: postgresql)" : undefined;
 
-/** Starts a server, and returns the URL of its database. */
-export async function postgresServer(cleanup: Cleanup): Promise<string> {
+export interface Postgres {
+  readonly url: string;
+  /** Of the postmaster. */
+  readonly pid: number;
+  /** `15.18`. */
+  readonly version: string;
+  /** Ends it at once with its children, its files as a loss of power would leave them. */
+  stop(): Promise<void>;
+}
+
+/** Starts a server on the folder, made new unless it holds one. `settings` are of postgresql.conf; `name=value`. */
+export async function startPostgres(folder: string, settings: readonly string[], port?: number): Promise<Postgres> {
   const bin = programs() ?? "";
-  const folder = mkdtempSync(join(tmpdir(), "omnirelay-postgres-"));
-  const as = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
-  if (as.uid !== undefined) chownSync(folder, as.uid, as.gid);
   const data = join(folder, "data");
-  const options = { ...as, cwd: folder, stdio: "ignore" } as const;
-  execFileSync(
-    join(bin, "initdb"),
-    ["-D", data, "-U", "test", "-A", "trust", "-N", "-E", "UTF8", "--no-locale"],
-    options,
-  );
-  const port = await pickFreePort("127.0.0.1");
-  const settings = [`port=${port}`, "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"];
-  const server = spawn(join(bin, "postgres"), ["-D", data, ...settings.flatMap((one) => ["-c", one])], options);
+  if (!existsSync(data)) {
+    giveToNobody(folder);
+    const args = ["-D", data, "-U", "test", "-A", "trust", "-N", "-E", "UTF8", "--no-locale"];
+    // PostgreSQL refuses to run as root.
+    execFileSync(join(bin, "initdb"), args, { ...nobody(), cwd: folder, stdio: "ignore" });
+  }
+  const used = port ?? (await pickFreePort("127.0.0.1"));
+  const all = [`port=${used}`, "listen_addresses=127.0.0.1", "unix_socket_directories=", ...settings];
+  const url = `postgres://test@127.0.0.1:${used}/postgres`;
+  let version = "";
+  const server: BoundServer = await startBoundServer({
+    command: join(bin, "postgres"),
+    args: ["-D", data, ...all.flatMap((one) => ["-c", one])],
+    folder,
+    asNobody: true,
+    ready: async () => {
+      version = await ask(url);
+    },
+  });
+  return { url, pid: server.pid, version, stop: () => server.end("SIGQUIT") };
+}
+
+async function ask(url: string): Promise<string> {
+  const client = new pg.Client(url);
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ server_version: string }>("show server_version");
+    return rows[0]?.server_version.split(" ")[0] ?? "";
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+/** Starts a server for a test, and returns the URL of its database. */
+export async function postgresServer(cleanup: Cleanup): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), "omnirelay-postgres-"));
+  let server: Postgres | undefined;
   cleanup(async () => {
-    await end(server);
+    await server?.stop();
     rmSync(folder, { recursive: true, force: true });
   });
-  const url = `postgres://test@127.0.0.1:${port}/postgres`;
-  await untilReady(url, server);
-  return url;
-}
-
-async function end(server: ChildProcess): Promise<void> {
-  if (server.exitCode !== null || server.signalCode !== null) return;
-  server.kill("SIGQUIT"); // at once, with its children
-  await once(server, "exit");
-}
-
-async function untilReady(url: string, server: ChildProcess): Promise<void> {
-  for (let tries = 0; ; tries += 1) {
-    const client = new pg.Client(url);
-    try {
-      await client.connect();
-      await client.end();
-      return;
-    } catch (error) {
-      if (tries === START_TRIES || server.exitCode !== null) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-  }
+  server = await startPostgres(folder, ["fsync=off"]);
+  return server.url;
 }

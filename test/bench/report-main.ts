@@ -1,0 +1,47 @@
+/** `npm run bench:report`: writes the tables and plots of the newest raw results into the documents; `--check` only says which are stale (exit code 1). */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { OperatingError } from "../../contracts/errors.ts";
+import { reportFiles, staleReports } from "./report.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+const USAGE = `usage: npm run bench:report -- [--from RAW.json]… [--into FOLDER] [--check]
+  --from   raw results, may be repeated; all of test/bench/results by default. Each scenario is taken from the newest that has it
+  --into   writes below another folder instead of into the documents
+  --check  writes nothing; exit code 1 when a document is not what the newest results say
+`;
+
+function readFlags() {
+  try {
+    return parseArgs({
+      options: {
+        from: { type: "string", multiple: true },
+        into: { type: "string" },
+        check: { type: "boolean", default: false },
+      },
+    }).values;
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : error}\n${USAGE}`);
+    return process.exit(2);
+  }
+}
+
+const { from, into, check } = readFlags();
+if (check) {
+  const stale = staleReports();
+  for (const path of stale) process.stderr.write(`stale: ${path}\n`);
+  process.exitCode = stale.length > 0 ? 1 : 0;
+} else
+  try {
+    for (const [path, text] of reportFiles(from?.map((path) => resolve(path)))) {
+      const target = join(into === undefined ? ROOT : resolve(into), path);
+      mkdirSync(dirname(target), { recursive: true });
+      writeFileSync(target, text);
+      process.stdout.write(`${target}\n`);
+    }
+  } catch (error) {
+    if (!(error instanceof OperatingError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exitCode = 2;
+  }
