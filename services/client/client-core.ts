@@ -6,7 +6,7 @@ import { OperatingError } from "../../contracts/errors.ts";
 import { RequestId, Sequence } from "../../contracts/ids.ts";
 import { REQUEST_BYTES_MAX } from "../../contracts/limits.ts";
 import type { Clock } from "../../contracts/ports.ts";
-import { REPLIES, type ReplyOf } from "../../contracts/replies.ts";
+import type { ReplyOf } from "../../contracts/replies.ts";
 import { rpcSubject, type Verb } from "../../contracts/subjects.ts";
 import { createIds } from "../runtime/ids.ts";
 import type { ClientSettings } from "./client-options.ts";
@@ -25,6 +25,7 @@ import {
   refusedError,
   tooLarge,
 } from "./refusal.ts";
+import { replyOf } from "./reply-of.ts";
 
 /** What any call may carry. */
 export interface CallOptions {
@@ -275,12 +276,11 @@ class Call<V extends Verb> implements ExchangeOwner {
   }
 
   replied(reply: Readonly<Record<string, unknown>>, { sentAtMs, isLast }: AnsweredAttempt): "done" | "again" | "wait" {
-    const parsed = REPLIES[this.#verb].safeParse(reply);
-    if (!parsed.success) return "again";
-    const known = parsed.data as ReplyOf<V>;
+    const known = replyOf(this.#verb, reply);
+    if (known === undefined) return "again";
     // A later attempt may still be waiting at the leader and be granted leases that nobody would know of.
     if (!isLast && this.#verb === "lease" && (known as ReplyOf<"lease">).leases.length === 0) return "wait";
-    this.#caller.saw(parsed.data.sequence);
+    this.#caller.saw(known.sequence);
     this.#end();
     if (this.#isAbandoned) this.#caller.abandoned?.(known);
     else this.#caller.resolve({ reply: known, sentAtMs });

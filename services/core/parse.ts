@@ -10,9 +10,9 @@ import {
   ITEM_BYTES_MAX,
   RESULT_BYTES_MAX,
 } from "../../contracts/limits.ts";
+import { isPlainRequest } from "../../contracts/plain-requests.ts";
 import type { Verb } from "../../contracts/subjects.ts";
 import { ECHO_LENGTH_MAX, ENTRIES_PER_CHECK, REQUEST_DEPTH_MAX, REQUEST_FIELDS_MAX } from "./limits.ts";
-import { isPlainRequest } from "./parse-plain.ts";
 import { jsonLength } from "./sizes.ts";
 
 interface Issue {

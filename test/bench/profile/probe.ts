@@ -1,6 +1,6 @@
 /** Loaded into a process before its own code (`node --import`): measures it from within when its parent asks over IPC. */
 import { Session } from "node:inspector/promises";
-import { constants, monitorEventLoopDelay, PerformanceObserver } from "node:perf_hooks";
+import { constants, monitorEventLoopDelay, PerformanceObserver, performance } from "node:perf_hooks";
 import type { ProbeAnswer, ProbeQuestion } from "./summary.ts";
 
 /** Time between two samples of the CPU profile. µs. */
@@ -12,6 +12,7 @@ const DELAY_RESOLUTION_MS = 5;
 const session = new Session();
 session.connect();
 const delay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
+let busy = performance.eventLoopUtilization();
 let gc = { minorMs: 0, majorMs: 0, count: 0, longestMs: 0 };
 const observer = new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) {
@@ -29,6 +30,7 @@ async function begin(what: ProbeQuestion["what"]): Promise<void> {
     gc = { minorMs: 0, majorMs: 0, count: 0, longestMs: 0 };
     observer.observe({ entryTypes: ["gc"] });
     delay.enable();
+    busy = performance.eventLoopUtilization();
     delay.reset();
   } else if (what === "cpu") {
     await session.post("Profiler.enable");
@@ -44,12 +46,17 @@ async function begin(what: ProbeQuestion["what"]): Promise<void> {
 async function end(what: ProbeQuestion["what"]): Promise<ProbeAnswer> {
   if (what === "cpu") return { cpu: (await session.post("Profiler.stop")).profile };
   if (what === "heap") return { heap: (await session.post("HeapProfiler.stopSampling")).profile };
+  const { utilization } = performance.eventLoopUtilization(busy);
   // The observer hears of a collection a turn later.
   await new Promise((resolve) => setImmediate(resolve));
   observer.disconnect();
   delay.disable();
   const ms = (ns: number): number => Math.max(0, ns / 1e6 - DELAY_RESOLUTION_MS);
-  return { gc, delayMs: { p50: ms(delay.percentile(50)), p99: ms(delay.percentile(99)), max: ms(delay.max) } };
+  return {
+    gc,
+    busyShare: utilization,
+    delayMs: { p50: ms(delay.percentile(50)), p99: ms(delay.percentile(99)), max: ms(delay.max) },
+  };
 }
 
 process.on("message", (question: Partial<ProbeQuestion>) => {

@@ -30,6 +30,7 @@ export interface Figures {
 interface ProcessFigures {
   readonly gcUsPerItem: number;
   readonly gcLongestMs: number;
+  readonly busyShare: number;
   readonly delayMsP50: number;
   readonly delayMsP99: number;
   readonly delayMsMax: number;
@@ -40,6 +41,7 @@ export function figuresOf(runs: readonly Run[]): Figures {
   const ofProcess = (name: "dispatcher" | "client"): ProcessFigures => ({
     gcUsPerItem: middle((run) => (((run[name].gc?.minorMs ?? 0) + (run[name].gc?.majorMs ?? 0)) * 1_000) / run.items),
     gcLongestMs: middle((run) => run[name].gc?.longestMs ?? 0),
+    busyShare: middle((run) => run[name].busyShare ?? 0),
     delayMsP50: middle((run) => run[name].delayMs?.p50 ?? 0),
     delayMsP99: middle((run) => run[name].delayMs?.p99 ?? 0),
     delayMsMax: middle((run) => run[name].delayMs?.max ?? 0),
@@ -97,6 +99,7 @@ function figuresTable(figures: Result["figures"]): string {
     ...PROCESSES.map((name) => row(`${name}: CPU, µs per item`, (one) => one.cpuUsPerItem[name])),
     row("dispatcher: CPU, µs per event", (one) => one.dispatcherCpuUsPerEvent),
     ...both.flatMap((name) => [
+      row(`${name}: part of the time that its event loop is busy`, (one) => one[name].busyShare),
       row(`${name}: garbage collection, µs per item`, (one) => one[name].gcUsPerItem),
       row(`${name}: longest collection, ms`, (one) => one[name].gcLongestMs),
       row(`${name}: event-loop delay p50, ms`, (one) => one[name].delayMsP50),

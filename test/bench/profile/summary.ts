@@ -12,6 +12,8 @@ export interface ProbeAnswer {
     readonly count: number;
     readonly longestMs: number;
   };
+  /** Part of the time in which the event loop did not wait for anything. */
+  readonly busyShare?: number;
   /** How late the event loop came to its timers. ms. */
   readonly delayMs?: { readonly p50: number; readonly p99: number; readonly max: number };
   readonly cpu?: Profiler.Profile;

@@ -12,11 +12,10 @@ import {
   RESOURCE_ID_BYTES_MAX,
   RESULT_BYTES_MAX,
   TIMEOUT_MS_MAX,
-} from "../../contracts/limits.ts";
-import { EXCLUSIVITIES } from "../../contracts/options.ts";
-import type { Verb } from "../../contracts/subjects.ts";
-
-type Check = (value: unknown) => boolean;
+} from "./limits.ts";
+import { EXCLUSIVITIES } from "./options.ts";
+import { type Check, isFields, isInt, isText } from "./plain-checks.ts";
+import type { Verb } from "./subjects.ts";
 
 /** UTF-8 takes at most so many bytes for one UTF-16 unit. */
 const UNIT_BYTES_MAX = 3;
@@ -24,11 +23,11 @@ const UNIT_BYTES_MAX = 3;
 const text =
   (lengthMin: number, lengthMax: number): Check =>
   (value) =>
-    typeof value === "string" && value.length >= lengthMin && value.length <= lengthMax && value.isWellFormed();
+    isText(value, lengthMin, lengthMax);
 const int =
   (least: number, most: number): Check =>
   (value) =>
-    typeof value === "number" && Number.isSafeInteger(value) && value >= least && value <= most;
+    isInt(value, least, most);
 
 const NAME = text(1, Math.floor(RESOURCE_ID_BYTES_MAX / UNIT_BYTES_MAX));
 const REQUEST_ID = text(1, REQUEST_ID_LENGTH_MAX);
@@ -95,9 +94,14 @@ export function isPlainRequest(verb: Verb, request: Readonly<Record<string, unkn
   return entries.every((one) => isPlainEntry(one, entry) && !(isIdTaken && "requestId" in (one as object)));
 }
 
-function isPlainEntry(value: unknown, { required, fields }: Entry): boolean {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
-  const entry = value as Readonly<Record<string, unknown>>;
+/** The same of one entry of a request of the verb. */
+export function isPlainEntryOf(verb: Verb, value: unknown): boolean {
+  const entry = ENTRIES[verb]?.[1];
+  return entry !== undefined && isPlainEntry(value, entry);
+}
+
+function isPlainEntry(entry: unknown, { required, fields }: Entry): boolean {
+  if (!isFields(entry)) return false;
   let missing = required.length;
   for (const field in entry) {
     const check = fields.get(field);

@@ -3,8 +3,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { REQUESTS } from "../../contracts/commands.ts";
 import { EXCLUSIVITIES } from "../../contracts/options.ts";
+import { isPlainEntryOf, isPlainRequest } from "../../contracts/plain-requests.ts";
 import type { Verb } from "../../contracts/subjects.ts";
-import { isPlainRequest } from "../../services/core/parse-plain.ts";
 
 const VERBS = ["enqueue", "complete", "heartbeat", "release", "fail", "lease"] as const satisfies readonly Verb[];
 
@@ -61,6 +61,8 @@ function check(verb: Verb, value: Readonly<Record<string, unknown>>): boolean {
   const parsed = REQUESTS[verb].safeParse(value);
   expect(parsed.error).toBeUndefined();
   expect(parsed.data).toEqual(value);
+  const entries = value["items"] ?? value["leases"];
+  for (const entry of entries as readonly unknown[]) expect(isPlainEntryOf(verb, entry)).toBe(true);
   return true;
 }
 
@@ -85,6 +87,16 @@ describe("a request that is called plain", () => {
       { numRuns: 20_000 },
     );
     expect(plain).toBeGreaterThan(2_000);
+  });
+
+  test("has entries that are plain by themselves, and no others are", () => {
+    for (const value of ODD) {
+      const items = [{ resourceType: "t", resourceId: "r", body: value }];
+      expect(isPlainEntryOf("enqueue", items[0])).toBe(isPlainRequest("enqueue", { items }));
+      const leases = [{ itemId: value, token: 1 }];
+      expect(isPlainEntryOf("complete", leases[0])).toBe(isPlainRequest("complete", { leases }));
+    }
+    expect(isPlainEntryOf("lease", {})).toBe(false);
   });
 
   test("has no field beyond its limits", () => {
