@@ -46,7 +46,6 @@ const OwnEnvelope = z.object({
   extendMs: HeartbeatRequest.shape.extendMs,
   attemptTimeoutMs: z.number().min(1).optional(),
 });
-const encoder = new TextEncoder();
 
 export class ClientCore {
   readonly settings: ClientSettings;
@@ -168,7 +167,7 @@ export class ClientCore {
       const refusal = check(REQUESTS[verb], request);
       const error = this.#refusalOf(refusal === undefined ? undefined : { kind: "refused", error: refusal }, signal);
       if (error !== undefined) return reject(error.reason);
-      const bytes = encoder.encode(JSON.stringify(request));
+      const bytes = Buffer.from(JSON.stringify(request));
       const bytesMax = requestBytesMax(verb);
       if (bytes.length > bytesMax) return reject(new RefusedError(tooLarge("the request", bytes.length, bytesMax)));
       const { shard, principal, onBackpressure } = this.settings;
@@ -185,7 +184,7 @@ export class ClientCore {
         isFinal,
         renew:
           "after" in request && !hasOwnAfter
-            ? () => encoder.encode(JSON.stringify({ ...request, after: this.sequenceSeen }))
+            ? () => Buffer.from(JSON.stringify({ ...request, after: this.sequenceSeen }))
             : undefined,
       });
     });

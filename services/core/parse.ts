@@ -10,7 +10,7 @@ import {
   ITEM_BYTES_MAX,
   RESULT_BYTES_MAX,
 } from "../../contracts/limits.ts";
-import { isPlainRequest } from "../../contracts/plain-requests.ts";
+import { plainRequest } from "../../contracts/plain-requests.ts";
 import type { Verb } from "../../contracts/subjects.ts";
 import { ECHO_LENGTH_MAX, ENTRIES_PER_CHECK, REQUEST_DEPTH_MAX, REQUEST_FIELDS_MAX } from "./limits.ts";
 import { jsonLength } from "./sizes.ts";
@@ -100,7 +100,8 @@ const ENTRIES_FIELD: Partial<Record<Verb, string>> = {
  * 64 wrong attributes would hold up the shard for a third of a second.
  */
 function check(verb: Verb, value: Readonly<Record<string, unknown>>): { readonly request: object } | Refusal {
-  if (isPlainRequest(verb, value)) return { request: value };
+  const plain = plainRequest(verb, value);
+  if (plain !== undefined) return { request: plain };
   const schema = REQUESTS[verb];
   const field = ENTRIES_FIELD[verb];
   const entries = field === undefined ? undefined : value[field];
