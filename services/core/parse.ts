@@ -167,7 +167,10 @@ const shortened = (text: string): string =>
 /** Texts whose limit counts encoded bytes, which no schema counts. */
 function findOversized(command: Command): Issue | undefined {
   if (command.verb === "enqueue") {
-    for (const [index, { body }] of command.request.items.entries()) {
+    const { items } = command.request;
+    // By index: this is done for every item, and pairs would be garbage.
+    for (let index = 0; index < items.length; index += 1) {
+      const body = items[index]?.body;
       const bytes = body === undefined || body.length * 6 + 2 <= ITEM_BYTES_MAX ? 0 : jsonLength(body);
       if (bytes > ITEM_BYTES_MAX) return oversized(`items[${index}].body`, bytes, ITEM_BYTES_MAX);
     }
@@ -175,7 +178,9 @@ function findOversized(command: Command): Issue | undefined {
     const bytes = jsonLength(command.request.item.body ?? "");
     if (bytes > ITEM_BYTES_MAX) return oversized("item.body", bytes, ITEM_BYTES_MAX);
   } else if (command.verb === "complete") {
-    for (const [index, { result }] of command.request.leases.entries()) {
+    const { leases } = command.request;
+    for (let index = 0; index < leases.length; index += 1) {
+      const result = leases[index]?.result;
       const bytes = result === undefined || result.length * 6 + 2 <= RESULT_BYTES_MAX ? 0 : jsonLength(result);
       if (bytes > RESULT_BYTES_MAX) return oversized(`leases[${index}].result`, bytes, RESULT_BYTES_MAX);
     }
