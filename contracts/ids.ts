@@ -56,12 +56,13 @@ export function principalOfPeer(peerId: string): string {
   const end = peerId.indexOf("--");
   return end === -1 ? peerId : peerId.slice(0, end);
 }
-export const PeerId = z
-  .string()
-  .max(PEER_ID_LENGTH_MAX)
-  .refine((text) => isPrincipal(principalOfPeer(text)) && /^[A-Za-z0-9_-]+$/.test(text) && !text.endsWith("--"), {
-    error: "must be a principal, or a principal, -- and a name of [A-Za-z0-9_-]",
-  });
+/** Whether a text of at most PEER_ID_LENGTH_MAX is a peer id. */
+export function isPeerName(text: string): boolean {
+  return isPrincipal(principalOfPeer(text)) && /^[A-Za-z0-9_-]+$/.test(text) && !text.endsWith("--");
+}
+export const PeerId = z.string().max(PEER_ID_LENGTH_MAX).refine(isPeerName, {
+  error: "must be a principal, or a principal, -- and a name of [A-Za-z0-9_-]",
+});
 
 export const RequestId = wellFormed(z.string().min(1).max(REQUEST_ID_LENGTH_MAX));
 /** A request id as the log holds it: also `<request-level id>/<index>`. */

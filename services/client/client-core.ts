@@ -6,7 +6,7 @@ import { OperatingError } from "../../contracts/errors.ts";
 import { RequestId, Sequence } from "../../contracts/ids.ts";
 import { REQUEST_BYTES_MAX } from "../../contracts/limits.ts";
 import type { Clock } from "../../contracts/ports.ts";
-import { REPLIES, type ReplyOf } from "../../contracts/replies.ts";
+import type { ReplyOf } from "../../contracts/replies.ts";
 import { rpcSubject, type Verb } from "../../contracts/subjects.ts";
 import { createIds } from "../runtime/ids.ts";
 import type { ClientSettings } from "./client-options.ts";
@@ -25,6 +25,7 @@ import {
   refusedError,
   tooLarge,
 } from "./refusal.ts";
+import { replyOf } from "./reply-of.ts";
 
 /** What any call may carry. */
 export interface CallOptions {
@@ -45,7 +46,6 @@ const OwnEnvelope = z.object({
   extendMs: HeartbeatRequest.shape.extendMs,
   attemptTimeoutMs: z.number().min(1).optional(),
 });
-const encoder = new TextEncoder();
 
 export class ClientCore {
   readonly settings: ClientSettings;
@@ -167,7 +167,7 @@ export class ClientCore {
       const refusal = check(REQUESTS[verb], request);
       const error = this.#refusalOf(refusal === undefined ? undefined : { kind: "refused", error: refusal }, signal);
       if (error !== undefined) return reject(error.reason);
-      const bytes = encoder.encode(JSON.stringify(request));
+      const bytes = Buffer.from(JSON.stringify(request));
       const bytesMax = requestBytesMax(verb);
       if (bytes.length > bytesMax) return reject(new RefusedError(tooLarge("the request", bytes.length, bytesMax)));
       const { shard, principal, onBackpressure } = this.settings;
@@ -184,7 +184,7 @@ export class ClientCore {
         isFinal,
         renew:
           "after" in request && !hasOwnAfter
-            ? () => encoder.encode(JSON.stringify({ ...request, after: this.sequenceSeen }))
+            ? () => Buffer.from(JSON.stringify({ ...request, after: this.sequenceSeen }))
             : undefined,
       });
     });
@@ -275,12 +275,11 @@ class Call<V extends Verb> implements ExchangeOwner {
   }
 
   replied(reply: Readonly<Record<string, unknown>>, { sentAtMs, isLast }: AnsweredAttempt): "done" | "again" | "wait" {
-    const parsed = REPLIES[this.#verb].safeParse(reply);
-    if (!parsed.success) return "again";
-    const known = parsed.data as ReplyOf<V>;
+    const known = replyOf(this.#verb, reply);
+    if (known === undefined) return "again";
     // A later attempt may still be waiting at the leader and be granted leases that nobody would know of.
     if (!isLast && this.#verb === "lease" && (known as ReplyOf<"lease">).leases.length === 0) return "wait";
-    this.#caller.saw(parsed.data.sequence);
+    this.#caller.saw(known.sequence);
     this.#end();
     if (this.#isAbandoned) this.#caller.abandoned?.(known);
     else this.#caller.resolve({ reply: known, sentAtMs });

@@ -7,8 +7,8 @@ import {
   HeartbeatRequest,
   ReleaseRequest,
 } from "../../contracts/commands.ts";
-import { utf8Length } from "../../contracts/ids.ts";
 import { ITEM_BYTES_MAX, RESULT_BYTES_MAX } from "../../contracts/limits.ts";
+import { isPlainEntryOf } from "../../contracts/plain-requests.ts";
 import { bytes } from "./body.ts";
 import type { EncodedEntry } from "./entry.ts";
 import { ENTRY_BYTES_MAX } from "./lane.ts";
@@ -55,16 +55,24 @@ const RELEASE_ENTRY = ReleaseRequest.shape.leases.element;
 export function encodeItem(input: EnqueueInput): Encoded {
   const { body } = input;
   const item = body instanceof Uint8Array ? { ...input, ...bytes(body, input.payloadEncoding) } : input;
-  const encoded = encode(EnqueueItem, item, input.requestId !== undefined);
+  const hasRequestId = input.requestId !== undefined;
+  const encoded = isPlainEntryOf("enqueue", item)
+    ? encodeChecked(item, hasRequestId)
+    : encode(EnqueueItem, item, hasRequestId);
   if (encoded.kind === "refused" || typeof item.body !== "string") return encoded;
   return bounded(encoded, "the body", item.body, ITEM_BYTES_MAX);
 }
 
 export const encodeHeartbeat = ({ itemId, token, progress }: Beat): Encoded =>
   encode(HEARTBEAT_ENTRY, { itemId, token, progress });
-export const encodeRelease = ({ itemId, token }: LeaseRef): Encoded => encode(RELEASE_ENTRY, { itemId, token });
+export function encodeRelease({ itemId, token }: LeaseRef): Encoded {
+  const lease = { itemId, token };
+  return isPlainEntryOf("release", lease) ? encodeChecked(lease) : encode(RELEASE_ENTRY, lease);
+}
 
 export function encodeCompletion({ itemId, token, result }: Completion): Encoded {
+  const lease = { itemId, token };
+  if (result === undefined && isPlainEntryOf("complete", lease)) return encodeChecked(lease);
   const encoded = encode(COMPLETE_ENTRY, { itemId, token, result });
   return result === undefined ? encoded : bounded(encoded, "the result", result, RESULT_BYTES_MAX);
 }
@@ -76,9 +84,12 @@ export const encodeFailure = ({ itemId, token, ...failure }: LeaseRef & Failure)
 
 function encode(schema: z.ZodType, value: object, hasRequestId = false): Encoded {
   const error = check(schema, value);
-  if (error !== undefined) return { kind: "refused", error };
+  return error === undefined ? encodeChecked(value, hasRequestId) : { kind: "refused", error };
+}
+
+function encodeChecked(value: object, hasRequestId = false): Encoded {
   const text = JSON.stringify(value);
-  const length = utf8Length(text);
+  const length = Buffer.byteLength(text);
   if (length > ENTRY_BYTES_MAX) return { kind: "refused", error: tooLarge("the entry", length, ENTRY_BYTES_MAX) };
   return { kind: "ok", entry: { text, bytes: length, hasRequestId } };
 }
@@ -87,6 +98,6 @@ function encode(schema: z.ZodType, value: object, hasRequestId = false): Encoded
 function bounded(encoded: Encoded, what: string, text: string, bytesMax: number): Encoded {
   // Every UTF-16 unit takes at most six bytes in JSON, so a short text needs no measuring.
   if (encoded.kind === "refused" || text.length * 6 + 2 <= bytesMax) return encoded;
-  const length = utf8Length(JSON.stringify(text));
+  const length = Buffer.byteLength(JSON.stringify(text));
   return length <= bytesMax ? encoded : { kind: "refused", error: tooLarge(what, length, bytesMax) };
 }

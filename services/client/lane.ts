@@ -10,12 +10,12 @@ import {
   TIMEOUT_MS_DEFAULT,
   TIMEOUT_MS_MAX,
 } from "../../contracts/limits.ts";
-import { REPLIES } from "../../contracts/replies.ts";
 import type { Verb } from "../../contracts/subjects.ts";
 import type { Deadline } from "./deadline-wheel.ts";
 import type { Entry } from "./entry.ts";
 import type { AnsweredAttempt, ExchangeOptions, ExchangeOwner, Exchanges, OnBackpressure } from "./exchange.ts";
 import { type Fate, fateError, type Refusal } from "./refusal.ts";
+import { replyOf } from "./reply-of.ts";
 
 /** Room for what stands around the entries of a request: ids, sequence, separators. Bytes. */
 export const ENVELOPE_BYTES = 1_024;
@@ -238,11 +238,11 @@ class Batch<T> implements ExchangeOwner {
 
   replied(reply: Readonly<Record<string, unknown>>, { sentAtMs, isOnly }: AnsweredAttempt): "done" | "again" {
     const { verb, sawSequence, onBackpressure, read, exchanges } = this.#lane.options;
-    const parsed = REPLIES[verb].safeParse(reply);
-    if (!parsed.success || !("results" in parsed.data)) return "again";
-    const results = parsed.data.results as readonly EntryOutcome[];
+    const known = replyOf(verb, reply);
+    if (known === undefined || !("results" in known)) return "again";
+    const results = known.results as readonly EntryOutcome[];
     if (results.length !== this.#entries.length) return "again";
-    sawSequence(parsed.data.sequence);
+    sawSequence(known.sequence);
     const { isWhole = false } = this.#envelope;
     if (isWhole && isOnly && results.every(({ error }) => error?.code === "request_expired") && this.#renew())
       return "done";

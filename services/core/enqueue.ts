@@ -63,7 +63,9 @@ export function executeEnqueue(
   const requested =
     request.requestId === undefined ? undefined : identityOf(state, request, request.requestId, context);
   let isFull = false;
-  for (const [index, item] of request.items.entries()) {
+  let index = -1;
+  for (const item of request.items) {
+    index += 1;
     const decision = decideEnqueue(state, item, {
       at: context.at,
       principal: context.principal,

@@ -67,9 +67,11 @@ export function payloadDigest(payload: EnqueueItem): string {
   hasher.optionalNumber(payload.maxAttempts);
   hashAttributes(payload.attributes);
   const { priority, delayMs, notBefore, notAfter, leaseDurationMs, retry, uniqueKey, group, quotaKey } = payload;
-  const policy = retry === undefined ? undefined : retryText(retry);
-  const terms = [priority, delayMs, notBefore, notAfter, leaseDurationMs, policy, uniqueKey];
-  if (terms.some((term) => term !== undefined)) hasher.text(JSON.stringify(terms.map((term) => term ?? null)));
+  if ((priority ?? delayMs ?? notBefore ?? notAfter ?? leaseDurationMs ?? retry ?? uniqueKey) !== undefined) {
+    const policy = retry === undefined ? undefined : retryText(retry);
+    const terms = [priority, delayMs, notBefore, notAfter, leaseDurationMs, policy, uniqueKey];
+    hasher.text(JSON.stringify(terms.map((term) => term ?? null)));
+  }
   if (group !== undefined || quotaKey !== undefined) hasher.text("group").optional(group).optional(quotaKey);
   const { dependsOn, onDependencyFailure } = payload;
   if (dependsOn !== undefined) hasher.text("flow").text(JSON.stringify(dependsOn)).optional(onDependencyFailure);

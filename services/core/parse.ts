@@ -10,9 +10,9 @@ import {
   ITEM_BYTES_MAX,
   RESULT_BYTES_MAX,
 } from "../../contracts/limits.ts";
+import { plainRequest } from "../../contracts/plain-requests.ts";
 import type { Verb } from "../../contracts/subjects.ts";
 import { ECHO_LENGTH_MAX, ENTRIES_PER_CHECK, REQUEST_DEPTH_MAX, REQUEST_FIELDS_MAX } from "./limits.ts";
-import { isPlainRequest } from "./parse-plain.ts";
 import { jsonLength } from "./sizes.ts";
 
 interface Issue {
@@ -100,7 +100,8 @@ const ENTRIES_FIELD: Partial<Record<Verb, string>> = {
  * 64 wrong attributes would hold up the shard for a third of a second.
  */
 function check(verb: Verb, value: Readonly<Record<string, unknown>>): { readonly request: object } | Refusal {
-  if (isPlainRequest(verb, value)) return { request: value };
+  const plain = plainRequest(verb, value);
+  if (plain !== undefined) return { request: plain };
   const schema = REQUESTS[verb];
   const field = ENTRIES_FIELD[verb];
   const entries = field === undefined ? undefined : value[field];
@@ -166,7 +167,10 @@ const shortened = (text: string): string =>
 /** Texts whose limit counts encoded bytes, which no schema counts. */
 function findOversized(command: Command): Issue | undefined {
   if (command.verb === "enqueue") {
-    for (const [index, { body }] of command.request.items.entries()) {
+    const { items } = command.request;
+    // By index: this is done for every item, and pairs would be garbage.
+    for (let index = 0; index < items.length; index += 1) {
+      const body = items[index]?.body;
       const bytes = body === undefined || body.length * 6 + 2 <= ITEM_BYTES_MAX ? 0 : jsonLength(body);
       if (bytes > ITEM_BYTES_MAX) return oversized(`items[${index}].body`, bytes, ITEM_BYTES_MAX);
     }
@@ -174,7 +178,9 @@ function findOversized(command: Command): Issue | undefined {
     const bytes = jsonLength(command.request.item.body ?? "");
     if (bytes > ITEM_BYTES_MAX) return oversized("item.body", bytes, ITEM_BYTES_MAX);
   } else if (command.verb === "complete") {
-    for (const [index, { result }] of command.request.leases.entries()) {
+    const { leases } = command.request;
+    for (let index = 0; index < leases.length; index += 1) {
+      const result = leases[index]?.result;
       const bytes = result === undefined || result.length * 6 + 2 <= RESULT_BYTES_MAX ? 0 : jsonLength(result);
       if (bytes > RESULT_BYTES_MAX) return oversized(`leases[${index}].result`, bytes, RESULT_BYTES_MAX);
     }

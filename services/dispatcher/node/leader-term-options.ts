@@ -8,6 +8,7 @@ import type { LogReader } from "../../core/log-reader.ts";
 import type { Outcome } from "../../core/outcome.ts";
 import type { ShardState } from "../../core/state.ts";
 import type { Appender, AppendResult } from "./appender.ts";
+import type { FrameBytes } from "./frame-bytes.ts";
 import type { LogTime } from "./log-time.ts";
 import type { NodeConfig } from "./node-config.ts";
 import type { SealedFrame } from "./open-frame.ts";
@@ -50,6 +51,8 @@ export interface Waiting {
 /** The frame that has no answer yet. */
 export interface Flight {
   readonly sealed: SealedFrame;
+  /** What the payload stands in. */
+  readonly bytes: FrameBytes;
   readonly answers: readonly Waiting[];
   readonly sentMs: number;
   /** What is told of backpressure once it is acknowledged. */

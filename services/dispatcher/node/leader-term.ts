@@ -8,6 +8,7 @@ import { cite, type Outcome } from "../../core/outcome.ts";
 import { releaseTerm, writeStateHash } from "../../core/term.ts";
 import type { AppendResult } from "./appender.ts";
 import { BackpressureSignal } from "./backpressure-signal.ts";
+import type { FrameBytes } from "./frame-bytes.ts";
 import { turnTimes } from "./item-times.ts";
 import type { Flight, LeaderTermOptions, TermEnd, Waiting } from "./leader-term-options.ts";
 import { LeaseWatch } from "./lease-watch.ts";
@@ -21,14 +22,13 @@ import { WaitingPolls } from "./waiting-polls.ts";
 const STALL_MS = 1_000;
 /** Bytes that an event of a request without bodies may take. */
 const EVENT_BYTES = 300;
-
 /** Room that a frame must have before a waiting poll is served into it. Bytes. */
 const POLL_ROOM_BYTES = 64 * 1_024;
-
 /** Time between two empty frames. ms. */
 const CONFIRM_EVERY_MS = 10;
 /** Requests that wait undecided at most, however small they are. */
 const UNDECIDED_MAX = 100_000;
+const NO_LONGER = "this dispatcher no longer leads the shard";
 /** Verbs after which what was held still may be granted. */
 const LETS_GO: ReadonlySet<string> = new Set(["resume", "restore", "discard"]);
 
@@ -48,6 +48,8 @@ export class LeaderTerm {
   /** Whether the open frame is sent even without events, to confirm that we lead. */
   #isOpenForced = false;
   #flight: Flight | undefined;
+  /** Of the last frame whose place in the log is taken: a copy of it that were still sent would be refused. */
+  #spareBytes: FrameBytes | undefined;
   #stats: { readonly as: string; readonly outcome: Outcome } | undefined;
   /** When the last empty frame was sent. ms, monotonic. */
   #confirmedMs = Number.NEGATIVE_INFINITY;
@@ -90,7 +92,7 @@ export class LeaderTerm {
 
   /** Whether the term takes nothing more; the request is answered then. */
   #refuses(request: PendingRequest<Command>): boolean {
-    if (this.#isOver) answer(request, refusal("not_leader", "this dispatcher no longer leads the shard"));
+    if (this.#isOver) answer(request, refusal("not_leader", NO_LONGER));
     else if (this.#isStopping) answer(request, refusal("shutting_down", "the dispatcher lets go of the shard"));
     return this.#isOver || this.#isStopping;
   }
@@ -159,17 +161,13 @@ export class LeaderTerm {
     if (this.#open !== undefined) return this.#open;
     const { state, reader, config } = this.#options;
     this.#appendCount += 1;
-    this.#open = new OpenFrame({
-      logId: reader.logId,
-      region: config.region,
-      shard: config.shard,
-      term: state.term,
-      writer: config.peerId,
-      append: `${this.#incarnation}-${this.#appendCount}`,
-      first: state.sequence + 1,
-      at: this.#frameAt(),
-      prev: this.#flight === undefined ? reader.tip.chain : this.#flight.sealed.chain,
-    });
+    const { region, shard, peerId: writer } = config;
+    const append = `${this.#incarnation}-${this.#appendCount}`;
+    const prev = this.#flight === undefined ? reader.tip.chain : this.#flight.sealed.chain;
+    const place = { first: state.sequence + 1, at: this.#frameAt(), prev };
+    const head = { logId: reader.logId, region, shard, term: state.term, writer, append, ...place };
+    this.#open = new OpenFrame(head, this.#spareBytes);
+    this.#spareBytes = undefined;
     return this.#open;
   }
 
@@ -321,7 +319,13 @@ export class LeaderTerm {
     if (open.events.length > 0 && !this.#isStopping && this.#isHashDue()) this.#writeHash(open);
     const sealed = open.seal(state.pending, state.active);
     const pressure = this.#signal.word(open.head.at);
-    const flight: Flight = { sealed, answers: this.#openAnswers, sentMs: clock.monotonicMs(), pressure };
+    const flight: Flight = {
+      sealed,
+      bytes: open.bytes,
+      answers: this.#openAnswers,
+      sentMs: clock.monotonicMs(),
+      pressure,
+    };
     this.#openAnswers = [];
     this.#isOpenForced = false;
     this.#flight = flight;
@@ -346,6 +350,7 @@ export class LeaderTerm {
     reader.advance(flight.sealed.frame, flight.sealed.chain);
     upkeep.snapshooter?.stored(flight.sealed.chain, this.#options.appender.lastSequence);
     upkeep.pressure.appended(flight.sealed.payload.byteLength);
+    this.#spareBytes = flight.bytes;
     state.at = Math.max(state.at, flight.sealed.frame.at);
     this.#leases.proven(flight.sentMs);
     this.#options.proof.acknowledged();
@@ -383,15 +388,9 @@ export class LeaderTerm {
     const lost = [...((flight ?? this.#flight)?.answers ?? []), ...this.#openAnswers];
     for (const waiting of lost) {
       const isUnknown = code === "unknown_outcome" && waiting.hasEffect;
-      answer(
-        waiting.request,
-        isUnknown ? openOutcome(waiting.hasEffect) : refusal("not_leader", "this dispatcher no longer leads the shard"),
-      );
+      answer(waiting.request, isUnknown ? openOutcome(waiting.hasEffect) : refusal("not_leader", NO_LONGER));
     }
-    const gone = refusal(
-      end.kind === "released" ? "shutting_down" : "not_leader",
-      "this dispatcher no longer leads the shard",
-    );
+    const gone = refusal(end.kind === "released" ? "shutting_down" : "not_leader", NO_LONGER);
     for (const request of this.polls.takeAll()) answer(request, gone);
     for (const request of this.#undecided.takeAll()) answer(request, gone);
     this.#options.appender.stop();

@@ -106,9 +106,10 @@ export class LeaseWatch {
 
   /** Takes what an acknowledged frame did to leases. */
   acknowledged(frame: Frame): void {
-    for (const [index, event] of frame.events.entries()) {
-      if (event.type === "leased")
-        this.#set(event.itemId, tokenOf(this.#state.tokenEpoch, frame.first + index), event.durationMs);
+    let sequence = frame.first - 1;
+    for (const event of frame.events) {
+      sequence += 1;
+      if (event.type === "leased") this.#set(event.itemId, tokenOf(this.#state.tokenEpoch, sequence), event.durationMs);
       else if (event.type === "renewed")
         for (const { itemId, token, expiresAt } of event.leases) this.#renew(itemId, token, expiresAt - frame.at);
       else if ("token" in event) this.#deadlines.remove(event.token);

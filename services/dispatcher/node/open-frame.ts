@@ -1,9 +1,10 @@
-/** The frame that takes events until it is sent: fixed log time, actors once, every event encoded exactly once. */
+/** The frame that takes events until it is sent: fixed log time, actors once, every event encoded exactly once, those of a request together. */
 import assert from "node:assert/strict";
 import type { Actor, LogEvent } from "../../../contracts/events.ts";
 import type { Frame } from "../../../contracts/frame.ts";
 import { FRAME_BYTES_AIM, FRAME_BYTES_MAX, FRAME_SCHEMA } from "../../../contracts/limits.ts";
 import { chainOf } from "../../runtime/frame-codec.ts";
+import { FrameBytes } from "./frame-bytes.ts";
 import type { NodeConfig } from "./node-config.ts";
 import type { Replica } from "./replica.ts";
 
@@ -29,23 +30,31 @@ export interface SealedFrame {
   readonly chain: string;
 }
 
-/** Implements the core's EventSink. Invariant: `at` and `first` never change after construction. */
+/**
+ * Implements the core's EventSink.
+ * Invariant: `at` and `first` never change after construction; the first `#encodedCount` events stand in the bytes, and `#bytes` counts them.
+ */
 export class OpenFrame {
   readonly head: FrameHead;
   readonly events: LogEvent[] = [];
   readonly #actors: Actor[] = [];
-  readonly #encoded: string[] = [];
+  readonly bytes: FrameBytes;
+  #encodedCount = 0;
   /** The actor of the request at hand: nearly every event of a request has the same one. */
   #lastActor: Actor | undefined;
   #lastIndex = -1;
   #bytes = HEAD_BYTES;
 
-  constructor(head: FrameHead) {
+  /** `bytes`: those of a frame that nobody needs any more. */
+  constructor(head: FrameHead, bytes: FrameBytes = new FrameBytes()) {
     this.head = head;
+    this.bytes = bytes;
+    bytes.reset();
   }
 
   /** Bytes of events that still fit. */
   get bytesLeft(): number {
+    this.#encode();
     return FRAME_BYTES_MAX - HEAD_BYTES - this.#bytes;
   }
 
@@ -62,19 +71,26 @@ export class OpenFrame {
   }
 
   push(event: LogEvent): void {
-    const text = JSON.stringify(event);
     this.events.push(event);
-    this.#encoded.push(text);
-    this.#bytes += Buffer.byteLength(text) + 1;
   }
 
   /** Whether a request of so many bytes (its events included) may still be decided into this frame. */
   hasRoomFor(bytes: number): boolean {
     if (this.events.length === 0) return true;
+    this.#encode();
     return this.#bytes < FRAME_BYTES_AIM && this.#bytes + bytes <= FRAME_BYTES_MAX;
   }
 
-  /** Ends the frame. `pending` and `active` are the counts after its events. */
+  /** Encodes what has come since: one call for many events takes half the time of a call for each. */
+  #encode(): void {
+    const { length } = this.events;
+    if (this.#encodedCount === length) return;
+    const text = JSON.stringify(this.#encodedCount === 0 ? this.events : this.events.slice(this.#encodedCount));
+    this.#bytes += this.bytes.add(text.slice(1, -1));
+    this.#encodedCount = length;
+  }
+
+  /** Ends the frame; its payload stays as it is until its `bytes` are used again. `pending` and `active` are the counts after its events. */
   seal(pending: number, active: number): SealedFrame {
     const { head } = this;
     const fields = {
@@ -102,7 +118,8 @@ export class OpenFrame {
       active,
       actors: this.#actors,
     });
-    const payload = Buffer.from(`${start.slice(0, -1)},"events":[${this.#encoded.join(",")}]}`);
+    this.#encode();
+    const payload = this.bytes.finish(`${start.slice(0, -1)},"events":[`, "]}");
     assert(payload.byteLength <= FRAME_BYTES_MAX, `a frame of ${payload.byteLength} bytes`);
     return { frame: { ...fields, events: this.events }, payload, chain: chainOf(payload) };
   }

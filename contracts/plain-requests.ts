@@ -2,21 +2,26 @@
  * What nearly every item and every settlement looks like, checked by hand: the schema takes ten times as long, and leaves garbage. It only says
  * yes; whatever it does not know is left to the schema, so what is accepted, and every refusal, is the schema's (a property test compares).
  */
+import { isPeerName } from "./ids.ts";
 import {
   ENTRIES_PER_REQUEST_MAX,
   GROUP_LENGTH_MAX,
   ITEM_BYTES_MAX,
   ITEM_ID_LENGTH_MAX,
+  LEASE_DURATION_MS_MAX,
+  LEASE_DURATION_MS_MIN,
+  PEER_ID_LENGTH_MAX,
   PRIORITY_MAX,
   REQUEST_ID_LENGTH_MAX,
   RESOURCE_ID_BYTES_MAX,
+  RESOURCE_TYPES_PER_FILTER_MAX,
   RESULT_BYTES_MAX,
   TIMEOUT_MS_MAX,
-} from "../../contracts/limits.ts";
-import { EXCLUSIVITIES } from "../../contracts/options.ts";
-import type { Verb } from "../../contracts/subjects.ts";
-
-type Check = (value: unknown) => boolean;
+  WAIT_MS_MAX,
+} from "./limits.ts";
+import { EXCLUSIVITIES } from "./options.ts";
+import { type Check, isFields, isInt, isText } from "./plain-checks.ts";
+import type { Verb } from "./subjects.ts";
 
 /** UTF-8 takes at most so many bytes for one UTF-16 unit. */
 const UNIT_BYTES_MAX = 3;
@@ -24,11 +29,11 @@ const UNIT_BYTES_MAX = 3;
 const text =
   (lengthMin: number, lengthMax: number): Check =>
   (value) =>
-    typeof value === "string" && value.length >= lengthMin && value.length <= lengthMax && value.isWellFormed();
+    isText(value, lengthMin, lengthMax);
 const int =
   (least: number, most: number): Check =>
   (value) =>
-    typeof value === "number" && Number.isSafeInteger(value) && value >= least && value <= most;
+    isInt(value, least, most);
 
 const NAME = text(1, Math.floor(RESOURCE_ID_BYTES_MAX / UNIT_BYTES_MAX));
 const REQUEST_ID = text(1, REQUEST_ID_LENGTH_MAX);
@@ -71,6 +76,20 @@ const ENVELOPE: ReadonlyMap<string, Check> = new Map([
   ["after", int(0, Number.MAX_SAFE_INTEGER)],
 ]);
 
+const LEASE_REQUEST: ReadonlyMap<string, Check> = new Map<string, Check>([
+  ...ENVELOPE,
+  ["peerId", (value) => isText(value, 1, PEER_ID_LENGTH_MAX) && isPeerName(value)],
+  ["maxItems", int(1, ENTRIES_PER_REQUEST_MAX)],
+  ["waitMs", int(0, WAIT_MS_MAX)],
+  ["leaseDurationMs", int(LEASE_DURATION_MS_MIN, LEASE_DURATION_MS_MAX)],
+  [
+    "resourceTypes",
+    (value) =>
+      Array.isArray(value) && value.length > 0 && value.length <= RESOURCE_TYPES_PER_FILTER_MAX && value.every(NAME),
+  ],
+]);
+const LEASE_DEFAULTS = { maxItems: 1, waitMs: 0 };
+
 /** By verb: the field of its entries, and what they are. Nothing of these has a default. */
 const ENTRIES: Partial<Record<Verb, readonly [string, Entry]>> = {
   enqueue: ["items", ITEM],
@@ -79,25 +98,48 @@ const ENTRIES: Partial<Record<Verb, readonly [string, Entry]>> = {
   release: ["leases", LEASE],
 };
 
-/** Whether a request, of which `findProblem` has found nothing, is one that its schema takes and leaves as it is. False says nothing. */
-export function isPlainRequest(verb: Verb, request: Readonly<Record<string, unknown>>): boolean {
+/**
+ * A request, of which `findProblem` has found nothing, as its schema gives it: with its defaults. undefined says nothing: then the schema is to be
+ * asked.
+ */
+export function plainRequest(verb: Verb, request: Readonly<Record<string, unknown>>): object | undefined {
+  if (verb === "lease") return hasOnly(request, LEASE_REQUEST) ? { ...LEASE_DEFAULTS, ...request } : undefined;
+  return hasPlainEntries(verb, request) ? request : undefined;
+}
+
+function hasPlainEntries(verb: Verb, request: Readonly<Record<string, unknown>>): boolean {
   const known = ENTRIES[verb];
   if (known === undefined) return false;
   const [name, entry] = known;
   const entries = request[name];
   if (!Array.isArray(entries) || entries.length === 0 || entries.length > ENTRIES_PER_REQUEST_MAX) return false;
-  for (const field in request) {
-    if (field === name) continue;
-    const check = ENVELOPE.get(field);
-    if (check === undefined || !check(request[field])) return false;
-  }
+  if (!hasOnly(request, ENVELOPE, name)) return false;
   const isIdTaken = "requestId" in request && verb === "enqueue";
   return entries.every((one) => isPlainEntry(one, entry) && !(isIdTaken && "requestId" in (one as object)));
 }
 
-function isPlainEntry(value: unknown, { required, fields }: Entry): boolean {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
-  const entry = value as Readonly<Record<string, unknown>>;
+/** Whether each field, but one, is known and as it should be. */
+function hasOnly(
+  request: Readonly<Record<string, unknown>>,
+  fields: ReadonlyMap<string, Check>,
+  but?: string,
+): boolean {
+  for (const field in request) {
+    if (field === but) continue;
+    const check = fields.get(field);
+    if (check === undefined || !check(request[field])) return false;
+  }
+  return true;
+}
+
+/** Whether the schema takes one entry of a request of the verb, and leaves it as it is. False says nothing. */
+export function isPlainEntryOf(verb: Verb, value: unknown): boolean {
+  const entry = ENTRIES[verb]?.[1];
+  return entry !== undefined && isPlainEntry(value, entry);
+}
+
+function isPlainEntry(entry: unknown, { required, fields }: Entry): boolean {
+  if (!isFields(entry)) return false;
   let missing = required.length;
   for (const field in entry) {
     const check = fields.get(field);

@@ -3,8 +3,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { REQUESTS } from "../../contracts/commands.ts";
 import { EXCLUSIVITIES } from "../../contracts/options.ts";
+import { isPlainEntryOf, plainRequest } from "../../contracts/plain-requests.ts";
 import type { Verb } from "../../contracts/subjects.ts";
-import { isPlainRequest } from "../../services/core/parse-plain.ts";
 
 const VERBS = ["enqueue", "complete", "heartbeat", "release", "fail", "lease"] as const satisfies readonly Verb[];
 
@@ -12,7 +12,7 @@ const VERBS = ["enqueue", "complete", "heartbeat", "release", "fail", "lease"] a
 const ODD: readonly unknown[] = [
   ...[0, 1, 64, 65, 128, 129, 170, 171, 512, 513, 8_192, 8_193].map((length) => "x".repeat(length)),
   ...[170, 171, 256, 257].map((length) => "é".repeat(length)),
-  ...["\ud800", "ok\udfff", "😀", "a/b", "none "],
+  ...["a--", "--b", "a--b--c", "a.b", "\ud800", "ok\udfff", "😀", "a/b", "none "],
   ...[0, 1, -1, 9, 10, 1.5, 60_000, 60_001, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER + 1],
   ...[null, true, [], {}, ["resourceType"], { itemId: "a" }],
 ];
@@ -53,38 +53,65 @@ const envelope = joined(
   rarely(some({ requestId: name })),
   rarely(some({ apiVersion: fc.constant(1), extendMs: fc.constant(1_000), consistent: fc.boolean() })),
 );
+const filter = joined(
+  some({
+    peerId: mostly(fc.constantFrom("me", "me--1", "Me_2--x-y")),
+    maxItems: mostly(fc.integer({ min: 1, max: 1_000 })),
+    waitMs: mostly(fc.nat({ max: 30_000 })),
+    leaseDurationMs: mostly(fc.integer({ min: 1_000, max: 60_000 })),
+    resourceTypes: mostly(fc.array(name, { maxLength: 3 })),
+  }),
+  rarely(some({ colour: odd })),
+);
 const entriesOf = (entry: fc.Arbitrary<object>) => mostly(fc.array(entry, { maxLength: 3 }));
+
+const isPlain = (verb: Verb, value: Readonly<Record<string, unknown>>): boolean =>
+  plainRequest(verb, value) !== undefined;
 
 /** Whether a request is called plain; then its schema takes it, and leaves it as it is. */
 function check(verb: Verb, value: Readonly<Record<string, unknown>>): boolean {
-  if (!isPlainRequest(verb, value)) return false;
+  const plain = plainRequest(verb, value);
+  if (plain === undefined) return false;
   const parsed = REQUESTS[verb].safeParse(value);
   expect(parsed.error).toBeUndefined();
-  expect(parsed.data).toEqual(value);
+  expect(plain).toEqual(parsed.data);
+  if (verb === "lease") return true;
+  expect(plain).toBe(value);
+  const entries = value["items"] ?? value["leases"];
+  for (const entry of entries as readonly unknown[]) expect(isPlainEntryOf(verb, entry)).toBe(true);
   return true;
 }
 
 describe("a request that is called plain", () => {
   test("is one that its schema takes, and leaves as it is", () => {
-    let plain = 0;
+    const plain = new Map<Verb, number>();
     fc.assert(
       fc.property(
         fc.constantFrom(...VERBS),
         envelope,
         entriesOf(item),
         entriesOf(lease),
-        (verb, fields, items, leases) => {
+        filter,
+        (verb, fields, items, leases, filter) => {
           const value = verb === "enqueue" ? { ...fields, items } : { ...fields, leases };
-          if (!isPlainRequest(verb, value)) return;
-          plain += 1;
-          const parsed = REQUESTS[verb].safeParse(value);
-          expect(parsed.error).toBeUndefined();
-          expect(parsed.data).toEqual(value);
+          if (check(verb, verb === "lease" ? { ...fields, ...filter } : value))
+            plain.set(verb, (plain.get(verb) ?? 0) + 1);
         },
       ),
       { numRuns: 20_000 },
     );
-    expect(plain).toBeGreaterThan(2_000);
+    expect([...plain.keys()].sort()).toEqual(["complete", "enqueue", "heartbeat", "lease", "release"]);
+    for (const times of plain.values()) expect(times).toBeGreaterThan(500);
+  });
+
+  test("has entries that are plain by themselves, and no others are", () => {
+    for (const value of ODD) {
+      const items = [{ resourceType: "t", resourceId: "r", body: value }];
+      expect(isPlainEntryOf("enqueue", items[0])).toBe(isPlain("enqueue", { items }));
+      const leases = [{ itemId: value, token: 1 }];
+      expect(isPlainEntryOf("complete", leases[0])).toBe(isPlain("complete", { leases }));
+    }
+    expect(isPlainEntryOf("lease", {})).toBe(false);
   });
 
   test("has no field beyond its limits", () => {
@@ -98,9 +125,13 @@ describe("a request that is called plain", () => {
       "group",
       "quotaKey",
     ];
-    const names = ["itemId", "token", "result", "requestId", "timeoutMs", "after"];
+    const names = [
+      ...["peerId", "maxItems", "waitMs", "leaseDurationMs", "resourceTypes"],
+      ...["itemId", "token", "result", "requestId", "timeoutMs", "after"],
+    ];
     for (const field of [...fields, ...names])
       for (const value of ODD) {
+        check("lease", { [field]: value });
         check("enqueue", { items: [{ resourceType: "t", resourceId: "r", [field]: value }] });
         check("enqueue", { items: [{ resourceType: "t", resourceId: "r" }], [field]: value });
         check("complete", { leases: [{ itemId: "a", token: 1, [field]: value }] });
@@ -111,9 +142,11 @@ describe("a request that is called plain", () => {
   test("is what clients send nearly always", () => {
     const payload = { resourceType: "table", resourceId: "orders", body: "{}", group: "g", exclusivity: "partition" };
     const items = [{ ...payload, partitionKey: "p" }, payload];
-    expect(isPlainRequest("enqueue", { items })).toBe(true);
-    expect(isPlainRequest("enqueue", { items, requestId: "id", after: 3, timeoutMs: 5_000 })).toBe(true);
-    expect(isPlainRequest("complete", { leases: [{ itemId: "a", token: 7, result: "ok" }] })).toBe(true);
-    expect(isPlainRequest("heartbeat", { leases: [{ itemId: "a", token: 7 }] })).toBe(true);
+    expect(isPlain("enqueue", { items })).toBe(true);
+    expect(isPlain("enqueue", { items, requestId: "id", after: 3, timeoutMs: 5_000 })).toBe(true);
+    expect(isPlain("complete", { leases: [{ itemId: "a", token: 7, result: "ok" }] })).toBe(true);
+    expect(isPlain("lease", {})).toBe(true);
+    expect(isPlain("lease", { peerId: "me--1", resourceTypes: ["table"], waitMs: 5_000 })).toBe(true);
+    expect(isPlain("heartbeat", { leases: [{ itemId: "a", token: 7 }] })).toBe(true);
   });
 });
