@@ -7,7 +7,8 @@ import { skipWithoutNats } from "../support/nats.ts";
 beforeEach(skipWithoutNats);
 
 const MAIN = join(import.meta.dirname, "profile/main.ts");
-const profile = (...args: string[]) => spawnSync(process.execPath, [MAIN, ...args], { encoding: "utf8" });
+const profile = (...args: string[]) =>
+  spawnSync(process.execPath, [MAIN, ...args], { encoding: "utf8", timeout: 50_000 });
 
 interface Side {
   readonly perItem: number;

@@ -102,6 +102,9 @@ export async function startDispatcher(
 export async function startClient(checkout: string, shard: string, natsUrl: string): Promise<Probed> {
   const args = ["--import", PROBE, CLIENT, checkout, natsUrl, shard];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
-  await once(child, "message");
+  await new Promise<void>((resolve, reject) => {
+    child.once("message", () => resolve());
+    child.once("exit", (code) => reject(new Error(`the client ended with ${code} before it was ready`)));
+  });
   return new Probed(child);
 }
