@@ -1,6 +1,6 @@
 /** Changefeed sinks on a fresh shard of a real server, and the plain NATS consumer that reads what they wrote. */
 import { jetstream } from "@nats-io/jetstream";
-import type { NatsConnection } from "@nats-io/transport-node";
+import { type NatsConnection, TimeoutError } from "@nats-io/transport-node";
 import type { ReplicationEvent } from "../../contracts/envelope.ts";
 import type { Reporter } from "../../contracts/ports.ts";
 import { changesStream } from "../../contracts/subjects.ts";
@@ -29,8 +29,22 @@ interface ReadMessage {
 /** Everything in the stream, by a pull consumer as any NATS client has it. `filter`: a subject. */
 export async function readAll(
   connection: NatsConnection,
-  { region, shard }: Pick<SinkScope, "region" | "shard">,
+  scope: Pick<SinkScope, "region" | "shard">,
   filter?: string,
+): Promise<ReadMessage[]> {
+  for (;;)
+    try {
+      return await readOnce(connection, scope, filter);
+    } catch (error) {
+      // A server that has just come back may not answer a question: it is asked again. The test's time bounds that.
+      if (!(error instanceof TimeoutError)) throw error;
+    }
+}
+
+async function readOnce(
+  connection: NatsConnection,
+  { region, shard }: Pick<SinkScope, "region" | "shard">,
+  filter: string | undefined,
 ): Promise<ReadMessage[]> {
   const stream = changesStream(region, shard);
   const js = jetstream(connection);
