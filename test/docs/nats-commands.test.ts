@@ -19,7 +19,7 @@ import { objectsKind } from "../../services/replication/sinks/objects-kind.ts";
 import { objectName } from "../../services/replication/sinks/objects-place.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const DOCUMENTS = globSync(["README.md", "docs/*.md", "examples/*/README.md"], { cwd: ROOT }).map((path) => ({
+const DOCUMENTS = globSync(["README.md", "docs/*.md", "docs/examples/*/README.md"], { cwd: ROOT }).map((path) => ({
   path,
   text: readFileSync(join(ROOT, path), "utf8"),
 }));

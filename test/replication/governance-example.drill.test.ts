@@ -13,7 +13,7 @@ import { startProcess } from "../support/process.ts";
 beforeEach(skipWithoutNats);
 
 const run = promisify(execFile);
-const EXAMPLE = join(import.meta.dirname, "../../examples/governance-go");
+const EXAMPLE = join(import.meta.dirname, "../../docs/examples/governance-go");
 const ITEMS = 400;
 const PATIENCE = { timeout: 60_000, interval: 200 };
 
