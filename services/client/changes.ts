@@ -108,7 +108,7 @@ class ChangeFeed implements Changes {
     if (this.#settings.name === undefined)
       throw new OperatingError("invalid_options", "a position is kept under a name: give one", { definite: true });
     await this.#opened;
-    if (this.#isClosed) throw ended();
+    if (this.#isClosed) throw this.#failure ?? ended();
     if (this.#handedOut !== undefined) this.#keeper?.move(this.#handedOut);
     await this.#keeper?.flush();
   }

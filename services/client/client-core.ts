@@ -15,6 +15,7 @@ import { CollectedEntry, Collector, type EncodedEntry, SingleEntry } from "./ent
 import { type AnsweredAttempt, type Exchange, type ExchangeOwner, Exchanges } from "./exchange.ts";
 import { ENVELOPE_BYTES, type Envelope, Lane, type LaneOptions, serverTimeoutMs } from "./lane.ts";
 import { LeaderWatch } from "./leader-watch.ts";
+import { onAbort } from "./on-abort.ts";
 import {
   check,
   type EntryResult,
@@ -262,6 +263,7 @@ class Call<V extends Verb> implements ExchangeOwner {
   #isAbandoned = false;
   #exchanges: Exchanges | undefined;
   #exchange: Exchange | undefined;
+  #unhear: (() => void) | undefined;
 
   constructor(verb: V, caller: Caller<V>) {
     this.#verb = verb;
@@ -269,7 +271,7 @@ class Call<V extends Verb> implements ExchangeOwner {
   }
 
   start(exchanges: Exchanges, options: Parameters<Exchanges["start"]>[0]): void {
-    this.#caller.signal?.addEventListener("abort", this);
+    this.#unhear = onAbort(this.#caller.signal, (reason) => this.#aborted(reason));
     this.#exchanges = exchanges;
     this.#exchange = exchanges.start(options, this);
   }
@@ -298,16 +300,16 @@ class Call<V extends Verb> implements ExchangeOwner {
     this.#caller.reject(error);
   }
   /** The abort of the caller's signal. What is rejected twice was rejected first. */
-  handleEvent(): void {
-    const { abandoned, reject, signal } = this.#caller;
+  #aborted(reason: unknown): void {
+    const { abandoned, reject } = this.#caller;
     this.#end();
     this.#isAbandoned = true;
     if (abandoned === undefined && this.#exchange !== undefined) this.#exchanges?.cancel(this.#exchange);
-    reject(signal?.reason);
+    reject(reason);
   }
 
   #end(): void {
-    this.#caller.signal?.removeEventListener("abort", this);
+    this.#unhear?.();
   }
 }
 

@@ -12,7 +12,7 @@ import { isPlainEntryOf } from "../../contracts/plain-requests.ts";
 import { bytes } from "./body.ts";
 import type { EncodedEntry } from "./entry.ts";
 import { ENTRY_BYTES_MAX } from "./lane.ts";
-import { check, type Refusal, tooLarge } from "./refusal.ts";
+import { check, checkedBy, type EntryResult, type Refusal, tooLarge } from "./refusal.ts";
 
 /** What is to be worked on. A body of bytes travels as base64 under its `payloadEncoding` (or `application/octet-stream`). */
 export type EnqueueInput = Omit<EnqueueItem, "body"> & { readonly body?: string | Uint8Array | undefined };
@@ -47,20 +47,33 @@ export type Encoded =
   | { readonly kind: "ok"; readonly entry: EncodedEntry }
   | { readonly kind: "refused"; readonly error: Refusal };
 
+const ITEM_FIELDS = Object.keys(EnqueueItem.shape) as (keyof EnqueueItem)[];
 const HEARTBEAT_ENTRY = HeartbeatRequest.shape.leases.element;
 const COMPLETE_ENTRY = CompleteRequest.shape.leases.element;
 const FAIL_ENTRY = FailRequest.shape.leases.element;
 const RELEASE_ENTRY = ReleaseRequest.shape.leases.element;
 
 export function encodeItem(input: EnqueueInput): Encoded {
-  const { body } = input;
-  const item = body instanceof Uint8Array ? { ...input, ...bytes(body, input.payloadEncoding) } : input;
-  const hasRequestId = input.requestId !== undefined;
-  const encoded = isPlainEntryOf("enqueue", item)
-    ? encodeChecked(item, hasRequestId)
-    : encode(EnqueueItem, item, hasRequestId);
+  const own = withInherited(input);
+  const item = own.body instanceof Uint8Array ? { ...own, ...bytes(own.body, own.payloadEncoding) } : own;
+  const hasRequestId = item.requestId !== undefined;
+  const checked: EntryResult<object> = isPlainEntryOf("enqueue", item)
+    ? { kind: "ok", value: item }
+    : checkedBy(EnqueueItem, item);
+  const encoded = checked.kind === "refused" ? checked : encodeChecked(checked.value, hasRequestId);
   if (encoded.kind === "refused" || typeof item.body !== "string") return encoded;
   return bounded(encoded, "the body", item.body, ITEM_BYTES_MAX);
+}
+
+/**
+ * An item of a class as a simple object. The checks read what it inherits, a getter for instance; JSON leaves that out, or takes what `toJSON`
+ * says, and what is written then was not checked: it would spoil the request that the items of others travel in.
+ */
+function withInherited(input: EnqueueInput): EnqueueInput {
+  const prototype: unknown = Object.getPrototypeOf(input);
+  if (prototype === Object.prototype || prototype === null) return input;
+  const inherited = ITEM_FIELDS.filter((name) => name in input).map((name) => [name, input[name]] as const);
+  return { ...input, ...Object.fromEntries(inherited) };
 }
 
 export const encodeHeartbeat = ({ itemId, token, progress }: Beat): Encoded =>
@@ -82,9 +95,9 @@ export const encodeFailure = ({ itemId, token, ...failure }: LeaseRef & Failure)
   return encode(FAIL_ENTRY, { itemId, token, reason, code, requeue, delayMs, penalty });
 };
 
-function encode(schema: z.ZodType, value: object, hasRequestId = false): Encoded {
+function encode(schema: z.ZodType, value: object): Encoded {
   const error = check(schema, value);
-  return error === undefined ? encodeChecked(value, hasRequestId) : { kind: "refused", error };
+  return error === undefined ? encodeChecked(value) : { kind: "refused", error };
 }
 
 function encodeChecked(value: object, hasRequestId = false): Encoded {

@@ -1,5 +1,6 @@
 /** One entry of a batched request on its way, from the caller's value to the caller's promise. */
 import type { OperatingError } from "../../contracts/errors.ts";
+import { onAbort } from "./on-abort.ts";
 import { BatchError, type EntryResult, type Refusal, RefusedError, refusedError } from "./refusal.ts";
 
 /** Encoded at the call, so that what the caller does to the value afterwards changes nothing. */
@@ -34,7 +35,7 @@ export class SingleEntry<T> implements Entry<T> {
   #isRenewed = false;
   readonly #resolve: (value: T) => void;
   readonly #reject: (error: unknown) => void;
-  readonly #signal: AbortSignal | undefined;
+  readonly #unhear: (() => void) | undefined;
 
   constructor(
     encoded: EncodedEntry,
@@ -49,8 +50,7 @@ export class SingleEntry<T> implements Entry<T> {
     this.deadlineMs = deadlineMs;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#signal = signal;
-    signal?.addEventListener("abort", this);
+    this.#unhear = onAbort(signal, (reason) => this.#aborted(reason));
   }
 
   renew(): boolean {
@@ -67,15 +67,14 @@ export class SingleEntry<T> implements Entry<T> {
   fail(error: Error): void {
     if (this.#settle()) this.#reject(error);
   }
-  /** The abort of the caller's signal. */
-  handleEvent(): void {
-    if (this.#settle()) this.#reject(this.#signal?.reason);
+  #aborted(reason: unknown): void {
+    if (this.#settle()) this.#reject(reason);
   }
 
   #settle(): boolean {
     if (this.isSettled) return false;
     this.isSettled = true;
-    this.#signal?.removeEventListener("abort", this);
+    this.#unhear?.();
     return true;
   }
 }
@@ -85,7 +84,7 @@ export class Collector<T> {
   readonly #results: (EntryResult<T> | undefined)[];
   readonly #resolve: (results: readonly EntryResult<T>[]) => void;
   readonly #reject: (error: unknown) => void;
-  readonly #signal: AbortSignal | undefined;
+  readonly #unhear: (() => void) | undefined;
   #open: number;
   #failure: OperatingError | undefined;
   isOver = false;
@@ -100,8 +99,7 @@ export class Collector<T> {
     this.#open = count;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#signal = signal;
-    signal?.addEventListener("abort", this);
+    this.#unhear = onAbort(signal, (reason) => this.#aborted(reason));
   }
 
   put(index: number, result: EntryResult<T>): void {
@@ -112,8 +110,8 @@ export class Collector<T> {
     this.#failure ??= error;
     this.#countDown();
   }
-  handleEvent(): void {
-    if (this.#finish()) this.#reject(this.#signal?.reason);
+  #aborted(reason: unknown): void {
+    if (this.#finish()) this.#reject(reason);
   }
 
   #countDown(): void {
@@ -126,7 +124,7 @@ export class Collector<T> {
   #finish(): boolean {
     if (this.isOver) return false;
     this.isOver = true;
-    this.#signal?.removeEventListener("abort", this);
+    this.#unhear?.();
     return true;
   }
 }

@@ -2,7 +2,8 @@
 import type { NatsConnection } from "@nats-io/transport-node";
 import { ErrorBodySchema, OperatingError } from "../../contracts/errors.ts";
 import type { Clock } from "../../contracts/ports.ts";
-import { type Deadline, DeadlineWheel } from "./deadline-wheel.ts";
+import { Seats } from "../jetstream/seats.ts";
+import { Deadline, DeadlineWheel } from "./deadline-wheel.ts";
 import { Deafness } from "./deafness.ts";
 import { type Fate, type Refusal, tooLarge } from "./refusal.ts";
 import { type InboxHandler, ReplyInbox } from "./reply-inbox.ts";
@@ -71,8 +72,7 @@ export interface ExchangeOptions {
  */
 type Phase = "sent" | "resting" | "parked" | "over";
 
-class Exchange implements Deadline {
-  slot = -1;
+class Exchange extends Deadline {
   phase: Phase = "resting";
   attempt = 0;
   /** Rests since the request began: how long the next one may be. */
@@ -88,14 +88,15 @@ class Exchange implements Deadline {
   last = "never sent";
   bytes: Uint8Array;
   deadlineMs: number;
-  readonly id: string;
+  /** Goes with its attempts. */
+  token = "";
   readonly options: ExchangeOptions;
   readonly owner: ExchangeOwner;
   readonly #exchanges: Exchanges;
 
-  constructor(exchanges: Exchanges, id: string, options: ExchangeOptions, owner: ExchangeOwner) {
+  constructor(exchanges: Exchanges, options: ExchangeOptions, owner: ExchangeOwner) {
+    super();
     this.#exchanges = exchanges;
-    this.id = id;
     this.options = options;
     this.owner = owner;
     this.bytes = options.bytes;
@@ -121,8 +122,7 @@ export class Exchanges implements InboxHandler {
   readonly #clock: Clock;
   readonly #inbox: ReplyInbox;
   readonly #random: () => number;
-  readonly #open = new Map<string, Exchange>();
-  #nextId = 0;
+  readonly #open = new Seats<Exchange>();
   /** Highest term that a reply has cited; 0 before the first. */
   #term = 0;
   /** The newest term that a beat has shown, and when one last made us repeat. Apart from `#term`, which no stranger can raise. */
@@ -150,9 +150,8 @@ export class Exchanges implements InboxHandler {
   }
 
   start(options: ExchangeOptions, owner: ExchangeOwner): Exchange {
-    const exchange = new Exchange(this, this.#nextId.toString(36), options, owner);
-    this.#nextId += 1;
-    this.#open.set(exchange.id, exchange);
+    const exchange = new Exchange(this, options, owner);
+    exchange.token = this.#open.add(exchange);
     const bytesMax = this.#inbox.payloadBytesMax;
     if (this.#closedBy !== undefined) this.#fail(exchange, this.#closedBy);
     else if (bytesMax !== undefined && options.bytes.length > bytesMax)
@@ -170,7 +169,7 @@ export class Exchanges implements InboxHandler {
     if (this.#closedBy !== undefined) return;
     this.#closedBy = error;
     this.#inbox.close();
-    for (const exchange of [...this.#open.values()]) this.#fail(exchange, error);
+    for (const exchange of this.#open.values()) this.#fail(exchange, error);
   }
 
   reply(token: string, payload: Uint8Array): void {
@@ -231,13 +230,13 @@ export class Exchanges implements InboxHandler {
 
   denied(subject: string, reason: string): void {
     const error: Refusal = { code: "permission_denied", message: reason, retryable: false, definite: true };
-    for (const exchange of [...this.#open.values()])
+    for (const exchange of this.#open.values())
       if (exchange.options.subject === subject) this.#end(exchange).refused(error);
   }
 
   connection(connected: boolean): void {
     this.#deafness.connection();
-    for (const exchange of [...this.#open.values()]) {
+    for (const exchange of this.#open.values()) {
       if (!connected && exchange.phase === "sent") {
         this.#wasSilent(exchange, "disconnected");
         this.#park(exchange);
@@ -276,15 +275,15 @@ export class Exchanges implements InboxHandler {
   }
 
   #find(token: string): [Exchange | undefined, number] {
-    const [id = "", attempt = ""] = token.split("-");
-    return [this.#open.get(id), Number(attempt)];
+    const end = token.lastIndexOf("-");
+    return [this.#open.get(token.slice(0, end)), Number(token.slice(end + 1))];
   }
 
   #send(exchange: Exchange): void {
     const attempt = exchange.attempt + 1;
     const nowMs = this.#clock.monotonicMs();
     const { subject } = exchange.options;
-    if (!this.#inbox.connected || !this.#inbox.send(subject, exchange.bytes, `${exchange.id}-${attempt}`)) {
+    if (!this.#inbox.connected || !this.#inbox.send(subject, exchange.bytes, `${exchange.token}-${attempt}`)) {
       this.#park(exchange);
       return;
     }
@@ -372,7 +371,7 @@ export class Exchanges implements InboxHandler {
 
   #end(exchange: Exchange): ExchangeOwner {
     exchange.phase = "over";
-    this.#open.delete(exchange.id);
+    this.#open.take(exchange.token);
     this.wheel.clear(exchange);
     return exchange.owner;
   }

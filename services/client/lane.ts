@@ -11,7 +11,7 @@ import {
   TIMEOUT_MS_MAX,
 } from "../../contracts/limits.ts";
 import type { Verb } from "../../contracts/subjects.ts";
-import type { Deadline } from "./deadline-wheel.ts";
+import { Deadline } from "./deadline-wheel.ts";
 import type { Entry } from "./entry.ts";
 import type { AnsweredAttempt, ExchangeOptions, ExchangeOwner, Exchanges, OnBackpressure } from "./exchange.ts";
 import { type Fate, fateError, type Refusal } from "./refusal.ts";
@@ -63,8 +63,7 @@ export function serverTimeoutMs(attemptTimeoutMs: number): number | undefined {
 
 type EntryOutcome = { readonly error?: Refusal } & Readonly<Record<string, unknown>>;
 
-export class Lane<T> implements Deadline {
-  slot = -1;
+export class Lane<T> extends Deadline {
   readonly options: LaneOptions<T>;
   #gathered: Entry<T>[] = [];
   readonly #waiting = new Set<WaitingEntry<T>>();
@@ -74,6 +73,7 @@ export class Lane<T> implements Deadline {
   #deadlineMs = Number.POSITIVE_INFINITY;
 
   constructor(options: LaneOptions<T>) {
+    super();
     this.options = options;
   }
 
@@ -185,13 +185,13 @@ export class Lane<T> implements Deadline {
 }
 
 /** An entry that waits until the shard takes more. */
-class WaitingEntry<T> implements Deadline {
-  slot = -1;
+class WaitingEntry<T> extends Deadline {
   readonly entry: Entry<T>;
   readonly refusal: Refusal;
   readonly #onDue: (one: WaitingEntry<T>) => void;
 
   constructor(entry: Entry<T>, refusal: Refusal, onDue: (one: WaitingEntry<T>) => void) {
+    super();
     this.entry = entry;
     this.refusal = refusal;
     this.#onDue = onDue;

@@ -14,18 +14,38 @@ export type HeldState = "waiting" | "running" | "settling" | "ended";
 /** One lease in this worker's hands. */
 export class HeldLease {
   readonly lease: Lease;
-  readonly controller = new AbortController();
   state: HeldState = "waiting";
+  /** Its place among the held leases. */
+  place = -1;
   /** ms on the client's monotonic clock. */
   validUntilMs: number;
   /** Whether its handler runs, the lease being ours or not. */
   isHandled = false;
   /** When the next heartbeat is due; Infinity while one is under way. */
   beatAtMs = Number.POSITIVE_INFINITY;
+  /** Why its signal has fired; undefined while it has not. */
+  abortReason: Error | undefined = undefined;
+  /** Made when somebody asks for its signal: few handlers do. */
+  #controller: AbortController | undefined = undefined;
 
   constructor(lease: Lease) {
     this.lease = lease;
     this.validUntilMs = lease.validUntilMs;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.abortReason !== undefined) this.#controller.abort(this.abortReason);
+    }
+    return this.#controller.signal;
+  }
+
+  /** Fires its signal, once. */
+  abort(reason: Error): void {
+    if (this.abortReason !== undefined) return;
+    this.abortReason = reason;
+    this.#controller?.abort(reason);
   }
 }
 
@@ -48,7 +68,7 @@ export class LeaseKeeper {
   readonly #client: LeaseClient;
   readonly #clock: Clock;
   readonly #listener: KeeperListener;
-  readonly #held = new Set<HeldLease>();
+  readonly #held: HeldLease[] = [];
   #timer: TimerHandle | undefined;
   #wakeMs = Number.POSITIVE_INFINITY;
 
@@ -59,30 +79,34 @@ export class LeaseKeeper {
   }
 
   get size(): number {
-    return this.#held.size;
+    return this.#held.length;
   }
   [Symbol.iterator](): IterableIterator<HeldLease> {
     return this.#held.values();
   }
 
   add(held: HeldLease): void {
-    this.#held.add(held);
+    held.place = this.#held.push(held) - 1;
     this.#setBeat(held);
     this.#wakeAt(held);
   }
 
   remove(held: HeldLease): void {
     held.state = "ended";
-    this.#held.delete(held);
-    if (this.#held.size === 0) this.close();
+    if (held.place >= 0) {
+      const last = this.#held.pop() as HeldLease;
+      if (last !== held) this.#held[held.place] = last;
+      last.place = held.place;
+      held.place = -1;
+    }
+    if (this.#held.length === 0) this.close();
   }
 
   /** Takes note of a renewal, also of one that the handler asked for itself. */
   renewed(held: HeldLease, renewal: Renewal): void {
     // A later end only: an answer that was long on its way says less than one that has overtaken it.
     held.validUntilMs = Math.max(held.validUntilMs, renewal.validUntilMs);
-    if (renewal.cancelRequested && !held.controller.signal.aborted)
-      held.controller.abort(new CancelledError(held.lease.itemId));
+    if (renewal.cancelRequested) held.abort(new CancelledError(held.lease.itemId));
     this.#setBeat(held);
     this.#wakeAt(held);
   }
@@ -91,7 +115,7 @@ export class LeaseKeeper {
   lose(held: HeldLease, reason: LostReason): void {
     if (held.state === "ended") return;
     this.remove(held);
-    held.controller.abort(new LeaseLostError(reason, held.lease.itemId));
+    held.abort(new LeaseLostError(reason, held.lease.itemId));
     this.#listener.lost(held, reason);
   }
 

@@ -5,8 +5,10 @@ import { LeaseRequest } from "../../contracts/commands.ts";
 import { OperatingError } from "../../contracts/errors.ts";
 import { WAIT_MS_MAX } from "../../contracts/limits.ts";
 import type { CallOptions } from "./client-core.ts";
-import type { Lease, LeaseAnswer, LeaseClient, Renewal } from "./lease-client.ts";
+import type { Lease, LeaseClient, Renewal } from "./lease-client.ts";
 import { HeldLease, isLost, LeaseKeeper } from "./lease-keeper.ts";
+import { LeasePolls } from "./lease-polls.ts";
+import { AdaptivePrefetch } from "./prefetch.ts";
 import { RefusedError } from "./refusal.ts";
 import { DrainError, failureOf, type LostReason, type WorkerEvents } from "./worker-events.ts";
 
@@ -22,7 +24,7 @@ export type LeaseHandler = (lease: Lease, context: HandlerContext) => Promise<st
 
 const Settings = z.strictObject({
   concurrency: z.int().min(1).max(10_000).default(1),
-  prefetch: z.int().min(0).max(10_000).default(0),
+  prefetch: z.union([z.int().min(0).max(10_000), z.literal("auto")]).default(0),
   resourceTypes: LeaseRequest.shape.resourceTypes,
   leaseDurationMs: LeaseRequest.shape.leaseDurationMs,
   waitMs: z.int().min(0).max(WAIT_MS_MAX).default(2_000),
@@ -36,13 +38,16 @@ export interface LeaseWorkerOptions {
   readonly handler: LeaseHandler;
   /** Handlers that run at once. 1..10,000, 1 by default. */
   readonly concurrency?: number | undefined;
-  /** Leases that wait for a free handler, kept alive meanwhile. 0..10,000, 0 by default. */
-  readonly prefetch?: number | undefined;
+  /**
+   * Leases that wait for a free handler, kept alive meanwhile. 0..10,000, 0 by default; `"auto"`: as many as the handlers end while an item is
+   * settled and the next one is fetched, 0..1,000, measured as the worker runs.
+   */
+  readonly prefetch?: number | "auto" | undefined;
   /** Only items of these types; of any by default. */
   readonly resourceTypes?: string[] | undefined;
   /** The shard's default when absent. ms. */
   readonly leaseDurationMs?: number | undefined;
-  /** How long one question for items waits at the leader. ms, 0..30,000, 2,000 by default. `stop()` waits for the last one to come back. */
+  /** How long a question for items waits at the leader; two are asked at a time. ms, 0..30,000, 2,000 by default. `stop()` waits for the last one to come back. */
   readonly waitMs?: number | undefined;
   /** How long `stop()` lets handlers run on. ms, 10,000 by default; 0 aborts their signals at once. */
   readonly drainTimeoutMs?: number | undefined;
@@ -56,8 +61,6 @@ export interface LeaseWorkerOptions {
 
 /** How long giving back may take when the worker stops. ms. */
 const RELEASE_TIMEOUT_MS = 1_000;
-const REST_FIRST_MS = 250;
-const REST_MAX_MS = 10_000;
 
 /** `idle` until `start`, `running` until `stop`, `stopping` while draining, then `stopped` for good. */
 type WorkerState = "idle" | "running" | "stopping" | "stopped";
@@ -69,6 +72,21 @@ interface Waiter {
   readonly resolve: () => void;
 }
 
+/** A class, for an object with a getter of its own is of a kind of its own, which the engine keeps. */
+class Context implements HandlerContext {
+  readonly heartbeat: HandlerContext["heartbeat"];
+  readonly #held: HeldLease;
+
+  constructor(held: HeldLease, heartbeat: HandlerContext["heartbeat"]) {
+    this.#held = held;
+    this.heartbeat = heartbeat;
+  }
+
+  get signal(): AbortSignal {
+    return this.#held.signal;
+  }
+}
+
 /** A worker of one client. What a handler throws is the item's failure; a defect of the worker ends the process. */
 export class LeaseWorker {
   readonly #client: LeaseClient;
@@ -78,16 +96,14 @@ export class LeaseWorker {
   readonly #keeper: LeaseKeeper;
   /** Leases in state `waiting`, oldest first. */
   readonly #queue: HeldLease[] = [];
-  readonly #waiters = new Set<Waiter>();
-  readonly #pollAbort = new AbortController();
+  #waiters: readonly Waiter[] = [];
+  readonly #polls: LeasePolls;
+  readonly #adaptive: AdaptivePrefetch | undefined;
   #state: WorkerState = "idle";
   #runningCount = 0;
   /** Leases held, and handlers that run on without one: what takes room. */
   #occupiedCount = 0;
-  #isPolling = false;
   #stopped: Promise<void> | undefined;
-  /** The question whose answer was lost: asked again under its id, so that leases it may have got are found. */
-  #unanswered: { readonly requestId: string; readonly maxItems: number; readonly after: number } | undefined;
 
   constructor(client: LeaseClient, options: LeaseWorkerOptions) {
     const { handler, onError, ...settings } = options;
@@ -96,6 +112,9 @@ export class LeaseWorker {
     this.#client = client;
     this.#handler = handler;
     this.#settings = parsed.data;
+    this.#polls = this.#newPolls();
+    const { prefetch, concurrency } = parsed.data;
+    this.#adaptive = prefetch === "auto" ? new AdaptivePrefetch(concurrency) : undefined;
     this.#keeper = new LeaseKeeper(client, {
       lost: (held, reason) => this.#lost(held, reason),
       failed: (error, held) => this.#report(error, held?.lease),
@@ -125,7 +144,7 @@ export class LeaseWorker {
     if (this.#state !== "idle")
       throw new OperatingError("worker_started", `the worker is ${this.#state}; make a new one`, { definite: true });
     this.#state = "running";
-    void this.#poll();
+    this.#polls.start();
   }
 
   /**
@@ -152,55 +171,28 @@ export class LeaseWorker {
     return uninstall;
   }
 
-  /** Asks for items while there is room. One question at a time: it is answered as soon as there is anything. */
-  async #poll(): Promise<void> {
-    this.#isPolling = true;
-    let failures = 0;
-    while (this.#state === "running" && !this.#client.isClosed) {
-      const room = this.#room();
-      if (room <= 0) {
-        await this.#until(() => this.#state !== "running" || this.#room() > 0);
-        continue;
-      }
-      const askedMs = this.#client.clock.monotonicMs();
-      const answer = await this.#ask(room);
-      failures = answer === undefined ? failures + 1 : 0;
-      if (answer !== undefined && answer.leases.length > 0) this.#take(answer.leases);
-      // An empty answer that did not wait would be asked for again and again.
-      else if (answer === undefined || this.#client.clock.monotonicMs() - askedMs < this.#settings.waitMs / 2)
-        await this.#rest(Math.min(REST_FIRST_MS * 2 ** Math.min(failures, 10), REST_MAX_MS));
-    }
-    this.#isPolling = false;
-    this.#changed();
-  }
-
-  #room(): number {
-    return this.#settings.concurrency + this.#settings.prefetch - this.#occupiedCount;
-  }
-
-  /** Undefined when there was no answer; it has been told then. */
-  async #ask(room: number): Promise<LeaseAnswer | undefined> {
+  #newPolls(): LeasePolls {
     const { waitMs, leaseDurationMs, resourceTypes } = this.#settings;
-    this.#unanswered ??= {
-      requestId: this.#client.newRequestId(),
-      maxItems: Math.min(room, 1_000),
-      after: this.#client.sequenceSeen,
-    };
-    try {
-      const answer = await this.#client.lease({
-        ...this.#unanswered,
-        ...{ waitMs, leaseDurationMs, resourceTypes },
-        signal: this.#pollAbort.signal,
-      });
-      this.#unanswered = undefined;
-      return answer;
-    } catch (error) {
-      if (this.#pollAbort.signal.aborted) return undefined;
-      // After a definite end nothing was granted under the id.
-      if (!(error instanceof OperatingError) || error.definite) this.#unanswered = undefined;
-      this.#report(error, undefined);
-      return undefined;
-    }
+    const worker = this;
+    return new LeasePolls(
+      this.#client,
+      { waitMs, leaseDurationMs, resourceTypes },
+      {
+        get isRunning() {
+          return worker.#state === "running";
+        },
+        get room() {
+          const { concurrency, prefetch } = worker.#settings;
+          const ahead = prefetch === "auto" ? (worker.#adaptive?.size ?? 0) : prefetch;
+          return concurrency + ahead - worker.#occupiedCount;
+        },
+        take: (leases) => this.#take(leases),
+        answeredInFull: (ms) => this.#adaptive?.asked(ms),
+        failed: (error) => this.#report(error, undefined),
+        until: (isOver, timeoutMs) => this.#until(isOver, timeoutMs),
+        changed: () => this.#changed(),
+      },
+    );
   }
 
   #take(leases: readonly Lease[]): void {
@@ -222,7 +214,7 @@ export class LeaseWorker {
       if (held.state !== "waiting") continue;
       const leftMs = held.validUntilMs - this.#client.clock.monotonicMs();
       // Too late to begin here: whoever gets it next has a whole lease. What is cancelled ends with its release.
-      if (held.controller.signal.aborted || leftMs < this.#settings.safetyMarginMs) void this.#release(held);
+      if (held.abortReason !== undefined || leftMs < this.#settings.safetyMarginMs) void this.#release(held);
       else void this.#run(held);
     }
   }
@@ -231,20 +223,26 @@ export class LeaseWorker {
     held.state = "running";
     held.isHandled = true;
     this.#runningCount += 1;
+    const { clock } = this.#client;
+    const begunMs = clock.monotonicMs();
     const outcome = await this.#handle(held);
+    const handledMs = clock.monotonicMs();
+    this.#adaptive?.handled(handledMs - begunMs);
     held.isHandled = false;
     this.#runningCount -= 1;
     this.#fill();
     // One that was lost, or given back over the handler's head, is nobody's to settle.
-    if (held.state === "running") await this.#settle(held, outcome);
-    else if (held.state === "ended") this.#freed();
+    if (held.state === "running") {
+      await this.#settle(held, outcome);
+      this.#adaptive?.settled(clock.monotonicMs() - handledMs);
+    } else if (held.state === "ended") this.#freed();
   }
 
   async #handle(held: HeldLease): Promise<Outcome> {
-    const { lease, controller } = held;
+    const { lease } = held;
     const heartbeat = async (extendMs?: number, progress?: string): Promise<Renewal> => {
       try {
-        const options = { extendMs, signal: controller.signal };
+        const options = { extendMs, signal: held.signal };
         const renewal = await this.#client.heartbeat({ ...lease, progress }, options);
         if (isHeld(held)) this.#keeper.renewed(held, renewal);
         return renewal;
@@ -255,7 +253,7 @@ export class LeaseWorker {
       }
     };
     try {
-      const result = await this.#handler(lease, { signal: controller.signal, heartbeat });
+      const result = await this.#handler(lease, new Context(held, heartbeat));
       return { kind: "done", result: result ?? undefined };
     } catch (error) {
       return { kind: "threw", error };
@@ -264,8 +262,8 @@ export class LeaseWorker {
 
   /** Tells the shard how the handler ended. The lease is kept alive until the shard has it. */
   async #settle(held: HeldLease, outcome: Outcome): Promise<void> {
-    const { lease, controller } = held;
-    if (outcome.kind === "threw" && controller.signal.reason instanceof DrainError) return this.#release(held);
+    const { lease } = held;
+    if (outcome.kind === "threw" && held.abortReason instanceof DrainError) return this.#release(held);
     held.state = "settling";
     try {
       if (outcome.kind === "done") {
@@ -321,27 +319,18 @@ export class LeaseWorker {
     this.#changed();
   }
 
-  /** Asks the waiting question once more without waiting: the leader then answers both, at once. */
-  #endPoll(): void {
-    if (this.#unanswered === undefined) return;
-    const { leaseDurationMs, resourceTypes } = this.#settings;
-    const repeat = { ...this.#unanswered, leaseDurationMs, resourceTypes, waitMs: 0 };
-    // Whatever it brings comes with the first answer too, and is taken there.
-    this.#client.lease(repeat).catch(() => undefined);
-  }
-
   async #drain(): Promise<void> {
     if (this.#state === "running") {
       this.#state = "stopping";
       const { drainTimeoutMs, abortGraceMs } = this.#settings;
       this.#releaseQueue();
-      this.#endPoll();
+      this.#polls.end();
       this.#changed();
-      const isDrained = (): boolean => this.#keeper.size === 0 && this.#runningCount === 0 && !this.#isPolling;
+      const isDrained = (): boolean => this.#keeper.size === 0 && this.#runningCount === 0 && this.#polls.isOver;
       await this.#until(isDrained, drainTimeoutMs);
-      this.#pollAbort.abort(new DrainError());
+      this.#polls.abort(new DrainError());
       const running = [...this.#keeper].filter((held) => held.state === "running");
-      for (const held of running) held.controller.abort(new DrainError());
+      for (const held of running) held.abort(new DrainError());
       await this.#until(isDrained, running.length > 0 ? abortGraceMs : 0);
       for (const held of running) {
         if (held.state !== "running") continue;
@@ -370,28 +359,24 @@ export class LeaseWorker {
     else process.emitWarning(error);
   }
 
-  #rest(delayMs: number): Promise<void> {
-    return this.#until(() => this.#state !== "running", delayMs);
-  }
-
   /** Waits until a change makes it true, at most `timeoutMs`. */
   #until(isOver: () => boolean, timeoutMs?: number): Promise<void> {
     if (isOver()) return Promise.resolve();
     return new Promise((resolve) => {
       const { clock } = this.#client;
       const end = (): void => {
-        this.#waiters.delete(waiter);
+        this.#waiters = this.#waiters.filter((other) => other !== waiter);
         if (timer !== undefined) clock.clearTimer(timer);
         resolve();
       };
       const waiter: Waiter = { isOver, resolve: end };
       const timer = timeoutMs === undefined ? undefined : clock.setTimer(timeoutMs, end);
-      this.#waiters.add(waiter);
+      this.#waiters = [...this.#waiters, waiter];
     });
   }
 
   #changed(): void {
-    for (const waiter of [...this.#waiters]) if (waiter.isOver()) waiter.resolve();
+    for (const waiter of this.#waiters) if (waiter.isOver()) waiter.resolve();
   }
 }
 

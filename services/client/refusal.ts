@@ -96,15 +96,20 @@ export function fateError(fate: Fate, verb: string, isMutation: boolean): Refuse
 
 /** Checks what is about to be sent; the refusal is the one that the server would give. */
 export function check<Schema extends z.ZodType>(schema: Schema, value: unknown): Refusal | undefined {
+  const checked = checkedBy(schema, value);
+  return checked.kind === "refused" ? checked.error : undefined;
+}
+
+/** As `check`, with what the schema has read. */
+export function checkedBy<Schema extends z.ZodType>(schema: Schema, value: unknown): EntryResult<z.output<Schema>> {
   const parsed = schema.safeParse(value);
-  if (parsed.success) return undefined;
+  if (parsed.success) return { kind: "ok", value: parsed.data };
   const issues = parsed.error.issues
     .slice(0, ISSUES_MAX)
     .map(({ path, message }) => ({ path: path.join("."), message }));
   const first = issues[0];
-  return errorBody("invalid_argument", `${first?.path === "" ? "" : `${first?.path}: `}${first?.message}`, {
-    details: { issues },
-  });
+  const message = `${first?.path === "" ? "" : `${first?.path}: `}${first?.message}`;
+  return { kind: "refused", error: errorBody("invalid_argument", message, { details: { issues } }) };
 }
 
 export const tooLarge = (what: string, bytes: number, bytesMax: number): ErrorBody =>

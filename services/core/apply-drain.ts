@@ -7,8 +7,8 @@ import { admitItem, endItem, itemOf, leaveUnfinished, setExtra } from "./apply-i
 import type { EventMeta } from "./apply-lease.ts";
 import { type Drain, endDrain, isMarked } from "./drain-state.ts";
 import { hashLastError } from "./hash.ts";
+import { numberOfItemId } from "./item-id.ts";
 import { originRequestId } from "./item-origin.ts";
-import { tokenOfItemId } from "./item-table.ts";
 import { newItem } from "./item-terms.ts";
 import type { ShardState } from "./state.ts";
 
@@ -61,7 +61,7 @@ type Entry = NonNullable<EventOf<"restored">["entry"]>;
 
 function restoreItem(state: ShardState, entry: Entry, { at }: EventMeta): void {
   const { itemId, origin, lastError, redrives = 0 } = entry;
-  if (tokenOfItemId(itemId) !== tokenOf(state.tokenEpoch, state.sequence))
+  if (numberOfItemId(itemId) !== tokenOf(state.tokenEpoch, state.sequence))
     assert.fail(`item id ${itemId} at sequence ${state.sequence}`);
   const names = {
     ...{ itemId, enqueuedAt: entry.enqueuedAt, principal: state.intern(entry.enqueuedBy) },

@@ -1,9 +1,10 @@
 /** What the end of an item does to those that depend on it. */
 import assert from "node:assert/strict";
 import type { Dependency } from "../../contracts/flows.ts";
+import type { EndedRecord } from "./ended-record.ts";
 import { type DependencyEnd, holdingFlow, type ItemFlow, isDoomed, makeFlow, settleFlow } from "./flow.ts";
 import { hashItem, NO_RESULT_DIGEST } from "./hash.ts";
-import type { EndedRecord, Item } from "./item.ts";
+import type { Item } from "./item.ts";
 import type { ShardState } from "./state.ts";
 import { endedStatus } from "./views.ts";
 

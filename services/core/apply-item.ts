@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { enterFlow, leaveFlow, tellDependents } from "./apply-flow.ts";
 import { isMarked } from "./drain-state.ts";
+import { EndedRecord, type Ending } from "./ended-record.ts";
 import { hashDeadLetter, hashItem, hashNewItem, hashRecord } from "./hash.ts";
-import { type DeadLetter, EndedRecord, type Ending, type Item, type ItemExtra } from "./item.ts";
+import type { DeadLetter, Item, ItemExtra } from "./item.ts";
 import type { ShardState } from "./state.ts";
 
 export function itemOf(state: ShardState, itemId: string): Item {
@@ -26,7 +27,7 @@ export function setExtra(item: Item, patch: Partial<ItemExtra>): void {
 export function admitItem(state: ShardState, item: Item, at: number): void {
   hashNewItem(item);
   state.itemSum.add(item.high, item.low);
-  state.items.set(item.itemId, item);
+  state.items.set(item);
   state.enqueueRequests.add(item);
   enterUnfinished(state, item);
   state.ready.admit(item, at);
@@ -76,7 +77,7 @@ export interface ItemEnd {
 /** Ends an item that is in no place any more: what is left of it is its record. */
 export function endItem(state: ShardState, item: Item, end: ItemEnd): void {
   const { token, principal, digest, ending, result } = end;
-  state.items.delete(item.itemId);
+  state.items.delete(item);
   state.itemSum.subtract(item.high, item.low);
   if (item.extra !== undefined) leaveFlow(state, item);
   if (ending === "completed") state.completedTotal += 1;
@@ -99,7 +100,7 @@ export function evictRecords(state: ShardState): void {
     state.oldestRecord = record.next;
     if (record.next === undefined) state.newestRecord = undefined;
     record.next = undefined;
-    state.records.delete(record.itemId);
+    state.records.delete(record);
     state.enqueueRequests.remove(record);
     const { high, low } = hashRecord(record);
     state.recordSum.subtract(high, low);
@@ -109,7 +110,7 @@ export function evictRecords(state: ShardState): void {
 }
 
 function remember(state: ShardState, item: Item, record: EndedRecord): void {
-  state.records.set(record.itemId, record);
+  state.records.set(record);
   state.enqueueRequests.replace(item, record);
   const { high, low } = hashRecord(record);
   state.recordSum.add(high, low);

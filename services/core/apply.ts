@@ -22,7 +22,7 @@ import {
 import { applySchedule, applyTick } from "./apply-schedule.ts";
 import { easePressure, weighPressure } from "./backpressure.ts";
 import { stateHash } from "./hash.ts";
-import { tokenOfItemId } from "./item-table.ts";
+import { numberOfItemId } from "./item-id.ts";
 import { newItem } from "./item-terms.ts";
 import { mergeNamed, mergeOptions, type ShardState, setQuotas } from "./state.ts";
 
@@ -188,11 +188,11 @@ function applyTermStarted(state: ShardState, event: EventOf<"termStarted">): voi
 function applyEnqueued(state: ShardState, event: EventOf<"enqueued">, meta: EventMeta): void {
   const { item: payload, itemId } = event;
   assert(meta.actor !== undefined, "an item is enqueued by somebody");
-  if (tokenOfItemId(itemId) !== tokenOf(state.tokenEpoch, state.sequence))
+  if (numberOfItemId(itemId) !== tokenOf(state.tokenEpoch, state.sequence))
     assert.fail(`item id ${itemId} at sequence ${state.sequence}`);
   const principal = state.intern(meta.actor.principal);
   const { requestId, digest, schedule } = event;
-  const item = newItem(state, payload, { itemId, enqueuedAt: meta.at, principal, requestId, digest }, schedule);
+  const item = newItem(state, payload, { enqueuedAt: meta.at, principal, requestId, digest }, schedule);
   const { dependsOn, onDependencyFailure } = payload;
   if (dependsOn !== undefined)
     setExtra(item, {

@@ -5,6 +5,7 @@ import { isAbove } from "./backpressure.ts";
 import { checkFlows, flowFields } from "./canonical-flow.ts";
 import { checkSchedules, scheduleFieldsOf } from "./canonical-schedule.ts";
 import { drainFields, isMarked } from "./drain-state.ts";
+import type { EndedRecord } from "./ended-record.ts";
 import { fenceKey } from "./fence-key.ts";
 import { holdingFlow } from "./flow.ts";
 import {
@@ -18,8 +19,9 @@ import {
 } from "./hash.ts";
 import { HashSum, hexOf } from "./hasher.ts";
 import { isBefore } from "./indexed-heap.ts";
-import { type EndedRecord, Item, type ItemExtra, type ItemTerms, type KeyQueue, notAfterOf } from "./item.ts";
+import { Item, type ItemExtra, type ItemTerms, notAfterOf } from "./item.ts";
 import { retryText } from "./item-terms.ts";
+import type { KeyQueue } from "./key-queue.ts";
 import { checkHeap, checkLeasable, checkShares, shareRecords } from "./lane-checks.ts";
 import type { ShardState } from "./state.ts";
 

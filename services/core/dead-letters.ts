@@ -3,8 +3,9 @@ import type { RequestOf } from "../../contracts/commands.ts";
 import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
 import { DELAY_MS_MAX, LOG_VERSION_TERMS } from "../../contracts/limits.ts";
+import type { EndedRecord } from "./ended-record.ts";
 import { frameFull } from "./enqueue.ts";
-import type { EndedRecord, Item } from "./item.ts";
+import type { Item } from "./item.ts";
 import { versionRefusal } from "./item-terms.ts";
 import {
   type Context,

@@ -8,7 +8,8 @@ import { QUOTA_KINDS } from "../../contracts/quotas.ts";
 import { CATCH_UPS } from "../../contracts/schedules.ts";
 import { canonicalLine, extraFields, sorted, termsFields } from "./canonical.ts";
 import { scheduleFieldsOf } from "./canonical-schedule.ts";
-import { ENDINGS, type ItemExtra, type ItemTerms } from "./item.ts";
+import { ENDINGS } from "./ended-record.ts";
+import type { ItemExtra, ItemTerms } from "./item.ts";
 import type { ScheduleFields } from "./schedules.ts";
 import { FlowRow, readFlow } from "./snapshot-flow.ts";
 import {

@@ -23,10 +23,10 @@ import type { EnqueueItem } from "../../contracts/commands.ts";
 import { DEPENDENCY_OUTCOMES, type Dependency, FAILURE_POLICIES, type FailurePolicy } from "../../contracts/flows.ts";
 import { EXCLUSIVITIES, OPTIONS_OF_TERMS, SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
 import { drainText } from "./drain-state.ts";
+import type { EndedRecord } from "./ended-record.ts";
 import { type Hash64, Hasher, hexOf } from "./hasher.ts";
 import type {
   DeadLetter,
-  EndedRecord,
   Item,
   ItemExtra,
   ItemTerms,

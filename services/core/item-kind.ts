@@ -22,6 +22,8 @@ export class ItemKind {
   readonly quotaKey: string | undefined;
   /** The next one of the same principal, resource type, group and quota key. */
   readonly next: ItemKind | undefined;
+  /** What the ids of its items count from, beside their sequence: the epoch in which they were enqueued. */
+  readonly tokenBase: number;
   /** Log time of the first of its items. ms. */
   readonly since: number;
   /** Where an item of it was shown last; it may be gone. Derived. */
@@ -33,6 +35,7 @@ export class ItemKind {
     exclusivity: Exclusivity,
     names: KindNames,
     since: number,
+    tokenBase: number,
     next: ItemKind | undefined,
   ) {
     this.principal = principal;
@@ -43,6 +46,7 @@ export class ItemKind {
     this.group = names.group;
     this.quotaKey = names.quotaKey;
     this.since = since;
+    this.tokenBase = tokenBase;
     this.next = next;
   }
 
@@ -81,19 +85,19 @@ export class ItemKinds {
   private lastPrincipal: string | undefined = undefined;
   private lastTypes: ByType = new Map();
 
-  /** `at`: log time of the enqueue. ms. */
-  of(principal: string, exclusivity: Exclusivity, names: KindNames, at: number): ItemKind {
+  /** `at`: log time of the enqueue, in ms; `tokenBase`: of its epoch. */
+  of(principal: string, exclusivity: Exclusivity, names: KindNames, at: number, tokenBase: number): ItemKind {
     const { resourceType, payloadEncoding, maxAttempts, group, quotaKey } = names;
     const first = this.typesOf(principal).get(resourceType)?.get(group)?.get(quotaKey);
     let variants = 0;
     for (let kind = first; kind !== undefined; kind = kind.next) {
       const isOfItem = kind.exclusivity === exclusivity && kind.maxAttempts === maxAttempts;
-      const isNear = Math.abs(at - kind.since) < KIND_SPAN_MS;
+      const isNear = Math.abs(at - kind.since) < KIND_SPAN_MS && kind.tokenBase === tokenBase;
       if (isOfItem && isNear && kind.payloadEncoding === payloadEncoding) return kind;
       variants += 1;
     }
     const next = variants < KIND_VARIANTS_MAX ? first : undefined;
-    return this.make(new ItemKind(principal, exclusivity, names, at, next));
+    return this.make(new ItemKind(principal, exclusivity, names, at, tokenBase, next));
   }
 
   private typesOf(principal: string): ByType {

@@ -2,17 +2,15 @@
  * Finds what an item id names. An id is a sequence in base 36, so no text is hashed: ids that were made together share a page, and are found
  * together when they are leased and completed.
  */
-import assert from "node:assert/strict";
-import { TOKEN_EPOCH_STEP } from "../../contracts/limits.ts";
+import { numberOfItemId, sequenceOfNumber } from "./item-id.ts";
 import { STRIPES } from "./limits.ts";
 
 /** Entries in one page. Few, for where items are rare among other events a page holds one of them. A power of two. */
 const PAGE_LENGTH = 32;
-/** Longer ids are above every token. Characters. */
-const ID_LENGTH_MAX = 11;
 
 interface Identified {
-  readonly itemId: string;
+  /** The number that its id is. */
+  readonly number: number;
 }
 
 interface Page<Entry> {
@@ -33,17 +31,13 @@ export class ItemTable<Entry extends Identified> {
   }
 
   get(itemId: string): Entry | undefined {
-    const sequence = sequenceOf(itemId);
-    if (sequence < 0) return undefined;
-    const entry = this.pageOf(sequence)?.entries[sequence % PAGE_LENGTH];
-    // An id of another epoch has the same sequence.
-    return entry?.itemId === itemId ? entry : undefined;
+    const number = numberOfItemId(itemId);
+    return number < 0 ? undefined : this.find(number);
   }
 
   /** Takes the place of what had the same sequence. */
-  set(itemId: string, entry: Entry): void {
-    const sequence = sequenceOf(itemId);
-    if (sequence < 0) assert.fail(`${itemId} is no item id`);
+  set(entry: Entry): void {
+    const sequence = sequenceOfNumber(entry.number);
     const page = this.pageOf(sequence) ?? this.newPage(sequence);
     const slot = sequence % PAGE_LENGTH;
     if (page.entries[slot] === undefined) {
@@ -53,9 +47,11 @@ export class ItemTable<Entry extends Identified> {
     page.entries[slot] = entry;
   }
 
-  delete(itemId: string): boolean {
-    if (this.get(itemId) === undefined) return false;
-    const sequence = sequenceOf(itemId);
+  /** False when the entry was not there. */
+  delete(entry: Identified): boolean {
+    const { number } = entry;
+    if (this.find(number) === undefined) return false;
+    const sequence = sequenceOfNumber(number);
     const page = this.pageOf(sequence) as Page<Entry>;
     page.entries[sequence % PAGE_LENGTH] = undefined;
     page.count -= 1;
@@ -64,6 +60,13 @@ export class ItemTable<Entry extends Identified> {
     this.stripeOf(this.lastNumber).delete(this.lastNumber);
     this.lastPage = undefined;
     return true;
+  }
+
+  private find(number: number): Entry | undefined {
+    const sequence = sequenceOfNumber(number);
+    const entry = this.pageOf(sequence)?.entries[sequence % PAGE_LENGTH];
+    // An id of another epoch has the same sequence.
+    return entry?.number === number ? entry : undefined;
   }
 
   *values(): Generator<Entry> {
@@ -92,24 +95,4 @@ export class ItemTable<Entry extends Identified> {
   private stripeOf(number: number): Map<number, Page<Entry>> {
     return this.stripes[number % STRIPES] as Map<number, Page<Entry>>;
   }
-}
-
-/** The event sequence in an id; -1 when the text is no id. */
-function sequenceOf(itemId: string): number {
-  const token = tokenOfItemId(itemId);
-  return token < TOKEN_EPOCH_STEP ? token : token % TOKEN_EPOCH_STEP;
-}
-
-/** The number that an id is; -1 when the text is no id. */
-export function tokenOfItemId(itemId: string): number {
-  const { length } = itemId;
-  if (length === 0 || length > ID_LENGTH_MAX || (length > 1 && itemId.charCodeAt(0) === 0x30)) return -1;
-  let token = 0;
-  for (let index = 0; index < length; index += 1) {
-    const code = itemId.charCodeAt(index);
-    if (code >= 0x30 && code <= 0x39) token = token * 36 + (code - 0x30);
-    else if (code >= 0x61 && code <= 0x7a) token = token * 36 + (code - 0x57);
-    else return -1;
-  }
-  return token > Number.MAX_SAFE_INTEGER ? -1 : token;
 }

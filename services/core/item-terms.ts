@@ -1,6 +1,7 @@
 /** What an item may name about its order and its time, and what follows from it. */
 import type { EnqueueItem, ItemPayload, RetryPolicy } from "../../contracts/commands.ts";
 import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
+import { tokenOf } from "../../contracts/ids.ts";
 import { DELAY_MS_MAX, LOG_VERSION_TERMS } from "../../contracts/limits.ts";
 import type { ShardOptions } from "../../contracts/options.ts";
 import { Item, type ItemTerms } from "./item.ts";
@@ -10,7 +11,7 @@ import type { ShardState } from "./state.ts";
 const PRIORITY_STEP_MS = 2 ** 42;
 
 /** What an item is called beside its payload. */
-type ItemNames = Pick<Item, "itemId" | "enqueuedAt" | "principal" | "requestId" | "digest">;
+type ItemNames = Pick<Item, "enqueuedAt" | "principal" | "requestId" | "digest">;
 type Ticked = { readonly name: string; readonly tick: number };
 /** What it depends on is no part of this. */
 type Payload = Omit<ItemPayload, "dependsOn">;
@@ -18,10 +19,9 @@ type Payload = Omit<ItemPayload, "dependsOn">;
 /** The item that the event at the state's sequence makes of a payload, with the shard's exclusivity where it names none. */
 export function newItem(state: ShardState, payload: Payload, names: ItemNames, ticked?: Ticked): Item {
   const exclusivity = payload.exclusivity ?? state.options.exclusivity;
-  const kind = state.kinds.of(names.principal, exclusivity, payload, names.enqueuedAt);
+  const kind = state.kinds.of(names.principal, exclusivity, payload, names.enqueuedAt, tokenOf(state.tokenEpoch, 0));
   const terms = termsOf(payload, state.options.ageingMs, ticked);
   const fields = {
-    itemId: names.itemId,
     sequence: state.sequence,
     enqueuedAt: names.enqueuedAt,
     resourceId: payload.resourceId,

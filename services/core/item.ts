@@ -1,9 +1,12 @@
-/** The records of a shard's state: item, lease, end of a lease, ended item, lease request. Flat classes, for a million of them must be small. */
+/** The records of a shard's state: item, lease, end of a lease, lease request. Flat classes, for a million of them must be small. */
 import type { RetryPolicy } from "../../contracts/commands.ts";
 import type { Exclusivity } from "../../contracts/options.ts";
+import type { EndedRecord } from "./ended-record.ts";
 import type { ItemFlow } from "./flow.ts";
-import type { HeapEntry, IndexedHeap } from "./indexed-heap.ts";
+import type { HeapEntry } from "./indexed-heap.ts";
+import { itemIdOfNumber } from "./item-id.ts";
 import type { ItemKind } from "./item-kind.ts";
+import type { KeyQueue } from "./key-queue.ts";
 
 /**
  * `pending`: enqueued or given back; leasable unless its key or its delay holds it back. Left by a grant, or when its time is over.
@@ -82,28 +85,6 @@ export class LeaseRequestRecord {
   }
 }
 
-/**
- * The items of one resource or partition that are not ended. Derived from the items.
- *
- * A partition keeps them in the order of their enqueue, as a linked list from `head` to `tail`; `head` may be delayed. A resource has those
- * that are not delayed: `head`, and the rest in `waiting` by their rank.
- * Invariant: only the head is in a lane or leased; a halted key has neither. A head of a resource that is not leased comes before all others.
- */
-export class KeyQueue {
-  readonly fenceKey: string;
-  /** Of a partition whose items name one. */
-  readonly partitionKey: string | undefined;
-  head: Item | undefined = undefined;
-  tail: Item | undefined = undefined;
-  waiting: IndexedHeap<Item> | undefined = undefined;
-  halted = false;
-
-  constructor(fenceKey: string, partitionKey: string | undefined) {
-    this.fenceKey = fenceKey;
-    this.partitionKey = partitionKey;
-  }
-}
-
 /** What few items name at their enqueue. */
 export interface ItemTerms {
   readonly priority: number;
@@ -133,20 +114,6 @@ export interface ItemExtra {
   readonly flow: ItemFlow | undefined;
 }
 
-/** How an item ended: `completed`; `cancelled` while nobody had it; `purged`; `discarded`; or cancelled by the end of the lease that it had. */
-export const ENDINGS = [
-  "completed",
-  "cancelled",
-  "purged",
-  "failed",
-  "expired",
-  "released",
-  "discarded",
-  "drained",
-  "evicted",
-] as const;
-export type Ending = (typeof ENDINGS)[number];
-
 /** The end of the time in which a pending item may be granted, in the heap of those. */
 export interface Lapse extends HeapEntry {
   readonly item: Item;
@@ -155,7 +122,6 @@ export interface Lapse extends HeapEntry {
 /** What an item is made of beside its kind; see `Item`. */
 export type ItemFields = Pick<
   Item,
-  | "itemId"
   | "sequence"
   | "enqueuedAt"
   | "resourceId"
@@ -177,6 +143,26 @@ interface ItemPast {
   lastError: LastErrorRecord | undefined;
   deadLetter: DeadLetter | undefined;
   extra: ItemExtra | undefined;
+  attributes: Readonly<Record<string, string>> | undefined;
+}
+
+/** The request that made an item; of those without an id there is none. */
+interface Making {
+  readonly requestId: string | undefined;
+  readonly digest: string | undefined;
+  sameId: Remembered | undefined;
+}
+
+/** What an item has of a key: the partition that it names, its queue, and its neighbours there. Many items have no part in any. */
+class Standing {
+  readonly partitionKey: string | undefined;
+  key: KeyQueue | undefined = undefined;
+  nextOfKey: Item | undefined = undefined;
+  previousOfKey: Item | undefined = undefined;
+
+  constructor(partitionKey: string | undefined) {
+    this.partitionKey = partitionKey;
+  }
 }
 
 /**
@@ -185,19 +171,15 @@ interface ItemPast {
  * Invariant: lease is there exactly while status is leased; deadLetter exactly while it is deadLettered; charged <= attempt.
  */
 export class Item implements HeapEntry {
-  readonly itemId: string;
   /** Event sequence of its `enqueued`. */
   readonly sequence: number;
   readonly kind: ItemKind;
   /** How long after the first of its kind; a small integer, for a time would be an object of its own. ms. */
   private readonly enqueuedAfterMs: number;
   readonly resourceId: string;
-  readonly partitionKey: string | undefined;
   readonly body: string | undefined;
-  readonly attributes: Readonly<Record<string, string>> | undefined;
-  readonly requestId: string | undefined;
-  readonly digest: string | undefined;
   readonly terms: ItemTerms | undefined;
+  private readonly making: Making | undefined;
 
   /** Of the body as JSON; set with the hashes. */
   bodyBytes = 0;
@@ -209,10 +191,7 @@ export class Item implements HeapEntry {
 
   /** Place in the lane, among the delayed, among those that wait for their resource, or in the list of leased items. Derived. */
   slot = -1;
-  key: KeyQueue | undefined = undefined;
-  nextOfKey: Item | undefined = undefined;
-  previousOfKey: Item | undefined = undefined;
-  sameId: Remembered | undefined = undefined;
+  private standing: Standing | undefined = undefined;
   /** Hash of the fields that never change, and of the whole item. */
   staticHigh = 0;
   staticLow = 0;
@@ -220,18 +199,86 @@ export class Item implements HeapEntry {
   low = 0;
 
   constructor(fields: ItemFields, kind: ItemKind) {
-    this.itemId = fields.itemId;
+    const { requestId, digest, partitionKey } = fields;
     this.sequence = fields.sequence;
     this.kind = kind;
     this.enqueuedAfterMs = kind.afterMs(fields.enqueuedAt);
     this.resourceId = fields.resourceId;
-    this.partitionKey = fields.partitionKey;
     this.body = fields.body;
-    this.attributes = fields.attributes;
-    this.requestId = fields.requestId;
-    this.digest = fields.digest;
     this.terms = fields.terms;
+    const isNameless = requestId === undefined && digest === undefined;
+    this.making = isNameless ? undefined : { requestId, digest, sameId: undefined };
+    if (partitionKey !== undefined) this.standing = new Standing(partitionKey);
+    if (fields.attributes !== undefined) this.history().attributes = fields.attributes;
     if (fields.delayedTo !== 0) this.delayedTo = fields.delayedTo;
+  }
+
+  /** The number that its id is: its sequence, with the epoch of its enqueue. */
+  get number(): number {
+    return this.kind.tokenBase + this.sequence;
+  }
+
+  /** Put together when it is asked for: a million kept texts would weigh more than the rest of most records. */
+  get itemId(): string {
+    return itemIdOfNumber(this.number);
+  }
+
+  get requestId(): string | undefined {
+    return this.making?.requestId;
+  }
+
+  /** Of what the request asked for; only with a request id. */
+  get digest(): string | undefined {
+    return this.making?.digest;
+  }
+
+  get sameId(): Remembered | undefined {
+    return this.making?.sameId;
+  }
+
+  /** Without effect on an item that no request id leads to. */
+  set sameId(entry: Remembered | undefined) {
+    if (this.making !== undefined) this.making.sameId = entry;
+  }
+
+  get partitionKey(): string | undefined {
+    return this.standing?.partitionKey;
+  }
+
+  get key(): KeyQueue | undefined {
+    return this.standing?.key;
+  }
+
+  set key(key: KeyQueue | undefined) {
+    if (this.standing !== undefined) this.standing.key = key;
+    else if (key !== undefined) this.place().key = key;
+  }
+
+  get nextOfKey(): Item | undefined {
+    return this.standing?.nextOfKey;
+  }
+
+  set nextOfKey(item: Item | undefined) {
+    if (this.standing !== undefined) this.standing.nextOfKey = item;
+    else if (item !== undefined) this.place().nextOfKey = item;
+  }
+
+  get previousOfKey(): Item | undefined {
+    return this.standing?.previousOfKey;
+  }
+
+  set previousOfKey(item: Item | undefined) {
+    if (this.standing !== undefined) this.standing.previousOfKey = item;
+    else if (item !== undefined) this.place().previousOfKey = item;
+  }
+
+  private place(): Standing {
+    this.standing ??= new Standing(undefined);
+    return this.standing;
+  }
+
+  get attributes(): Readonly<Record<string, string>> | undefined {
+    return this.past?.attributes;
   }
 
   get enqueuedAt(): number {
@@ -330,53 +377,13 @@ export class Item implements HeapEntry {
 }
 
 const NO_PAST: ItemPast = {
-  ...{ charged: 0, delayedTo: 0 },
+  ...{ charged: 0, delayedTo: 0, attributes: undefined },
   ...{ lastEnd: undefined, lastError: undefined, deadLetter: undefined, extra: undefined },
 };
 
 /** Log time from which on a pending item is granted no more; undefined for never. ms. */
 export function notAfterOf({ terms, extra }: Item): number | undefined {
   return extra !== undefined && extra.redrives > 0 ? undefined : terms?.notAfter;
-}
-
-/** What is remembered of an ended item, so that repeats of its requests are recognised. */
-export class EndedRecord {
-  readonly itemId: string;
-  /** Who enqueued it, under which id, with which contents. */
-  readonly principal: string;
-  readonly requestId: string | undefined;
-  readonly digest: string | undefined;
-  /** Who ended it, with which lease (0: none) and contents. */
-  readonly token: number;
-  readonly settledBy: string;
-  readonly settleDigest: string;
-  /** Event sequence of its end. */
-  readonly endedSequence: number;
-  readonly ending: Ending;
-  sameId: Remembered | undefined = undefined;
-  /** What its completion left; undefined when it left nothing, or when that was forgotten. */
-  result: string | undefined = undefined;
-  /** The record that is evicted after this one. */
-  next: EndedRecord | undefined = undefined;
-
-  constructor(
-    item: Pick<Item, "itemId" | "principal" | "requestId" | "digest">,
-    token: number,
-    settledBy: string,
-    settleDigest: string,
-    endedSequence: number,
-    ending: Ending,
-  ) {
-    this.itemId = item.itemId;
-    this.principal = item.principal;
-    this.requestId = item.requestId;
-    this.digest = item.digest;
-    this.token = token;
-    this.settledBy = settledBy;
-    this.settleDigest = settleDigest;
-    this.endedSequence = endedSequence;
-    this.ending = ending;
-  }
 }
 
 /** What a request id of `enqueue` leads to. */

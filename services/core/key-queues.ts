@@ -1,6 +1,7 @@
 /** The queues of resources and partitions, found by what their items name. */
 import { fenceKey } from "./fence-key.ts";
-import { type Item, KeyQueue } from "./item.ts";
+import type { Item } from "./item.ts";
+import { KeyQueue } from "./key-queue.ts";
 import { StripedMap } from "./striped-map.ts";
 
 /** Invariant: a queue is there once, under what its items name. */

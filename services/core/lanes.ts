@@ -6,6 +6,7 @@ import type { Item } from "./item.ts";
 import { type Meter, Meters } from "./meters.ts";
 import { RankQueue } from "./rank-queue.ts";
 import { StripedMap } from "./striped-map.ts";
+import type { TypeMarks } from "./type-marks.ts";
 
 /** The leasable items of one resource type, group and quota key. Invariant: never empty; rank and tie are those of its first item. */
 export class Lane implements HeapEntry {
@@ -97,7 +98,7 @@ export class Lanes {
   readonly meters = new Meters();
   readonly shares = new FairShares();
   /** Resource types that got something leasable since the leader looked last; kept only where somebody looks. */
-  shown: Set<string> | undefined = undefined;
+  shown: TypeMarks | undefined = undefined;
   /** Types whose first lane may have a quota and, with somebody ahead, a better one behind it: rank alone does not tell. */
   private readonly metered = new Set<TypeLanes>();
   private readonly parked = new Map<Meter, Parked>();

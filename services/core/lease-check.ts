@@ -1,6 +1,7 @@
 /** Whether a caller holds the lease that it names: the one order of refusals for heartbeat, complete, fail and release. */
 import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
-import type { EndedRecord, EndKind, Item, LiveLease } from "./item.ts";
+import type { EndedRecord } from "./ended-record.ts";
+import type { EndKind, Item, LiveLease } from "./item.ts";
 import type { ShardState } from "./state.ts";
 
 export interface LeaseRef {

@@ -1,5 +1,6 @@
 /** The list of the items of one partition: oldest first, but for one that is leased. */
-import type { Item, KeyQueue } from "./item.ts";
+import type { Item } from "./item.ts";
+import type { KeyQueue } from "./key-queue.ts";
 
 /** Takes an item out of the list of its partition. */
 export function unlink(key: KeyQueue, item: Item): void {

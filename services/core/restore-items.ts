@@ -4,9 +4,9 @@ import type { DrainOrigin, ItemOrigin } from "../../contracts/drain.ts";
 import { errorBody } from "../../contracts/errors.ts";
 import type { EventOf } from "../../contracts/events.ts";
 import { restoredDependencies } from "./dependencies.ts";
+import { EndedRecord } from "./ended-record.ts";
 import { bodyProblem, frameFull } from "./enqueue.ts";
 import type { Remembered } from "./item.ts";
-import { EndedRecord } from "./item.ts";
 import { originRequestId } from "./item-origin.ts";
 import {
   type Context,

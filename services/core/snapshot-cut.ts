@@ -1,6 +1,7 @@
 /** Writes down the state as it was at one moment, some records at a time, while it goes on changing. */
 import assert from "node:assert/strict";
-import type { EndedRecord, Item } from "./item.ts";
+import type { EndedRecord } from "./ended-record.ts";
+import type { Item } from "./item.ts";
 import type { Schedule } from "./schedules.ts";
 import { SequenceIndex } from "./sequence-index.ts";
 import {

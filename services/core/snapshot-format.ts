@@ -13,8 +13,9 @@ import { EXCLUSIVITIES, type ShardOptions } from "../../contracts/options.ts";
 import { QUOTA_KINDS, type Quota } from "../../contracts/quotas.ts";
 import { CATCH_UPS } from "../../contracts/schedules.ts";
 import { drainFields } from "./drain-state.ts";
+import { ENDINGS, type EndedRecord } from "./ended-record.ts";
 import { digest64, stateHash } from "./hash.ts";
-import { ENDINGS, type EndedRecord, type Item, type ItemExtra, type LiveLease } from "./item.ts";
+import type { Item, ItemExtra, LiveLease } from "./item.ts";
 import type { ScheduleFields } from "./schedules.ts";
 import { flowRow } from "./snapshot-flow.ts";
 import type { ShardState } from "./state.ts";
@@ -150,7 +151,7 @@ export function itemLine(item: Item, now: ItemChanges): string {
 function newRow(item: Item): unknown[] {
   return [
     ROW_ITEM,
-    Number.parseInt(item.itemId, ID_BASE),
+    item.number,
     item.sequence,
     item.enqueuedAt,
     item.principal,
@@ -223,7 +224,7 @@ export function recordLine(record: EndedRecord, result: string | undefined): str
     result !== undefined ? [0, result] : record.ending === "completed" ? [] : [ENDINGS.indexOf(record.ending)];
   return JSON.stringify([
     ROW_RECORD,
-    Number.parseInt(record.itemId, ID_BASE),
+    record.number,
     record.principal,
     record.requestId ?? 0,
     record.digest ?? 0,

@@ -11,6 +11,7 @@ import {
   type LeaseEnd,
   LeaseRequestRecord,
 } from "./item.ts";
+import { sequenceOfNumber } from "./item-id.ts";
 import { FlowRow, readFlow } from "./snapshot-flow.ts";
 import {
   END_FIELDS,
@@ -20,7 +21,6 @@ import {
   EXTRA_FIELDS,
   EXTRA_FIELDS_FLOW,
   EXTRA_FIELDS_MARKED,
-  ID_BASE,
   ITEM_FIELDS,
   ITEM_FIELDS_TERMS,
   LEASE_FIELDS,
@@ -49,11 +49,17 @@ export function readItem(state: ShardState, row: Row): Item {
     group: terms?.group,
     quotaKey: terms?.quotaKey,
   };
-  const enqueuedAt = row.count(3);
-  const kind = state.kinds.of(state.intern(row.text(4)), row.choice(5, EXCLUSIVITIES), names, enqueuedAt);
+  const [number, sequence, enqueuedAt] = [row.count(1), row.count(2), row.count(3)];
+  if (sequenceOfNumber(number) !== sequence) throw row.damaged(`item ${number} at sequence ${sequence}`);
+  const kind = state.kinds.of(
+    state.intern(row.text(4)),
+    row.choice(5, EXCLUSIVITIES),
+    names,
+    enqueuedAt,
+    number - sequence,
+  );
   const fields = {
-    itemId: row.count(1).toString(ID_BASE),
-    sequence: row.count(2),
+    sequence,
     enqueuedAt,
     resourceId: row.text(7),
     partitionKey: row.optionalText(8),

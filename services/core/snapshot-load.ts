@@ -4,11 +4,11 @@ import { QUOTA_KINDS } from "../../contracts/quotas.ts";
 import { enterFlow } from "./apply-flow.ts";
 import { enterUnfinished } from "./apply-item.ts";
 import { countMarked } from "./drain-state.ts";
+import { ENDINGS, EndedRecord } from "./ended-record.ts";
 import { digestFields, hashRecord, stateHash } from "./hash.ts";
-import { ENDINGS, EndedRecord, type Item } from "./item.ts";
+import type { Item } from "./item.ts";
 import {
   damaged,
-  ID_BASE,
   ITEM_FIELDS,
   ITEM_FIELDS_CHANGED,
   ITEM_FIELDS_TERMS,
@@ -162,7 +162,7 @@ function parseLine(line: string, number: number): unknown {
 function insertItem(state: ShardState, item: Item, row: Row): void {
   const { lease } = item;
   if (!state.enqueueRequests.addNew(item)) throw row.damaged(`request id ${item.requestId} has two items`);
-  state.items.set(item.itemId, item);
+  state.items.set(item);
   state.itemSum.add(item.high, item.low);
   if (!state.ready.restore(item)) throw row.damaged(`a ${item.status} item is held back by an older one of its key`);
   if (item.extra?.flow !== undefined) {
@@ -193,7 +193,7 @@ function insertItem(state: ShardState, item: Item, row: Row): void {
 
 function readRecord(state: ShardState, row: Row): EndedRecord {
   const item = {
-    itemId: row.count(1).toString(ID_BASE),
+    number: row.count(1),
     principal: state.intern(row.text(2)),
     requestId: row.optionalText(3),
     digest: row.optionalText(4),
@@ -212,7 +212,7 @@ function readRecord(state: ShardState, row: Row): EndedRecord {
 function insertRecord(state: ShardState, record: EndedRecord, row: Row): void {
   if (!state.enqueueRequests.addNew(record)) throw row.damaged(`request id ${record.requestId} has two items`);
   if (state.items.get(record.itemId) !== undefined) throw row.damaged(`item ${record.itemId} is ended and unfinished`);
-  state.records.set(record.itemId, record);
+  state.records.set(record);
   const { high, low } = hashRecord(record);
   state.recordSum.add(high, low);
   if (state.newestRecord === undefined) state.oldestRecord = record;

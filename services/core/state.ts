@@ -7,8 +7,10 @@ import { TOKEN_EPOCH_STEP } from "../../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
 import type { Quota } from "../../contracts/quotas.ts";
 import type { Drain } from "./drain-state.ts";
+import type { EndedRecord } from "./ended-record.ts";
 import { HashSum } from "./hasher.ts";
-import type { EndedRecord, Item, LeaseRequestRecord, Remembered } from "./item.ts";
+import type { Item, LeaseRequestRecord, Remembered } from "./item.ts";
+import { itemIdOfNumber } from "./item-id.ts";
 import { ItemKinds } from "./item-kind.ts";
 import { ItemTable } from "./item-table.ts";
 import { INTERNED_MAX } from "./limits.ts";
@@ -112,7 +114,7 @@ export function createState(): ShardState {
 
 /** The id of the item that an `enqueued` of this sequence makes. */
 export function itemIdOf(tokenEpoch: number, sequence: number): string {
-  return tokenOf(tokenEpoch, sequence).toString(36);
+  return itemIdOfNumber(tokenOf(tokenEpoch, sequence));
 }
 
 /** The event sequence of the `enqueued` that made an id. */

@@ -1,7 +1,8 @@
 /** Items as replies show them. */
 
+import type { EndedRecord } from "./ended-record.ts";
 import { flowLength, type ItemFlow } from "./flow.ts";
-import type { EndedRecord, Item, LastErrorRecord } from "./item.ts";
+import type { Item, LastErrorRecord } from "./item.ts";
 import { originOf } from "./item-origin.ts";
 import { EVENT_BYTES, ITEM_RECORD_BYTES, RETRY_BYTES } from "./limits.ts";
 import { jsonLength, payloadLength } from "./sizes.ts";

@@ -8,6 +8,7 @@ import type { Closable } from "../../contracts/ports.ts";
 import { type ConnectionWatch, watchOf } from "./connection-watch.ts";
 import { crashOnThrow } from "./crash.ts";
 import { type HeaderBlock, rawHeaders, statusCode } from "./header-block.ts";
+import { Seats } from "./seats.ts";
 
 /**
  * `denied`: the server refused the publish by permission. `oversized`: longer than the server's `max_payload`; nothing was sent.
@@ -35,8 +36,7 @@ export class Inbox {
   readonly #prefix: string;
   readonly #subscription: Subscription;
   readonly #hooks: readonly Closable[];
-  readonly #waiting = new Map<string, Waiting>();
-  #nextId = 0;
+  readonly #waiting = new Seats<Waiting>();
   #late = 0;
   #closed = false;
 
@@ -77,9 +77,7 @@ export class Inbox {
   ): void {
     assert(timeoutMs > 0, `timeoutMs must be above 0, is ${timeoutMs}`);
     const waiting: Waiting = { subject, callback, timer: undefined };
-    const id = this.#nextId.toString(36);
-    this.#nextId += 1;
-    this.#waiting.set(id, waiting);
+    const id = this.#waiting.add(waiting);
     const refusal = this.#publish(subject, payload, `${this.#prefix}.${id}`, headers);
     if (refusal !== undefined) this.#endSoon(id, refusal);
     else waiting.timer = setTimeout(() => this.#end(id, { kind: "timeout" }), timeoutMs);
@@ -90,7 +88,7 @@ export class Inbox {
     this.#closed = true;
     for (const hook of this.#hooks) hook.close();
     if (!this.#connection.isClosed()) this.#subscription.unsubscribe();
-    for (const id of [...this.#waiting.keys()]) this.#endSoon(id, { kind: "disconnected" });
+    for (const [id] of this.#waiting.entries()) this.#endSoon(id, { kind: "disconnected" });
   }
 
   #publish(
@@ -116,7 +114,7 @@ export class Inbox {
 
   #receive(message: Msg): void {
     const id = message.subject.slice(this.#prefix.length + 1);
-    if (!this.#waiting.has(id)) {
+    if (this.#waiting.get(id) === undefined) {
       this.#late += 1;
       return;
     }
@@ -125,12 +123,12 @@ export class Inbox {
   }
 
   #denied(subject: string, reason: string): void {
-    for (const [id, waiting] of [...this.#waiting])
+    for (const [id, waiting] of this.#waiting.entries())
       if (waiting.subject === subject) this.#end(id, { kind: "denied", reason });
   }
 
   #endAll(outcome: InboxOutcome): void {
-    for (const id of [...this.#waiting.keys()]) this.#end(id, outcome);
+    for (const [id] of this.#waiting.entries()) this.#end(id, outcome);
   }
 
   /** Ends a request after this turn. A macrotask, so that a caller that asks again at once cannot starve the socket. */
@@ -139,9 +137,8 @@ export class Inbox {
   }
 
   #end(id: string, outcome: InboxOutcome): void {
-    const waiting = this.#waiting.get(id);
+    const waiting = this.#waiting.take(id);
     if (waiting === undefined) return;
-    this.#waiting.delete(id);
     clearTimeout(waiting.timer);
     crashOnThrow(() => waiting.callback(outcome));
   }

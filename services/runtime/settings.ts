@@ -139,7 +139,8 @@ const dispatcher = {
     },
   ),
   snapshotEvents: setting(z.int().min(1).max(1_000_000_000).default(100_000), {
-    description: "Events after which each dispatcher takes the next snapshot of a shard.",
+    description:
+      "Events after which each dispatcher takes the next snapshot of a shard; four for each of its items and records where these are more than 10,000.",
     value: "COUNT",
   }),
   snapshotMs: setting(z.int().min(0).max(86_400_000).default(30_000), {

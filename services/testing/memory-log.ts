@@ -131,9 +131,8 @@ export class MemoryLog implements Log, LogSource {
       callback(outcome);
     });
     if (!this.#isConnected) return;
-    // The bytes on their way are those of now, whatever the caller does with its buffer.
-    const sent = payload.slice();
-    this.#travel(() => this.#arrive(sent, chain, expectedLast, finish));
+    // What travels are the sender's own bytes, as in a socket: one that writes over them too early is found out.
+    this.#travel(() => this.#arrive(payload, chain, expectedLast, finish));
   }
 
   read(streamSequence: number, timeoutMs: number, callback: (outcome: ReadOutcome) => void): void {

@@ -39,6 +39,8 @@ export type Answer =
   | { readonly kind: "says"; readonly line: string };
 
 const END_BOUND_MS = 10_000;
+/** How long connecting, or what an actor is told, may take. A load has its own bound: for as long as items move it goes on. ms. */
+const ANSWER_BOUND_MS = 180_000;
 
 /** A started client process; it ends with this one. Questions are answered in their order. */
 export class RunningClient {
@@ -84,12 +86,21 @@ export class RunningClient {
     this.#onHappening = listener;
   }
 
-  ask(request: Request): Promise<LoadResult | undefined> {
-    if (!this.#child.connected) return Promise.reject(new Error("the client has ended"));
-    return new Promise((resolve, reject) => {
-      this.#asked.push({ resolve, reject });
-      this.#child.send(request);
-    });
+  /** Throws when it refuses, ends, or does not answer within the bound. */
+  async ask(request: Request): Promise<LoadResult | undefined> {
+    if (!this.#child.connected) throw new Error("the client has ended");
+    const answer = Promise.withResolvers<LoadResult | undefined>();
+    this.#asked.push(answer);
+    this.#child.send(request);
+    const what = request.kind === "order" ? request.order.order : request.kind;
+    const tooLate = (): void =>
+      answer.reject(new Error(`the client gave no answer to ${what} within ${ANSWER_BOUND_MS / 1_000} s`));
+    const timer = request.kind === "load" ? undefined : setTimeout(tooLate, ANSWER_BOUND_MS);
+    try {
+      return await answer.promise;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   signal(signal: NodeJS.Signals): void {

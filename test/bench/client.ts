@@ -7,9 +7,12 @@ import { Meter } from "./meter.ts";
 import type { Peer, PeerClient } from "./peers/peer.ts";
 import { peerNamed } from "./peers/registry.ts";
 import { scenarioNamed } from "./scenarios/registry.ts";
+import type { Amounts } from "./scenarios/scenario.ts";
 
 /** How long closing may take when the process ends. ms. */
 const CLOSE_MS = 5_000;
+/** How long no item may move beyond the time that a scenario rests. Above that of a drain, which knows better what it waits for. ms. */
+const STALL_MS = 90_000;
 const say = (answer: Answer): void => void process.send?.(answer);
 
 interface Opened {
@@ -37,7 +40,8 @@ async function load(request: LoadRequest): Promise<LoadResult> {
   assert(scenario?.kind === "load", `${request.scenario} is a scenario that one client runs`);
   const items = new Items();
   const further: PeerClient[] = [];
-  const cases = await scenario.load({
+  const stall = watchForStall(items, request.amounts);
+  const loading = scenario.load({
     ...{ peer, client, items, amounts: request.amounts, seed: request.seed },
     meter: new Meter({ processes: request.processes, folder: request.folder }),
     connect: async (settings) => {
@@ -47,9 +51,27 @@ async function load(request: LoadRequest): Promise<LoadResult> {
     },
     report: (line) => say({ kind: "says", line }),
   });
+  const cases = await Promise.race([loading, stall.promise]).finally(stall.end);
   await Promise.all(further.map((one) => one.close()));
   if (client.work !== undefined) items.assertWhole();
   return { cases, doubles: items.doubles, itemsMade: items.made };
+}
+
+/**
+ * Rejects when no item has been made or seen for longer than any scenario rests: an answer that never comes, from a server that has ended for
+ * instance, must not hold up the hours of a run.
+ */
+function watchForStall(items: Items, { seconds = 0 }: Amounts) {
+  const boundMs = STALL_MS + seconds * 1_000;
+  const { promise, reject } = Promise.withResolvers<never>();
+  let before = -1;
+  const look = (): void => {
+    const now = items.made + items.seen + items.doubles;
+    if (now === before) reject(new Error(`no item has moved for ${boundMs / 1_000} s, after ${items.made} were made`));
+    before = now;
+  };
+  const timer = setInterval(look, boundMs);
+  return { promise, end: () => clearInterval(timer) };
 }
 
 async function answer(request: Request): Promise<void> {

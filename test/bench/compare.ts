@@ -1,6 +1,7 @@
 /** Sets a run beside an earlier state of the code: another checkout measured in the same run, or the raw results of an earlier one. */
 import { statSync } from "node:fs";
 import { median } from "./machine.ts";
+import type { Durability } from "./peers/peer.ts";
 import { baseNameOf } from "./peers/registry.ts";
 import { type Results, type Row, readResults } from "./results.ts";
 import { scenarioNamed } from "./scenarios/registry.ts";
@@ -16,7 +17,7 @@ export const baseOf = (path: string): Base =>
 export interface Comparison {
   readonly scenario: string;
   readonly case: string;
-  readonly durability: string;
+  readonly durability: Durability;
   readonly peer: string;
   /** Above 1: better than it was. */
   readonly ratio: number;
@@ -49,6 +50,13 @@ export function compareRows(results: Results, base: Base): readonly Comparison[]
   });
 }
 
+/** Rows of ours that the base says nothing about: a gate that passed because of them would be none. */
+export function uncompared(results: Results, all: readonly Comparison[]): readonly Row[] {
+  return results.rows.filter(
+    (row) => baseNameOf(row.peer) !== undefined && !all.some((one) => isSame(one, row) && one.peer === row.peer),
+  );
+}
+
 export const regressions = (all: readonly Comparison[], bound: number): readonly Comparison[] =>
   all.filter(({ ratio }) => !(ratio >= bound));
 
@@ -60,7 +68,8 @@ export function comparisonText(all: readonly Comparison[]): string {
   return `\n| scenario | class | row | ratio to the base |\n|---|---|---|---|\n${lines.join("")}`;
 }
 
-const isSame = (left: Row, right: Row): boolean =>
+type Place = Pick<Row, "scenario" | "case" | "durability">;
+const isSame = (left: Place, right: Place): boolean =>
   left.scenario === right.scenario && left.case === right.case && left.durability === right.durability;
 
 /** How much the reference gained in the same scenario; 1 where one of the runs has none. */
@@ -75,9 +84,11 @@ function gain(now: Row, before: Row, isOneRun: boolean): number {
   const [left, right] = [now, before].map(({ runs }) => runs.map(({ value }) => value)) as [number[], number[]];
   const ratio =
     isOneRun && left.length === right.length
-      ? median(left.map((value, round) => value / (right[round] ?? Number.NaN)))
-      : median(left) / median(right);
+      ? median(left.map((value, round) => quotient(value, right[round] ?? Number.NaN)))
+      : quotient(median(left), median(right));
   return scenarioNamed(now.scenario)?.better === "less" ? 1 / ratio : ratio;
 }
 
+/** Nothing by nothing is no change: none lost before, none lost now. */
+const quotient = (value: number, by: number): number => (value === by ? 1 : value / by);
 const round = (value: number): number => Math.round(value * 1_000) / 1_000;

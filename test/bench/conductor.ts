@@ -69,6 +69,7 @@ export class Conductor {
     this.#gate = Promise.withResolvers();
     this.#working = await this.#client.work({
       concurrency,
+      isApart: isHeld,
       handler: (body) => {
         this.#happened("started", [numberOf(body)]);
         return isHeld ? this.#gate.promise : undefined;

@@ -26,12 +26,15 @@ export function describeMachine(): Machine {
   };
 }
 
+/** Of the checkout that this file is in, wherever the command was given. Changed documents change no figure. */
 function commit(): string {
+  const git = (...args: string[]): string =>
+    execFileSync("git", args, { cwd: import.meta.dirname, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
   try {
-    return execFileSync("git", ["rev-parse", "--short", "HEAD"], {
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "ignore"],
-    }).trim();
+    const name = git("rev-parse", "--short", "HEAD").trim();
+    const code = [":/", ":(top,exclude)*.md", ":(top,exclude)*.svg"];
+    const isChanged = git("status", "--porcelain", "--untracked-files=no", "--", ...code) !== "";
+    return isChanged ? `${name} with changes` : name;
   } catch {
     return "unknown"; // the package without its repository
   }

@@ -1,8 +1,8 @@
-/** `npm run bench`: OmniRelay and its peers under the same loads, side by side. Exit code 0: all that was asked for ran; 1: something failed, or got slower than the bound of --compare allows; 2: wrong usage. */
-import { mkdirSync, writeFileSync } from "node:fs";
+/** `npm run bench`: OmniRelay and its peers under the same loads, side by side. Exit code 0: all that was asked for ran; 1: something failed, or got slower than the bound of --compare allows, or nothing could be compared with it; 2: wrong usage. */
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { OperatingError } from "../../contracts/errors.ts";
-import { compareRows, comparisonText, regressions } from "./compare.ts";
+import { compareRows, comparisonText, regressions, uncompared } from "./compare.ts";
 import { describeMachine } from "./machine.ts";
 import { type BenchOptions, readOptions, USAGE } from "./options.ts";
 import { resultsTable } from "./report-tables.ts";
@@ -11,10 +11,13 @@ import { Suite } from "./suite.ts";
 
 const report = (line: string): void => void process.stderr.write(`${line}\n`);
 
+/** With the exit code that a shell gives for each. A terminal that is closed hangs up. */
+const SIGNALS = [["SIGHUP", 129] as const, ["SIGINT", 130] as const, ["SIGTERM", 143] as const];
+
 /** Ends the servers at a signal, and then the process. What the suite throws meanwhile is a consequence and is not told. */
 function endAtSignals(suite: Suite): Promise<never> {
   return new Promise(() => {
-    for (const [signal, code] of [["SIGINT", 130] as const, ["SIGTERM", 143] as const])
+    for (const [signal, code] of SIGNALS)
       process.once(signal, () => {
         report(`${signal}: ending the servers`);
         void suite.stop().finally(() => process.exit(code));
@@ -36,22 +39,35 @@ async function main(options: BenchOptions): Promise<number> {
     ...{ format: 1, date, size, seed, placement, machine: describeMachine() },
     ...{ peers, rows: [...rows], notRun: [...notRun], syncs: [...syncs] },
   };
-  if (options.out !== undefined) {
-    mkdirSync(options.out, { recursive: true });
-    const path = join(options.out, `${date.replaceAll(":", "-").slice(0, 19)}.json`);
-    writeFileSync(path, `${JSON.stringify(results)}\n`);
-    report(`written: ${path}`);
-  }
+  const isWritten = options.out === undefined || write(results, options.out);
   const comparisons = options.compare === undefined ? [] : compareRows(results, options.compare);
-  if (options.isJson) process.stdout.write(`${JSON.stringify({ ...results, comparisons })}\n`);
+  if (options.isJson || !isWritten) process.stdout.write(`${JSON.stringify({ ...results, comparisons })}\n`);
   else process.stdout.write(resultsTable(results) + (comparisons.length > 0 ? comparisonText(comparisons) : ""));
   const slower = regressions(comparisons, options.bound);
   for (const { scenario, case: each, durability, peer, ratio } of slower)
     report(`slower: ${scenario} ${each} ${durability} ${peer}: ${ratio} of what it was, the bound is ${options.bound}`);
+  const left = options.compare === undefined ? [] : uncompared(results, comparisons);
+  for (const { scenario, case: each, durability, peer } of left)
+    report(`not compared: ${scenario} ${each} ${durability} ${peer}: the base has no such row`);
+  const isGate = options.compare === undefined || comparisons.length > 0;
+  if (!isGate) report("--compare: not one row of this run could be compared");
   const failures = results.notRun.filter(({ isFailure }) => isFailure);
   for (const { scenario, durability, peer, reason } of failures)
     report(`failed: ${scenario} ${durability} ${peer}: ${reason}`);
-  return slower.length > 0 || failures.length > 0 ? 1 : 0;
+  return slower.length > 0 || failures.length > 0 || !isGate || !isWritten ? 1 : 0;
+}
+
+/** Returns whether it could be: what took hours is printed when not. */
+function write(results: Results, folder: string): boolean {
+  const path = join(folder, `${results.date.replaceAll(":", "-").slice(0, 19)}.json`);
+  try {
+    writeFileSync(path, `${JSON.stringify(results)}\n`);
+  } catch (error) {
+    report(`${path} cannot be written, so that the raw results are printed: ${String(error)}`);
+    return false;
+  }
+  report(`written: ${path}`);
+  return true;
 }
 
 try {

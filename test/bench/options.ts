@@ -1,6 +1,6 @@
 /** The options of `npm run bench`, checked before anything is started. */
 import { randomInt } from "node:crypto";
-import { existsSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -11,8 +11,9 @@ import { type Base, baseOf } from "./compare.ts";
 import { straceMissing } from "./fsync-count.ts";
 import { DURABILITIES, type Peer } from "./peers/peer.ts";
 import { baseNameOf, PEER_NAMES, peerNamed } from "./peers/registry.ts";
-import { RESULTS_FOLDER } from "./results.ts";
+import { RESULTS_FOLDER, type Results } from "./results.ts";
 import { SCENARIOS, scenarioNamed } from "./scenarios/registry.ts";
+import type { Scenario } from "./scenarios/scenario.ts";
 import type { SuiteRequest } from "./suite.ts";
 
 const SEED_MAX = 2 ** 31;
@@ -97,13 +98,18 @@ export async function readOptions(args: readonly string[]): Promise<BenchOptions
       const peer = each === undefined ? undefined : await peerNamed(each, base);
       if (peer !== undefined) peers.push(peer);
     }
-  const chosen = flags.scenario?.map(scenarioNamed) ?? SCENARIOS.filter(({ name }) => name !== "S13");
+  if (compare?.kind === "results") checkLike(compare.results, size, placement);
+  const chosen = (flags.scenario?.map(scenarioNamed) ?? SCENARIOS.filter(({ name }) => name !== "S13")).filter(
+    (scenario) => scenario !== undefined,
+  );
   // A shortened run proves something, but is no figure to keep.
   const isKept = size === "full" && flags.seconds === undefined;
   const out = flags.out ?? (isKept ? RESULTS_FOLDER : undefined);
+  checkFit(chosen, peers);
+  if (out !== undefined) checkFolder(resolve(out));
   return {
     request: {
-      scenarios: chosen.filter((scenario) => scenario !== undefined),
+      scenarios: chosen,
       ...{ peers, durabilities: flags.durability ?? DURABILITIES, runs, size, placement, seed, base },
       amounts: {
         ...(flags.minutes === undefined ? {} : { minutes: flags.minutes }),
@@ -136,6 +142,31 @@ function readBase(path: string): Base {
   if (statSync(path).isDirectory() && !existsSync(join(path, "services/dispatcher/main.ts")))
     throw invalid(`--compare: ${path} is no checkout of OmniRelay`);
   return baseOf(path);
+}
+
+/** Figures of another size or placement say nothing about the code. */
+function checkLike(base: Results, size: string, placement: string): void {
+  if (base.size !== size || base.placement !== placement)
+    throw invalid(
+      `--compare: those results are of --size ${base.size} --placement ${base.placement}, this run is of --size ${size} --placement ${placement}`,
+    );
+}
+
+/** Before anything runs: what takes hours must not be lost at their end. */
+function checkFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+    accessSync(folder, constants.W_OK);
+  } catch (error) {
+    throw invalid(`--out: cannot write to ${folder}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function checkFit(scenarios: readonly Scenario[], peers: readonly Peer[]): void {
+  const isFit = (scenario: Scenario, { only }: Peer): boolean => only === undefined || only.includes(scenario.name);
+  if (scenarios.some((scenario) => peers.some((peer) => isFit(scenario, peer)))) return;
+  const words = peers.map(({ name, only = [] }) => `${name} runs ${only.join(", ")} only`);
+  throw invalid(`nothing would run: ${words.join("; ")}`);
 }
 
 const invalid = (message: string): OperatingError => new OperatingError("invalid_options", message, { definite: true });

@@ -3,12 +3,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { compareRows, regressions } from "./compare.ts";
+import { compareRows, regressions, uncompared } from "./compare.ts";
 import { goalsOf, isMet } from "./goals.ts";
 import { Items } from "./items.ts";
 import { randomOf } from "./loads.ts";
 import { plotsOf } from "./plots.ts";
-import { staleReports } from "./report.ts";
+import { reportFiles, staleReports } from "./report.ts";
 import { scenarioTables, spread } from "./report-tables.ts";
 import { mergedResults, type Results, type Row } from "./results.ts";
 
@@ -111,4 +111,39 @@ test("the same seed gives the same times, spread evenly", () => {
   expect(draws.every(([left, right]) => left === right)).toBe(true);
   const mean = draws.reduce((sum, [value = 0]) => sum + value, 0) / draws.length;
   expect(Math.abs(mean - 0.5)).toBeLessThan(0.02);
+});
+
+test("nothing before and nothing now is no regression, and something now is one", () => {
+  const zombies = { scenario: "S12" };
+  const compare = (now: number, before: number): boolean =>
+    regressions(
+      compareRows(results(row("omnirelay-batch", [now], zombies)), {
+        kind: "results",
+        results: results(row("omnirelay-batch", [before], zombies)),
+      }),
+      0.9,
+    ).length > 0;
+  expect(compare(0, 0)).toBe(false);
+  expect(compare(0, 2)).toBe(false);
+  expect(compare(2, 0)).toBe(true);
+});
+
+test("rows that the base does not have are named", () => {
+  const now = results(row("omnirelay-batch", [1]), row("omnirelay-single", [1]), row("bullmq", [1]));
+  const base = { kind: "results", results: results(row("omnirelay-batch", [1])) } as const;
+  expect(uncompared(now, compareRows(now, base)).map(({ peer }) => peer)).toEqual(["omnirelay-single"]);
+});
+
+test("the README says of the life of an item which run it is from, also when other scenarios have been run since", () => {
+  const folder = mkdtempSync(join(tmpdir(), "omnirelay-results-"));
+  const life = results(row("omnirelay-batch", [1]));
+  const later = results(row("omnirelay-single", [1], { scenario: "S6", case: "50%" }));
+  const [first, second] = [join(folder, "1.json"), join(folder, "2.json")];
+  writeFileSync(first, JSON.stringify({ ...life, machine: { ...life.machine, commit: "of-the-life" } }));
+  writeFileSync(second, JSON.stringify({ ...later, date: "2026-02-02T00:00:00.000Z" }));
+  const text = reportFiles([first, second]).get("README.md");
+  const none = reportFiles([second]).get("README.md");
+  rmSync(folder, { recursive: true });
+  expect(text).toContain("2026-01-01, commit of-the-life");
+  expect(none).toContain("No full run is kept yet");
 });

@@ -21,7 +21,7 @@ export function reportFiles(from = resultFiles(RESULTS_FOLDER)): ReadonlyMap<str
       "test/bench/README.md",
       withPart("test/bench/README.md", results === undefined ? NONE : longPart(results, merged?.sources ?? [])),
     ],
-    ["README.md", withPart("README.md", results === undefined ? NONE : shortPart(results))],
+    ["README.md", withPart("README.md", results === undefined ? NONE : shortPart(results, merged?.sources ?? []))],
   ]);
   for (const [name, svg] of results === undefined ? [] : plotsOf(results)) files.set(`${PLOTS}/${name}`, svg);
   return files;
@@ -44,7 +44,7 @@ function withPart(path: string, part: string): string {
 }
 
 /** In the README of the project: the life of an item in the durable class, best first, and what a completion is worth. */
-function shortPart({ rows, peers, machine, date, placement }: Results): string {
+function shortPart({ rows, peers }: Results, sources: readonly Source[]): string {
   const life = rows
     .filter((row) => row.scenario === "S5" && row.durability === "D2" && row.peer !== "nats-request")
     .toSorted((one, other) => middleOf(other) - middleOf(one));
@@ -53,6 +53,10 @@ function shortPart({ rows, peers, machine, date, placement }: Results): string {
     spread(row),
     peers[row.peer]?.worth.complete ?? "",
   ]);
+  // Other scenarios may have been run later, elsewhere.
+  const source = sources.find(({ scenarios }) => scenarios.includes("S5 D2"));
+  if (source === undefined) return NONE;
+  const { machine, date, placement } = source.results;
   const where = `${machine.cpu}, ${machine.cores} cores (${placement}), fsync ${machine.fsyncMs} ms, ${date.slice(0, 10)}, commit ${machine.commit}`;
   const table = tableText([["what", "items/s, median (range)", "what a completion is worth"], ...lines]);
   return `Life of a 200-byte item (enqueue, lease, complete), everything acknowledged is on the disk (D2). ${where}. All figures: [test/bench](test/bench/README.md).\n\n${table.trimEnd()}`;

@@ -137,7 +137,9 @@ export class Suite {
         return { cases: scenario.name === "S5" ? await withLog(cases, bed.server, itemsMade) : cases, doubles };
       }
       const cases = await scenario.direct({
-        ...{ peer, server: bed.server, amounts, report: this.#request.report },
+        ...{ peer, amounts, report: this.#request.report },
+        // What is started again is to run where it ran before.
+        crash: () => onProcessor(this.#serverProcessor, () => bed.server.crash()),
         actor: async (settings) => new Actor(await this.#client(bed, settings)),
       });
       return { cases, doubles: 0 };
@@ -175,6 +177,10 @@ export class Suite {
     }
   }
 
+  get #serverProcessor(): number | "any" {
+    return this.#request.placement === "pinned" ? 0 : "any";
+  }
+
   /** Serves the peer in a new folder for the time of the action. */
   async #inBed<Result>(peer: Peer, durability: Durability, action: (bed: Served) => Promise<Result>): Promise<Result> {
     const folder = mkdtempSync(join(tmpdir(), "omnirelay-bench-"));
@@ -185,9 +191,7 @@ export class Suite {
       mkdirSync(home);
       // PostgreSQL runs as somebody else, who must be able to pass through.
       for (const each of [folder, home]) chmodSync(each, 0o755);
-      const server = await onProcessor(this.#request.placement === "pinned" ? 0 : "any", () =>
-        peer.serve({ folder: home, durability }),
-      );
+      const server = await onProcessor(this.#serverProcessor, () => peer.serve({ folder: home, durability }));
       this.#running.push(() => server.stop());
       const { summary, docs, worth } = peer;
       this.#peers[peer.name] = { summary, version: server.version, docs: [...docs], worth };

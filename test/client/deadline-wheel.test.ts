@@ -1,15 +1,15 @@
 /** What the wheel of deadlines promises: never early, at most a slot late, and one timer for all. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Deadline, DeadlineWheel } from "../../services/client/deadline-wheel.ts";
+import { Deadline, DeadlineWheel } from "../../services/client/deadline-wheel.ts";
 import { FakeClock } from "../../services/testing/fake-clock.ts";
 
-class Recorded implements Deadline {
-  slot = -1;
+class Recorded extends Deadline {
   readonly firedMs: number[] = [];
   readonly onDue: (() => void) | undefined;
 
   constructor(onDue?: () => void) {
+    super();
     this.onDue = onDue;
   }
   due(nowMs: number): void {
@@ -35,6 +35,21 @@ test("every deadline fires once, never early and at most one slot late", () => {
       expect([wheel.size, clock.timerCount]).toEqual([0, 0]);
     }),
   );
+});
+
+test("deadlines that are further away than one turn of the wheel fire in their own turn", () => {
+  const clock = new FakeClock();
+  const wheel = new DeadlineWheel(clock);
+  const times = [100, 5_220, 10_340, 60_000, 60_002, 3_600_000];
+  const deadlines = times.map((timeMs) => ({ timeMs, deadline: new Recorded() }));
+  for (const { timeMs, deadline } of deadlines) wheel.set(deadline, timeMs);
+  clock.advance(4_000_000);
+  for (const { timeMs, deadline } of deadlines) {
+    expect(deadline.firedMs).toHaveLength(1);
+    expect(deadline.firedMs[0]).toBeGreaterThanOrEqual(timeMs);
+    expect(deadline.firedMs[0]).toBeLessThan(timeMs + 5);
+  }
+  expect([wheel.size, clock.timerCount]).toEqual([0, 0]);
 });
 
 test("a cleared deadline does not fire and leaves no timer", () => {

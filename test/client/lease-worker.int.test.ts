@@ -49,6 +49,16 @@ describe("items", () => {
     expect(shard.of("complete").length).toBeLessThan(50);
   });
 
+  test("are held ahead as handlers that do little need it", async ({ onTestFinished }) => {
+    const { client, shard } = await world(onTestFinished);
+    await client.enqueueMany(names(400));
+    const { told } = startWorker(client, onTestFinished, { handler: async () => {}, concurrency: 2, prefetch: "auto" });
+    await eventually(() => told.filter((line) => line.startsWith("completed")).length).toBe(400);
+    const asked = shard.of("lease").map(({ body }) => Number(body["maxItems"]));
+    expect(Math.max(...asked.slice(0, 2))).toBe(1);
+    expect(Math.max(...asked)).toBeGreaterThan(10);
+  });
+
   test("wake a worker that waits", async ({ onTestFinished }) => {
     const { client, shard } = await world(onTestFinished);
     const done = signal<string>();
@@ -64,19 +74,27 @@ describe("items", () => {
   test("whose grant was lost are found by asking again under the same id", async ({ onTestFinished }) => {
     const { client, shard } = await world(onTestFinished, { client: { attemptTimeoutMs: 50, timeoutMs: 60 } });
     await client.enqueueMany(names(2));
-    shard.judge = ({ verb }) => (verb === "lease" && shard.of("lease").length <= 3 ? "silent" : "serve");
+    shard.judge = ({ verb }) => (verb === "lease" && shard.of("lease").length <= 4 ? "silent" : "serve");
     const { told } = startWorker(client, onTestFinished, { concurrency: 2, waitMs: 0, handler: async () => {} });
     await eventually(() => told.filter((line) => line.startsWith("completed")).length).toBe(2);
     expect(told).toContain("error unknown_outcome");
-    expect(
-      new Set(
-        shard
-          .of("lease")
-          .slice(0, 4)
-          .map(({ body }) => body.requestId),
-      ).size,
-    ).toBe(1);
+    const asked = shard.of("lease").map(({ body }) => body.requestId);
+    const lost = new Set(asked.slice(0, 2));
+    expect(lost.size).toBe(2);
+    expect(new Set(asked.slice(0, 4))).toEqual(lost);
+    expect(asked.slice(4)).toEqual(expect.arrayContaining([...lost]));
     expect(shard.state.items.size).toBe(0);
+  });
+
+  test("are asked for again although every place is promised to a question that lost its answer", async ({
+    onTestFinished,
+  }) => {
+    const { client, shard } = await world(onTestFinished, { client: { attemptTimeoutMs: 50, timeoutMs: 60 } });
+    await client.enqueueMany(names(4));
+    const lost = new Set([2, 3, 5]);
+    shard.judge = ({ verb }) => (verb === "lease" && lost.has(shard.of("lease").length) ? "silent" : "serve");
+    const { told } = startWorker(client, onTestFinished, { concurrency: 1, waitMs: 0, handler: async () => {} });
+    await eventually(() => told.filter((line) => line.startsWith("completed")).length).toBe(4);
   });
 
   test("of other types are left alone", async ({ onTestFinished }) => {

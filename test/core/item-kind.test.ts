@@ -1,6 +1,7 @@
 /** What items share must never make one of them say what another one said. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { TOKEN_EPOCH_STEP } from "../../contracts/limits.ts";
 import { EXCLUSIVITIES } from "../../contracts/options.ts";
 import type { ItemTerms } from "../../services/core/item.ts";
 import { ItemKinds } from "../../services/core/item-kind.ts";
@@ -27,15 +28,16 @@ const terms: fc.Arbitrary<ItemTerms> = fc.record({
 
 test("the kind of an item says what the item says, whoever came before", () => {
   const at = fc.oneof(fc.nat({ max: 10 }), fc.integer({ min: 0, max: 2 ** 42 }));
-  const item = fc.tuple(fc.constantFrom("p", "q"), fc.constantFrom(...EXCLUSIVITIES), names, at);
+  const epoch = fc.constantFrom(0, TOKEN_EPOCH_STEP);
+  const item = fc.tuple(fc.constantFrom("p", "q"), fc.constantFrom(...EXCLUSIVITIES), names, at, epoch);
   fc.assert(
     fc.property(fc.array(item, { maxLength: 60 }), (items) => {
       const kinds = new ItemKinds();
-      for (const [principal, exclusivity, named, enqueuedAt] of items) {
-        const kind = kinds.of(principal, exclusivity, named, enqueuedAt);
-        expect(kind).toMatchObject({ principal, exclusivity, ...named });
+      for (const [principal, exclusivity, named, enqueuedAt, tokenBase] of items) {
+        const kind = kinds.of(principal, exclusivity, named, enqueuedAt, tokenBase);
+        expect(kind).toMatchObject({ principal, exclusivity, tokenBase, ...named });
         expect(kind.since + kind.afterMs(enqueuedAt)).toBe(enqueuedAt);
-        expect(kinds.of(principal, exclusivity, { ...named }, enqueuedAt)).toBe(kind);
+        expect(kinds.of(principal, exclusivity, { ...named }, enqueuedAt, tokenBase)).toBe(kind);
       }
     }),
   );
@@ -44,7 +46,7 @@ test("the kind of an item says what the item says, whoever came before", () => {
 test("terms that are shared say the same", () => {
   fc.assert(
     fc.property(fc.array(terms, { maxLength: 40 }), (all) => {
-      const kind = new ItemKinds().of("p", "none", { resourceType: "t", group: "g" }, 0);
+      const kind = new ItemKinds().of("p", "none", { resourceType: "t", group: "g" }, 0, 0);
       for (const each of all) expect(kind.share(each)).toEqual(each);
     }),
   );
@@ -52,9 +54,9 @@ test("terms that are shared say the same", () => {
 
 test("a kind takes items as long as their times are small integers", () => {
   const kinds = new ItemKinds();
-  const first = kinds.of("p", "none", { resourceType: "t" }, 1_790_000_000_000);
-  expect(kinds.of("p", "none", { resourceType: "t" }, first.since + KIND_SPAN_MS - 1)).toBe(first);
-  const next = kinds.of("p", "none", { resourceType: "t" }, first.since + KIND_SPAN_MS);
+  const first = kinds.of("p", "none", { resourceType: "t" }, 1_790_000_000_000, 0);
+  expect(kinds.of("p", "none", { resourceType: "t" }, first.since + KIND_SPAN_MS - 1, 0)).toBe(first);
+  const next = kinds.of("p", "none", { resourceType: "t" }, first.since + KIND_SPAN_MS, 0);
   expect(next).not.toBe(first);
-  expect(kinds.of("p", "none", { resourceType: "t" }, next.since - KIND_SPAN_MS)).toBe(first);
+  expect(kinds.of("p", "none", { resourceType: "t" }, next.since - KIND_SPAN_MS, 0)).toBe(first);
 });

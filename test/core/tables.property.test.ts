@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { TOKEN_EPOCH_STEP } from "../../contracts/limits.ts";
 import { Hasher } from "../../services/core/hasher.ts";
+import { itemIdOfNumber, numberOfItemId } from "../../services/core/item-id.ts";
 import { ItemTable } from "../../services/core/item-table.ts";
 import { RankQueue } from "../../services/core/rank-queue.ts";
 import { RequestIndex } from "../../services/core/request-index.ts";
@@ -17,16 +18,16 @@ describe("a table of items", () => {
     const step = fc.record({ sequence, add: fc.boolean() });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200, size: "max" }), (steps) => {
-        const table = new ItemTable<{ itemId: string }>();
-        const model = new Map<string, { itemId: string }>();
+        const table = new ItemTable<{ number: number }>();
+        const model = new Map<string, { number: number }>();
         for (const { sequence: place, add } of steps) {
           const itemId = place.toString(36);
           assert.equal(table.get(itemId), model.get(itemId));
           if (add) {
-            const entry = { itemId };
-            table.set(itemId, entry);
+            const entry = { number: place };
+            table.set(entry);
             model.set(itemId, entry);
-          } else assert.equal(table.delete(itemId), model.delete(itemId));
+          } else assert.equal(table.delete({ number: place }), model.delete(itemId));
           assert.equal(table.get(itemId), model.get(itemId));
           assert.equal(table.size, model.size);
         }
@@ -36,27 +37,42 @@ describe("a table of items", () => {
   });
 
   test("tells ids of the same sequence apart", () => {
-    const table = new ItemTable<{ itemId: string }>();
-    const itemId = (3 * TOKEN_EPOCH_STEP + 77).toString(36);
-    const entry = { itemId };
-    table.set(itemId, entry);
+    const table = new ItemTable<{ number: number }>();
+    const entry = { number: 3 * TOKEN_EPOCH_STEP + 77 };
+    const itemId = entry.number.toString(36);
+    table.set(entry);
     expect(table.get(itemId)).toBe(entry);
-    for (const other of [(77).toString(36), (TOKEN_EPOCH_STEP + 77).toString(36), `0${itemId}`]) {
-      expect(table.get(other)).toBeUndefined();
-      expect(table.delete(other)).toBe(false);
+    for (const number of [77, TOKEN_EPOCH_STEP + 77]) {
+      expect(table.get(number.toString(36))).toBeUndefined();
+      expect(table.delete({ number })).toBe(false);
     }
+    expect(table.get(`0${itemId}`)).toBeUndefined();
     expect(table.size).toBe(1);
   });
 
   test("takes no text for an id that is none", () => {
-    const table = new ItemTable<{ itemId: string }>();
+    const table = new ItemTable<{ number: number }>();
     for (const itemId of ["", "-1", "A", "é", "1 ", "__proto__", "zzzzzzzzzzz", "zzzzzzzzzzzz"]) {
       expect(table.get(itemId)).toBeUndefined();
-      expect(table.delete(itemId)).toBe(false);
-      expect(() => table.set(itemId, { itemId }), itemId).toThrow("is no item id");
     }
     expect(table.size).toBe(0);
   });
+});
+
+test("the id of a number is the number in base 36, and the other way", () => {
+  const number = fc.oneof(
+    fc.nat({ max: 100_000 }),
+    fc.maxSafeNat(),
+    fc.constantFrom(35, 36, 1_295, 1_296, 46_655, 46_656),
+  );
+  fc.assert(
+    fc.property(fc.array(number, { minLength: 1, maxLength: 20 }), (numbers) => {
+      for (const one of [...numbers, ...numbers.toReversed()]) {
+        expect(itemIdOfNumber(one)).toBe(one.toString(36));
+        expect(numberOfItemId(one.toString(36))).toBe(one);
+      }
+    }),
+  );
 });
 
 test("a rank queue gives its entries by rank, in whatever order they come and go", () => {

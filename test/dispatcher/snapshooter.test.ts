@@ -36,6 +36,27 @@ test("a node that starts from a snapshot reaches the same state as the fold of t
   expect(world.ask("stats", {})).toMatchObject({ stateHash: world.foldHash(), pending: 175, active: 30 });
 });
 
+test("a large state is written down again only after four events for each of its items", () => {
+  const world = new NodeWorld();
+  const snapshots = new MemorySnapshots();
+  world.leading(world.addNode("a", EVERY, undefined, snapshots));
+  const fill = (calls: number): void => {
+    for (let call = 0; call < calls; call += 1) world.enqueue(1_000);
+    world.clock.advance(60_000);
+    world.enqueue(1);
+    world.clock.advance(60_000);
+  };
+  fill(12);
+  const large = snapshots.published.at(-1)?.place.sequence ?? 0;
+  expect(large).toBeGreaterThan(10_000);
+  const count = snapshots.published.length;
+  fill(20);
+  expect(snapshots.published.length).toBe(count);
+  fill(30);
+  expect(snapshots.published.length).toBe(count + 1);
+  expect(snapshots.published.at(-1)?.place.sequence).toBeGreaterThan(5 * 10_000);
+});
+
 test("a deposed leader with unwritten events comes back through a snapshot", () => {
   const world = new NodeWorld();
   const snapshots = new MemorySnapshots();

@@ -39,7 +39,7 @@ test("a writer of files killed at random leaves no gap and no torn object, and l
   const live = (share: number): ReturnType<typeof startProcess> => {
     // The checkpoint is what the last life told, or older, or lost.
     const checkpoint = draw() % 4 === 0 ? -1 : (reached.at(-1 - (draw() % Math.min(reached.length, 4))) ?? 0);
-    const args = [folder, seed, feed.lastSequence, draw(), checkpoint, share].map(String);
+    const args = [folder, seed, count, draw(), checkpoint, share].map(String);
     return startProcess(SCRIPT, args, onTestFinished);
   };
   for (let kill = 0; kill < KILLS; kill += 1) {

@@ -21,8 +21,8 @@ export const PLANTS: readonly Plant[] = [
   plant(
     "append_without_expectation",
     "test/simulation/sim-log.ts",
-    "this.#stream.append(sent, chain, expectedLast, answer, this.#hooks.fateOf());",
-    "this.#stream.append(sent, chain, undefined, answer, this.#hooks.fateOf());",
+    "this.#stream.append(payload, chain, expectedLast, answer, this.#hooks.fateOf());",
+    "this.#stream.append(payload, chain, undefined, answer, this.#hooks.fateOf());",
     "L4",
   ),
   plant(

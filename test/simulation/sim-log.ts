@@ -94,11 +94,11 @@ export class SimLog implements Log {
       },
     );
     this.#hooks.sending(payload, chain);
-    const sent = payload.slice();
     const { generation } = this.#connection;
     this.#connection.send(() => {
       const answer = (outcome: AppendOutcome): void => this.#connection.receive(generation, () => finish(outcome));
-      this.#stream.append(sent, chain, expectedLast, answer, this.#hooks.fateOf());
+      // The sender's own bytes, as in a socket: a copy that comes late may hold those of a later frame.
+      this.#stream.append(payload, chain, expectedLast, answer, this.#hooks.fateOf());
     });
     this.#hooks.sent();
   }

@@ -6,6 +6,7 @@ import { isPressed } from "../../core/backpressure.ts";
 import { execute } from "../../core/execute.ts";
 import { cite, type Outcome } from "../../core/outcome.ts";
 import { releaseTerm, writeStateHash } from "../../core/term.ts";
+import { TypeMarks } from "../../core/type-marks.ts";
 import type { AppendResult } from "./appender.ts";
 import { BackpressureSignal } from "./backpressure-signal.ts";
 import type { FrameBytes } from "./frame-bytes.ts";
@@ -69,7 +70,7 @@ export class LeaderTerm {
     this.#signal = new BackpressureSignal(options);
     this.#hashed = { sequence: options.state.sequence, ms: options.clock.monotonicMs() };
     this.#incarnation = options.ids.id("term");
-    options.state.ready.lanes.shown = new Set();
+    options.state.ready.lanes.shown = new TypeMarks();
   }
 
   /** Milliseconds that the frame in flight has been without an answer; 0 when none is. */

@@ -100,7 +100,7 @@ export class ShardNode {
     );
     this.#tickLater();
     this.#replica.rebuild(() => {
-      this.#upkeep.snapshooter?.loaded(this.#replica.state.sequence);
+      this.#upkeep.snapshooter?.loaded(this.#replica.state);
       this.#catchUp();
     });
   }

@@ -55,6 +55,13 @@ const WORK_MS = 0.5;
 const SPREAD_MS = 4_000;
 const REST_MS_MAX = 10;
 const REST_MS_MIN = 3;
+/**
+ * A large state is written down again only after this many events for each of its records: a record costs as much to write as an event to
+ * decide, so that without it a shard with a million ended items would write them down every half a minute. Replaying them takes seconds.
+ */
+const EVENTS_PER_RECORD = 4;
+/** Records of a state that costs little, however often it is written. */
+const RECORDS_SMALL = 10_000;
 /** Time between two snapshots that somebody asked for at least. ms. */
 const REQUESTED_MS = 5_000;
 /** The same at most, while they fail. ms. */
@@ -64,11 +71,14 @@ export interface SnapshooterOptions {
   readonly clock: Clock;
   readonly reporter: Reporter;
   readonly snapshots: Snapshots;
-  /** Events between two snapshots. */
+  /** Events between two snapshots, of a large state more. */
   readonly everyEvents: number;
   /** Time between two snapshots at least, however many events there are. ms. */
   readonly everyMs: number;
 }
+
+/** What is written of a state one by one, beside little things. */
+const heldBy = (state: ShardState): number => state.pending + state.active + state.deadLettered + state.recordCount;
 
 interface Running {
   readonly cut: SnapshotCut;
@@ -91,6 +101,8 @@ export class Snapshooter {
   #lastSequence = 0;
   #previousSequence = 0;
   #begunSequence = 0;
+  /** What the last snapshot held, beside little things. */
+  #lastRecords = 0;
   #lastMs = Number.NEGATIVE_INFINITY;
   #written: readonly SnapshotPlace[] = [];
   /** Snapshots that failed since the last one that did not. */
@@ -106,9 +118,10 @@ export class Snapshooter {
   }
 
   /** A state that was loaded needs no snapshot soon. */
-  loaded(sequence: number): void {
-    this.#lastSequence = sequence;
-    this.#begunSequence = sequence;
+  loaded(state: ShardState): void {
+    this.#lastSequence = state.sequence;
+    this.#begunSequence = state.sequence;
+    this.#lastRecords = heldBy(state);
   }
 
   /** What needs an operator; empty when nothing does. */
@@ -161,7 +174,8 @@ export class Snapshooter {
     const { everyEvents, everyMs, clock } = this.#options;
     if (this.#running !== undefined || this.#isPublishing) return;
     const restMs = this.#failures > 0 ? Math.max(everyMs, this.#restMs()) : everyMs;
-    const isDue = state.sequence - this.#lastSequence >= everyEvents && this.#sinceMs(this.#lastMs) >= restMs;
+    const events = Math.max(everyEvents, this.#lastRecords > RECORDS_SMALL ? EVENTS_PER_RECORD * this.#lastRecords : 0);
+    const isDue = state.sequence - this.#lastSequence >= events && this.#sinceMs(this.#lastMs) >= restMs;
     // One snapshot has the name of this sequence already, or tried to.
     const isNamed = state.sequence === this.#begunSequence && !(mayRepeat && this.#failures > 0);
     if ((!isDue && !this.isWaiting) || isNamed) return;
@@ -175,6 +189,7 @@ export class Snapshooter {
     this.#options.reporter.info("snapshot_begun", { sequence });
     const cut = new SnapshotCut(state);
     const records = cut.left;
+    this.#lastRecords = heldBy(state);
     const beganMs = this.#lastMs;
     this.#running = { cut, records, beganMs, sink, place, streamSequence: 0, held: undefined, isWritten: false };
     this.#later(this.#running);

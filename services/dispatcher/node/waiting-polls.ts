@@ -1,6 +1,8 @@
 /** The long polls that found nothing: served in the order in which they came as soon as something of theirs is leasable. */
+import assert from "node:assert/strict";
 import { type ErrorBody, errorBody } from "../../../contracts/errors.ts";
 import type { ShardState } from "../../core/state.ts";
+import { TypeMarks } from "../../core/type-marks.ts";
 import type { PendingRequest } from "./pending-request.ts";
 
 /** Polls that may wait at once, and places in lines that they may take together: beyond, a client is told to come back. */
@@ -8,12 +10,15 @@ const POLLS_MAX = 20_000;
 const PLACES_MAX = 200_000;
 /** Repeats of one poll that wait with it. */
 const JOINED_MAX = 16;
+/** Dead polls that are kept among as many live ones as there are, and this many more. */
+const DEAD_MAX = 64;
 const TOO_MANY: ErrorBody = errorBody("resource_exhausted", "too many long polls wait at this shard", {
   retryAfterMs: 1_000,
 });
 
 interface Poll {
-  readonly request: PendingRequest;
+  /** Undefined when it is not live. */
+  request: PendingRequest | undefined;
   untilMs: number;
   live: boolean;
 }
@@ -25,14 +30,16 @@ interface Poll {
 export class WaitingPolls {
   readonly #any: Poll[] = [];
   readonly #byType = new Map<string, Poll[]>();
-  readonly #all = new Set<Poll>();
+  /** In the order of their coming, dead ones among them until they are the most: a list, for the reason that `Seats` has. */
+  readonly #all: Poll[] = [];
+  #size = 0;
   /** Places taken in lines, dead polls included until they are dropped. */
   #places = 0;
   /** Polls with a request id, so that a repeat joins the one that waits. */
   readonly #byRequest = new Map<string, Poll>();
 
   get size(): number {
-    return this.#all.size;
+    return this.#size;
   }
 
   /** Lets the repeat of a poll that waits wait with it, at most as long as the repeat itself would; both get the same answer. */
@@ -40,10 +47,12 @@ export class WaitingPolls {
     const { command } = request;
     const key = command.verb === "lease" ? keyOf(request) : undefined;
     const known = key === undefined ? undefined : this.#byRequest.get(key);
-    if (known === undefined || command.verb !== "lease" || !isSameRequest(known.request, request)) return false;
+    if (known === undefined || command.verb !== "lease") return false;
+    const first = requestOf(known);
+    if (!isSameRequest(first, request)) return false;
     // Who repeats without end hears nothing for the oldest of its repeats: it has given them up itself.
-    if (known.request.joined.length >= JOINED_MAX) known.request.joined.shift();
-    known.request.joined.push(request);
+    if (first.joined.length >= JOINED_MAX) first.joined.shift();
+    first.joined.push(request);
     known.untilMs = Math.min(known.untilMs, request.arrivedMs + command.request.waitMs);
     return true;
   }
@@ -57,7 +66,7 @@ export class WaitingPolls {
     hasRoom: () => boolean,
     decide: (request: PendingRequest) => void,
   ): void {
-    const shown = lanes.shown ?? new Set<string>();
+    const shown = lanes.shown ?? new TypeMarks();
     if (this.size === 0) shown.clear();
     if (paused || drain !== undefined) return;
     if (this.size > 0) lanes.refill(releasedAt);
@@ -84,11 +93,12 @@ export class WaitingPolls {
     untilMs: number,
   ): ErrorBody | undefined {
     const places = types === undefined ? 1 : new Set(types).size;
-    if (this.#all.size >= POLLS_MAX || this.#places + places > PLACES_MAX) return TOO_MANY;
+    if (this.#size >= POLLS_MAX || this.#places + places > PLACES_MAX) return TOO_MANY;
     this.#places += places;
     const key = keyOf(request);
     const poll: Poll = { request, untilMs, live: true };
-    this.#all.add(poll);
+    this.#all.push(poll);
+    this.#size += 1;
     if (key !== undefined) this.#byRequest.set(key, poll);
     if (types === undefined) this.#any.push(poll);
     else
@@ -121,19 +131,16 @@ export class WaitingPolls {
 
   /** Takes every poll whose wait is over. */
   takeExpired(nowMs: number): readonly PendingRequest[] {
-    const expired: PendingRequest[] = [];
-    for (const poll of this.#all) {
-      if (poll.untilMs > nowMs) continue;
-      this.#drop(poll);
-      expired.push(poll.request);
-    }
+    const over = this.#all.filter(({ live, untilMs }) => live && untilMs <= nowMs);
+    const expired = over.map((poll) => this.#drop(poll));
     if (expired.length > 0) this.#sweep();
     return expired;
   }
 
   takeAll(): readonly PendingRequest[] {
-    const requests = [...this.#all].map((poll) => poll.request);
-    this.#all.clear();
+    const requests = this.#all.filter(({ live }) => live).map(requestOf);
+    this.#all.length = 0;
+    this.#size = 0;
     this.#any.length = 0;
     this.#byType.clear();
     this.#byRequest.clear();
@@ -146,17 +153,21 @@ export class WaitingPolls {
       const poll = line.shift();
       this.#places -= 1;
       if (poll?.live !== true) continue;
-      this.#drop(poll);
-      return poll.request;
+      return this.#drop(poll);
     }
     return undefined;
   }
 
-  #drop(poll: Poll): void {
+  /** Its request is let go of, wherever the poll may still stand. */
+  #drop(poll: Poll): PendingRequest {
+    const request = requestOf(poll);
     poll.live = false;
-    this.#all.delete(poll);
-    const key = keyOf(poll.request);
+    poll.request = undefined;
+    this.#size -= 1;
+    if (this.#all.length > 2 * this.#size + DEAD_MAX) keepLive(this.#all);
+    const key = keyOf(request);
     if (key !== undefined && this.#byRequest.get(key) === poll) this.#byRequest.delete(key);
+    return request;
   }
 
   /** Drops dead polls from the lines, so that polls that nobody serves cost nothing for longer than their wait. */
@@ -169,6 +180,11 @@ export class WaitingPolls {
       if (line.length === 0) this.#byType.delete(type);
     }
   }
+}
+
+function requestOf({ request }: Poll): PendingRequest {
+  assert(request !== undefined, "a live poll has its request");
+  return request;
 }
 
 function keyOf(request: PendingRequest): string | undefined {

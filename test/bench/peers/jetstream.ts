@@ -12,10 +12,11 @@ import { connect, type NatsConnection, nanos } from "@nats-io/transport-node";
 import { natsMissing, serveNats } from "../servers/nats.ts";
 import type { Peer, PeerClient, PeerSettings, Working, WorkOptions } from "./peer.ts";
 
-const STREAM = "BENCH_WORK_QUEUE";
-const SUBJECT = "bench.queue";
 const CONSUMER = "worker";
 const ACK_WAIT_MS = 30_000;
+/** A stream for each ack wait, which belongs to its consumer: clients that ask for another one share nothing. */
+const streamOf = ({ leaseMs = ACK_WAIT_MS }: PeerSettings): string => `BENCH_${leaseMs}`;
+const subjectOf = ({ leaseMs = ACK_WAIT_MS }: PeerSettings): string => `bench.${leaseMs}`;
 const PENDING_MAX = 10_000;
 /** Messages that are on their way to the worker at once, at least. */
 const AHEAD_MIN = 500;
@@ -57,18 +58,19 @@ async function open(url: string, settings: PeerSettings, isConfirmed: boolean): 
     reconnectTimeWait: 50,
   });
   const manager = await jetstreamManager(connection);
+  const [name, subject] = [streamOf(settings), subjectOf(settings)];
   await manager.streams.add({
-    ...{ name: STREAM, subjects: [SUBJECT], retention: RetentionPolicy.Workqueue, storage: StorageType.File },
+    ...{ name, subjects: [subject], retention: RetentionPolicy.Workqueue, storage: StorageType.File },
     ...{ num_replicas: 1, discard: DiscardPolicy.New, duplicate_window: nanos(120_000) },
   });
-  await manager.consumers.add(STREAM, {
+  await manager.consumers.add(name, {
     ...{ durable_name: CONSUMER, ack_policy: AckPolicy.Explicit, ack_wait: nanos(settings.leaseMs ?? ACK_WAIT_MS) },
     ...{ max_ack_pending: PENDING_MAX, max_deliver: -1 },
   });
   const stream = jetstream(connection);
   return {
     enqueue: async (bodies) => {
-      await Promise.all(bodies.map((body) => stream.publish(SUBJECT, body)));
+      await Promise.all(bodies.map((body) => stream.publish(subject, body)));
     },
     work: (options) => work(connection, settings, isConfirmed, options),
     close: () => connection.close(),
@@ -77,11 +79,12 @@ async function open(url: string, settings: PeerSettings, isConfirmed: boolean): 
 
 async function work(
   connection: NatsConnection,
-  { beatMs }: PeerSettings,
+  settings: PeerSettings,
   isConfirmed: boolean,
   { concurrency, handler, settled, failed }: WorkOptions,
 ): Promise<Working> {
-  const consumer = await jetstream(connection).consumers.get(STREAM, CONSUMER);
+  const consumer = await jetstream(connection).consumers.get(streamOf(settings), CONSUMER);
+  const { beatMs } = settings;
   /** Delivered, and no handler is free. Bounded by what the consumer lets be pending. */
   const ahead: JsMsg[] = [];
   const held = new Set<JsMsg>();

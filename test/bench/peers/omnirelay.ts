@@ -99,9 +99,10 @@ function base({ unwrap }: Sdk, clients: readonly LeaseClient[]): Omit<PeerClient
 
 /** Leases, runs and completes up to 100 items at a time, with as many requests at once as the handlers allow. */
 function batches(sdk: Sdk, clients: readonly LeaseClient[], { leaseMs }: PeerSettings): PeerClient {
-  const work = async ({ concurrency, handler, settled, failed }: WorkOptions): Promise<Working> => {
+  const work = async ({ concurrency, isApart = false, handler, settled, failed }: WorkOptions): Promise<Working> => {
     const share = Math.ceil(concurrency / clients.length);
-    const loops = share === 1 ? 1 : Math.max(2, Math.min(LOOPS_MAX, Math.ceil(share / BATCH)));
+    const few = share === 1 ? 1 : Math.max(2, Math.min(LOOPS_MAX, Math.ceil(share / BATCH)));
+    const loops = isApart ? share : few;
     const maxItems = Math.ceil(share / loops);
     const abort = new AbortController();
     const { signal } = abort;

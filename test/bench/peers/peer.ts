@@ -49,6 +49,8 @@ export interface PeerSettings {
 export interface WorkOptions {
   /** Handlers at once. */
   readonly concurrency: number;
+  /** Items are taken and settled one by one: handlers take as long as they like, and none waits for another. */
+  readonly isApart?: boolean;
   /** Called with the body of each item, once per delivery. */
   readonly handler: (body: string) => Promise<void> | void;
   /** Called when the peer has confirmed the end of the item; by peers that confirm nothing, when they have been told. */

@@ -15,14 +15,14 @@ export const s11: DirectScenario = {
   unfit: (peer) =>
     notAQueue(peer) ??
     (peer.name.endsWith("-raw") ? "its client asks nothing twice: that is the SDK's work" : undefined),
-  direct: async ({ server, actor, amounts }) => {
+  direct: async ({ crash, actor, amounts }) => {
     const [ackedFirst, boundMs] = [amount(amounts, "ackedFirst"), amount(amounts, "boundMs")];
     const producer = await actor({});
     await producer.tell({ order: "produce", batch: amount(amounts, "batch"), inFlight: amount(amounts, "inFlight") });
     if (!(await producer.until(() => producer.counts.acked.size >= ackedFirst, boundMs)))
       throw new Error(`only ${producer.counts.acked.size} items were acknowledged: ${producer.failures[0] ?? ""}`);
     const killedMs = performance.now();
-    await server.crash();
+    await crash();
     const servedMs = performance.now();
     if (!(await producer.until(() => producer.lastAckMs > servedMs, boundMs)))
       throw new Error(`nothing was acknowledged again: ${producer.failures.at(-1) ?? ""}`);

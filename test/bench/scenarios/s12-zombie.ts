@@ -1,8 +1,7 @@
-/** S12: a worker stands still for three times its lease, its items go to another, and then it goes on: how many of its late completions are taken. */
-import { setTimeout as pause } from "node:timers/promises";
+/** S12: a worker stands still until its items have gone to another, and then goes on: how many of its late completions are taken. */
 import { amount, type DirectScenario } from "./scenario.ts";
 
-const LEASES_ASLEEP = 3;
+const BEATS_PER_LEASE = 3;
 
 export const s12: DirectScenario = {
   kind: "direct",
@@ -25,16 +24,18 @@ export const s12: DirectScenario = {
       amount(amounts, "leaseMs"),
       amount(amounts, "boundMs"),
     ];
-    const zombie = await actor({ leaseMs });
-    const heir = await actor({ leaseMs });
+    // Both keep their items alive, where the peer can: the heir holds what it took until the zombie is awake.
+    const settings = { leaseMs, beatMs: leaseMs / BEATS_PER_LEASE };
+    const zombie = await actor(settings);
+    const heir = await actor(settings);
     await zombie.tell({ order: "enqueue", from: 0, count });
     await zombie.tell({ order: "work", concurrency: count, isHeld: true });
     if (!(await zombie.until(() => zombie.started.size >= count, boundMs)))
       throw new Error(`only ${zombie.started.size} of ${count} handlers started`);
     zombie.signal("SIGSTOP");
     await heir.tell({ order: "work", concurrency: count, isHeld: true });
-    await pause(leaseMs * LEASES_ASLEEP);
-    // Those that never went to the other worker cannot be completed late; they are told.
+    // It wakes at once then: where no beat keeps an item, the other worker has it for one lease only. Those that never went there cannot be
+    // completed late; they are told.
     await heir.until(() => heir.started.size >= count, boundMs);
     const notMoved = count - heir.started.size;
     zombie.signal("SIGCONT");

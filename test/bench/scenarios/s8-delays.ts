@@ -1,4 +1,4 @@
-/** S8: how late items start that are due at their own times. */
+/** S8: how late items start that are due at their own times. By the wall clock, as the servers count: it may go faster or slower than the other one. */
 
 import { Drain, randomOf } from "../loads.ts";
 import { percentiles } from "../machine.ts";
@@ -22,20 +22,20 @@ export const s8: LoadScenario = {
   load: async ({ client, items, amounts, peer, seed }) => {
     const count = amount(amounts, "items");
     const random = randomOf(seed);
-    const firstMs = performance.now() + amount(amounts, "fillMs") + LEAD_MS;
+    const firstMs = Date.now() + amount(amounts, "fillMs") + LEAD_MS;
     const due = Float64Array.from({ length: count }, () => firstMs + random() * amount(amounts, "withinMs"));
     for (let from = 0; from < count; from += BATCH) {
       const bodies = items.make(Math.min(BATCH, count - from));
-      const nowMs = performance.now();
+      const nowMs = Date.now();
       const delays = bodies.map((_, index) => Math.max(0, Math.round((due[from + index] ?? 0) - nowMs)));
       // The delay is counted in whole ms from when it is asked for.
       for (const [index, delay] of delays.entries()) due[from + index] = nowMs + delay;
       await client.enqueueDelayed?.(bodies, delays);
     }
-    const filledMs = performance.now();
+    const filledMs = Date.now();
     const late = new Float64Array(count);
     const drain = await new Drain(items, (number) => {
-      late[number] = performance.now() - (due[number] ?? 0);
+      late[number] = Date.now() - (due[number] ?? 0);
     }).start(client, peer.drive.concurrency);
     await drain.until(count);
     await drain.stop();

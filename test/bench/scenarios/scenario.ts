@@ -2,7 +2,7 @@
 import type { Actor } from "../actor.ts";
 import type { Items } from "../items.ts";
 import type { Figures, Meter } from "../meter.ts";
-import type { Peer, PeerClient, PeerServer, PeerSettings } from "../peers/peer.ts";
+import type { Peer, PeerClient, PeerSettings } from "../peers/peer.ts";
 
 /** How much of it: `small` proves that it works, `full` is for figures. */
 export type Size = "small" | "full";
@@ -27,8 +27,9 @@ export interface LoadRun {
 
 export interface DirectRun {
   readonly peer: Peer;
-  readonly server: PeerServer;
   readonly amounts: Amounts;
+  /** Kills the servers and starts them again, as `PeerServer` says. */
+  crash(): Promise<void>;
   /** Starts a client process of its own. */
   actor(settings: PeerSettings): Promise<Actor>;
   readonly report: (line: string) => void;

@@ -73,11 +73,12 @@ export function bytesInFolder(folder: string): number {
  */
 export async function onProcessor<Result>(processor: number | "any", action: () => Promise<Result>): Promise<Result> {
   if (processor === "any") return action();
+  const before = availableParallelism();
   bind(String(processor));
   try {
     return await action();
   } finally {
-    bind(`0-${availableParallelism() - 1}`);
+    bind(`0-${before - 1}`);
   }
 }
 
