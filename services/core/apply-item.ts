@@ -82,58 +82,31 @@ export function endItem(state: ShardState, item: Item, end: ItemEnd): void {
   if (item.extra !== undefined) leaveFlow(state, item);
   if (ending === "completed") state.completedTotal += 1;
   else state.removedTotal += 1;
-  const record = new EndedRecord(item, token, principal, digest, state.sequence, ending);
-  record.result = result;
+  const record = new EndedRecord(item, token, principal, digest, state.sequence, ending, result);
   tellDependents(state, record);
-  remember(state, item, record);
+  state.enqueueRequests.remove(item);
+  const { high, low } = hashRecord(record);
+  state.records.push(record, high, low);
+  evictRecords(state);
 }
 
 /** Forgets the oldest results and records above their maximum, and moves the horizon to the last forgotten record. */
 export function evictRecords(state: ShardState): void {
-  while (state.oldestResult !== undefined && state.resultCount > state.options.resultsMax)
-    dropResult(state, state.oldestResult);
-  while (state.recordCount > state.options.recordsMax) {
-    const record = state.oldestRecord;
-    assert(record !== undefined, "records are counted");
-    state.cut?.keepRecord(record);
-    if (record.result !== undefined) dropResult(state, record);
-    state.oldestRecord = record.next;
-    if (record.next === undefined) state.newestRecord = undefined;
-    record.next = undefined;
-    state.records.delete(record);
-    state.enqueueRequests.remove(record);
-    const { high, low } = hashRecord(record);
-    state.recordSum.subtract(high, low);
-    state.recordCount -= 1;
-    state.horizon = record.endedSequence;
+  const { records, options } = state;
+  while (records.resultCount > options.resultsMax) dropResult(state);
+  while (records.size > options.recordsMax) {
+    state.cut?.keepRecord();
+    if (records.oldestResult === records.first) dropResult(state);
+    state.horizon = records.shift();
   }
-}
-
-function remember(state: ShardState, item: Item, record: EndedRecord): void {
-  state.records.set(record);
-  state.enqueueRequests.replace(item, record);
-  const { high, low } = hashRecord(record);
-  state.recordSum.add(high, low);
-  if (state.newestRecord === undefined) state.oldestRecord = record;
-  else state.newestRecord.next = record;
-  state.newestRecord = record;
-  state.recordCount += 1;
-  if (record.result !== undefined) {
-    state.oldestResult ??= record;
-    state.resultCount += 1;
-  }
-  evictRecords(state);
 }
 
 /** Forgets the oldest result. */
-function dropResult(state: ShardState, record: EndedRecord): void {
-  assert(record === state.oldestResult, "results are forgotten oldest first");
-  state.cut?.keepResult(record);
-  record.result = undefined;
-  state.resultCount -= 1;
-  let next = record.next;
-  while (next !== undefined && next.result === undefined) next = next.next;
-  state.oldestResult = next;
+function dropResult({ records, cut }: ShardState): void {
+  const { oldestResult } = records;
+  assert(oldestResult !== undefined, "results are counted");
+  cut?.keepResult(oldestResult);
+  records.dropResult(oldestResult);
 }
 
 export function rehash(state: ShardState, item: Item): void {

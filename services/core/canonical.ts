@@ -23,7 +23,7 @@ import { Item, type ItemExtra, type ItemTerms, notAfterOf } from "./item.ts";
 import { retryText } from "./item-terms.ts";
 import type { KeyQueue } from "./key-queue.ts";
 import { checkHeap, checkLeasable, checkShares, shareRecords } from "./lane-checks.ts";
-import type { ShardState } from "./state.ts";
+import { rememberedOf, type ShardState } from "./state.ts";
 
 /** Lines of the state without what is derived. Equal states give equal lines. */
 export function* canonicalState(state: ShardState): Generator<string> {
@@ -46,7 +46,7 @@ export function* canonicalState(state: ShardState): Generator<string> {
     completedTotal: state.completedTotal,
     removedTotal: state.removedTotal,
     bodyBytes: state.bodyBytes,
-    records: state.recordCount,
+    records: state.records.size,
   });
   if (state.drain !== undefined) yield canonicalLine("drain", drainFields(state.drain));
   for (const ended of state.endedDrains) yield canonicalLine("endedDrain", ended);
@@ -58,7 +58,7 @@ export function* canonicalState(state: ShardState): Generator<string> {
     yield canonicalLine("schedule", scheduleFieldsOf(schedule, sorted(schedule.item)));
   const items = [...state.items.values()].sort((left, right) => left.sequence - right.sequence);
   for (const item of items) yield canonicalLine("item", itemFields(item));
-  for (const record of recordsOf(state)) yield canonicalLine("record", recordFields(record));
+  for (const record of state.records.values()) yield canonicalLine("record", recordFields(record));
   const requests = [...state.leaseRequests.values()].map((request) => {
     const { principal, requestId, digest, liveCount, items: granted } = request;
     const live = granted.filter((item) => item.lease?.request === request).map((item) => item.itemId);
@@ -68,11 +68,6 @@ export function* canonicalState(state: ShardState): Generator<string> {
   yield* shareRecords(state)
     .map(([table, fields]) => canonicalLine(table, fields))
     .sort();
-}
-
-/** Ended records, oldest first. */
-function* recordsOf(state: ShardState): Generator<EndedRecord> {
-  for (let record = state.oldestRecord; record !== undefined; record = record.next) yield record;
 }
 
 /** A table's name and the fields of a record; absent ones are left out. */
@@ -334,14 +329,17 @@ function checkLeases(state: ShardState, items: readonly Item[]): void {
 }
 
 function checkRecords(state: ShardState, items: readonly Item[]): void {
-  const records = [...recordsOf(state)];
-  assert.equal(state.recordCount, records.length);
+  const records = [...state.records.values()];
   assert.equal(state.records.size, records.length);
   assert(records.length <= state.options.recordsMax, "records above the maximum");
-  assert(state.newestRecord === records.at(-1), "newest record");
   const withResult = records.filter(({ result }) => result !== undefined);
-  assert.equal(state.resultCount, withResult.length, "results");
-  assert(state.oldestResult === withResult[0], "oldest result");
+  assert.equal(state.records.resultCount, withResult.length, "results");
+  const { oldestResult } = state.records;
+  assert.deepEqual(
+    oldestResult === undefined ? undefined : state.records.at(oldestResult),
+    withResult[0],
+    "oldest result",
+  );
   assert(withResult.length <= state.options.resultsMax, "results above the maximum");
   let before = state.horizon;
   for (const record of records) {
@@ -349,16 +347,14 @@ function checkRecords(state: ShardState, items: readonly Item[]): void {
     const least = record.ending === "discarded" ? before : before + 1;
     assert(record.endedSequence >= least, "records are in order of their end, above the horizon");
     before = record.endedSequence;
-    assert(state.records.get(record.itemId) === record);
+    assert.deepEqual(state.records.get(record.itemId), record);
     assert(state.items.get(record.itemId) === undefined, "nothing is ended and unfinished");
   }
-  let requested = 0;
   for (const entry of [...items, ...records]) {
     if (entry.requestId === undefined) continue;
-    requested += 1;
-    assert(state.enqueueRequests.find(entry.principal, entry.requestId) === entry, "a request id finds its item");
+    assert.deepEqual(rememberedOf(state, entry.principal, entry.requestId), entry, "a request id finds its item");
   }
-  assert.equal(state.enqueueRequests.size, requested);
+  assert.equal(state.enqueueRequests.size, items.filter(({ requestId }) => requestId !== undefined).length);
 }
 
 function checkHashes(state: ShardState, items: readonly Item[]): void {
@@ -378,7 +374,7 @@ function checkHashes(state: ShardState, items: readonly Item[]): void {
     itemSum.add(copy.high, copy.low);
   }
   const recordSum = new HashSum();
-  for (const record of recordsOf(state)) {
+  for (const record of state.records.values()) {
     const { high, low } = hashRecord(record);
     recordSum.add(high, low);
   }
@@ -388,7 +384,7 @@ function checkHashes(state: ShardState, items: readonly Item[]): void {
     requestSum.add(high, low);
   }
   assert.equal(hexOf(state.itemSum), hexOf(itemSum), "hash of items");
-  assert.equal(hexOf(state.recordSum), hexOf(recordSum), "hash of records");
+  assert.equal(hexOf(state.records.sum), hexOf(recordSum), "hash of records");
   assert.equal(hexOf(state.leaseRequestSum), hexOf(requestSum), "hash of lease requests");
 }
 

@@ -5,9 +5,8 @@ import { type ErrorBody, errorBody } from "../../contracts/errors.ts";
 import type { Dependency } from "../../contracts/flows.ts";
 import { DEPENDENTS_MAX } from "../../contracts/limits.ts";
 import type { Remembered } from "./item.ts";
-import { originRequestId } from "./item-origin.ts";
 import { invalid } from "./item-terms.ts";
-import type { ShardState } from "./state.ts";
+import { restoredFrom, type ShardState } from "./state.ts";
 
 /** What was answered to an earlier entry of the same request. */
 export type EarlierEntry = { readonly itemId: string } | { readonly error: ErrorBody };
@@ -82,7 +81,7 @@ export function restoredDependencies(
 
 /** What was made of an item of an export, or the item itself where it is of this log. */
 function madeOf(state: ShardState, origin: ItemOrigin): Remembered | undefined {
-  const made = state.enqueueRequests.first(originRequestId(origin));
+  const made = restoredFrom(state, origin);
   if (made !== undefined || origin.logId !== state.logId) return made;
   return state.items.get(origin.itemId) ?? state.records.get(origin.itemId);
 }

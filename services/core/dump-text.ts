@@ -36,8 +36,8 @@ function* dumpLines(state: ShardState): Generator<string> {
     yield itemLine(item, item);
     count += 1;
   }
-  for (let record = state.oldestRecord; record !== undefined; record = record.next) {
-    yield recordLine(record, record.result);
+  for (const record of state.records.values()) {
+    yield recordLine(record);
     count += 1;
   }
   const shares = shareLines(state);

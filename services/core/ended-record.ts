@@ -1,5 +1,5 @@
-/** What is left of an item that ended, apart from items: most of what a shard remembers is either the one or the other. */
-import type { Item, Remembered } from "./item.ts";
+/** What is left of an item that ended. */
+import type { Item } from "./item.ts";
 import { itemIdOfNumber } from "./item-id.ts";
 
 /** How an item ended: `completed`; `cancelled` while nobody had it; `purged`; `discarded`; or cancelled by the end of the lease that it had. */
@@ -20,22 +20,19 @@ export type Ending = (typeof ENDINGS)[number];
 export class EndedRecord {
   /** The number that the item's id is. */
   readonly number: number;
-  /** Who enqueued it, under which id, with which contents. */
+  /** Who enqueued it, under which id, with which contents (16 hex digits). */
   readonly principal: string;
   readonly requestId: string | undefined;
   readonly digest: string | undefined;
-  /** Who ended it, with which lease (0: none) and contents. */
+  /** Who ended it, with which lease (0: none) and contents (16 hex digits, or none). */
   readonly token: number;
   readonly settledBy: string;
   readonly settleDigest: string;
   /** Event sequence of its end. */
   readonly endedSequence: number;
   readonly ending: Ending;
-  sameId: Remembered | undefined = undefined;
   /** What its completion left; undefined when it left nothing, or when that was forgotten. */
-  result: string | undefined = undefined;
-  /** The record that is evicted after this one. */
-  next: EndedRecord | undefined = undefined;
+  readonly result: string | undefined;
 
   constructor(
     item: Pick<Item, "number" | "principal" | "requestId" | "digest">,
@@ -44,6 +41,7 @@ export class EndedRecord {
     settleDigest: string,
     endedSequence: number,
     ending: Ending,
+    result: string | undefined,
   ) {
     this.number = item.number;
     this.principal = item.principal;
@@ -54,6 +52,7 @@ export class EndedRecord {
     this.settleDigest = settleDigest;
     this.endedSequence = endedSequence;
     this.ending = ending;
+    this.result = result;
   }
 
   get itemId(): string {

@@ -25,7 +25,7 @@ import {
   refused,
 } from "./outcome.ts";
 import { enqueuedLength, jsonLength, jsonLengthMax, payloadLength } from "./sizes.ts";
-import { itemIdOf, type ShardState, sequenceOfItemId } from "./state.ts";
+import { itemIdOf, rememberedOf, type ShardState, sequenceOfItemId } from "./state.ts";
 
 export interface EnqueueResult {
   readonly itemId: string;
@@ -102,7 +102,7 @@ function identityOf(state: ShardState, request: RequestOf<"enqueue">, requestId:
   const ids = request.items.map((_item, index) => `${requestId}/${index}`);
   const digest = digestFields(request.items.map(payloadDigest));
   for (const id of ids) {
-    const known = state.enqueueRequests.find(principal, id);
+    const known = rememberedOf(state, principal, id);
     if (known !== undefined && known.digest !== digest) return { ids, digest, otherUse: known };
   }
   return { ids, digest, otherUse: undefined };
@@ -127,8 +127,7 @@ export function decideEnqueue(
   terms: EnqueueTerms,
 ): Decision<EventOf<"enqueued">, EnqueueResult> {
   const digest = terms.requestId === undefined ? undefined : (terms.digest ?? payloadDigest(item));
-  const known =
-    terms.requestId === undefined ? undefined : state.enqueueRequests.find(terms.principal, terms.requestId);
+  const known = terms.requestId === undefined ? undefined : rememberedOf(state, terms.principal, terms.requestId);
   // A repeat is answered even where a new item would be refused: it adds nothing.
   if (known !== undefined && known.digest === digest)
     return {

@@ -233,10 +233,11 @@ export function stateHash(state: ShardState): string {
     .number(state.tokenEpoch)
     .number(state.sequence)
     .int(state.paused ? 1 : 0);
-  hasher.number(state.horizon).number(state.recordCount);
+  hasher.number(state.horizon).number(state.records.size);
   hasher.number(state.pending).number(state.active).number(state.deadLettered);
   hasher.number(state.enqueuedTotal).number(state.completedTotal).number(state.bodyBytes);
-  if (state.removedTotal !== 0 || state.resultCount !== 0) hasher.number(state.removedTotal).number(state.resultCount);
+  if (state.removedTotal !== 0 || state.records.resultCount !== 0)
+    hasher.number(state.removedTotal).number(state.records.resultCount);
   const options: Readonly<Record<string, string | number>> = state.options;
   const defaults: Readonly<Record<string, string | number>> = SHARD_OPTIONS_DEFAULT;
   for (const name of Object.keys(options).sort()) {
@@ -252,7 +253,7 @@ export function stateHash(state: ShardState): string {
       .number(follower.keepBytes)
       .number(follower.keepMs);
   hashQuotas(state);
-  hasher.hash(state.itemSum).hash(state.recordSum).hash(state.leaseRequestSum);
+  hasher.hash(state.itemSum).hash(state.records.sum).hash(state.leaseRequestSum);
   const drains = drainText(state);
   if (drains !== undefined) hasher.text(drains);
   if (state.pressedAt !== undefined) hasher.int(-1).number(state.pressedAt);

@@ -150,7 +150,7 @@ interface ItemPast {
 interface Making {
   readonly requestId: string | undefined;
   readonly digest: string | undefined;
-  sameId: Remembered | undefined;
+  sameId: Item | undefined;
 }
 
 /** What an item has of a key: the partition that it names, its queue, and its neighbours there. Many items have no part in any. */
@@ -232,12 +232,12 @@ export class Item implements HeapEntry {
     return this.making?.digest;
   }
 
-  get sameId(): Remembered | undefined {
+  get sameId(): Item | undefined {
     return this.making?.sameId;
   }
 
   /** Without effect on an item that no request id leads to. */
-  set sameId(entry: Remembered | undefined) {
+  set sameId(entry: Item | undefined) {
     if (this.making !== undefined) this.making.sameId = entry;
   }
 

@@ -104,17 +104,6 @@ export class RequestIndex<Entry extends Requested<Entry>> {
     return true;
   }
 
-  /** Puts one entry in the place of another with the same principal and request id. */
-  replace(before: Entry, entry: Entry): void {
-    if (before.requestId === undefined) return;
-    const head = this.seek(before.requestId);
-    assert(head !== undefined, "the entry is not in the index");
-    if (head === before) this.put(before.requestId, entry);
-    else entryBefore(head, before).sameId = entry;
-    entry.sameId = before.sameId;
-    before.sameId = undefined;
-  }
-
   remove(entry: Entry): void {
     if (entry.requestId === undefined) return;
     this.count -= 1;

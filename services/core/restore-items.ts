@@ -7,7 +7,6 @@ import { restoredDependencies } from "./dependencies.ts";
 import { EndedRecord } from "./ended-record.ts";
 import { bodyProblem, frameFull } from "./enqueue.ts";
 import type { Remembered } from "./item.ts";
-import { originRequestId } from "./item-origin.ts";
 import {
   type Context,
   cite,
@@ -21,7 +20,7 @@ import {
   refused,
 } from "./outcome.ts";
 import { eventLength } from "./sizes.ts";
-import { itemIdOf, type ShardState, sequenceOfItemId } from "./state.ts";
+import { itemIdOf, restoredFrom, type ShardState, sequenceOfItemId } from "./state.ts";
 import { endedStatus } from "./views.ts";
 
 interface Restoring {
@@ -86,7 +85,7 @@ function decideRestore(
   entry: DrainItem,
   origin: ItemOrigin,
 ): Decision<EventOf<"restored"> & { actor: number }, RestoreResult> {
-  const made = state.enqueueRequests.first(originRequestId(origin));
+  const made = restoredFrom(state, origin);
   if (made !== undefined) return duplicate(made);
   if (origin.logId === state.logId) {
     const own = state.items.get(entry.itemId) ?? state.records.get(entry.itemId);

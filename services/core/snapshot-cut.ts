@@ -1,6 +1,7 @@
 /** Writes down the state as it was at one moment, some records at a time, while it goes on changing. */
 import assert from "node:assert/strict";
-import type { EndedRecord } from "./ended-record.ts";
+import { EndedRecord } from "./ended-record.ts";
+import type { EndedRecords } from "./ended-records.ts";
 import type { Item } from "./item.ts";
 import type { Schedule } from "./schedules.ts";
 import { SequenceIndex } from "./sequence-index.ts";
@@ -76,12 +77,14 @@ export class SnapshotCut {
   private readonly kept = new SequenceIndex<KeptItem>();
 
   private recordsLeft: number;
-  private nextRecord: EndedRecord | undefined;
+  /** The number of the next record to be written that is still there, and that of the first one after the cut. */
+  private nextRecord: number;
+  private readonly recordsEnd: number;
   /** Records that were forgotten before they were written, oldest first: what is left of the list is younger. */
   private passed: EndedRecord[] = [];
   private passedWritten = 0;
   /** Results that were forgotten before their records were written. */
-  private readonly results = new Map<EndedRecord, string>();
+  private readonly results = new Map<number, string>();
 
   /** What is taken of rates, and whose turn it is: copied at the cut, for it is little and changes with each grant. */
   private readonly shares: readonly string[];
@@ -95,8 +98,9 @@ export class SnapshotCut {
     this.headerLine = JSON.stringify(this.header);
     this.itemsLeft = state.pending + state.active + state.deadLettered;
     this.schedules = state.schedules.inOrder().reverse();
-    this.recordsLeft = state.recordCount;
-    this.nextRecord = state.oldestRecord;
+    this.recordsLeft = state.records.size;
+    this.nextRecord = state.records.first;
+    this.recordsEnd = state.records.end;
     this.shares = shareLines(state);
     state.cut = this;
   }
@@ -151,16 +155,17 @@ export class SnapshotCut {
   }
 
   /** Told by apply before it forgets the oldest record. */
-  keepRecord(record: EndedRecord): void {
-    if (record !== this.nextRecord || this.passed.length - this.passedWritten === this.recordsLeft) return;
-    this.passed.push(record);
-    this.nextRecord = record.next;
+  keepRecord(): void {
+    const { records } = this.state;
+    if (records.first !== this.nextRecord || this.nextRecord === this.recordsEnd) return;
+    this.passed.push(this.takeFrom(records));
   }
 
   /** Told by apply before it forgets the result of a record. */
-  keepResult(record: EndedRecord): void {
-    if (record.result !== undefined && record.endedSequence <= this.header.sequence && this.phase !== "done")
-      this.results.set(record, record.result);
+  keepResult(ordinal: number): void {
+    const result = this.state.records.resultAt(ordinal);
+    if (result !== undefined && ordinal >= this.nextRecord && ordinal < this.recordsEnd)
+      this.results.set(ordinal, result);
   }
 
   private write(line: string): void {
@@ -214,13 +219,8 @@ export class SnapshotCut {
   }
 
   private writeRecords(linesMax: number): void {
-    while (this.recordsLeft > 0 && !this.isFull(linesMax)) {
-      const record = this.takeRecord();
-      assert(record !== undefined, `${this.recordsLeft} records of the cut are missing`);
-      this.write(recordLine(record, this.results.get(record) ?? record.result));
-      this.results.delete(record);
-      this.recordsLeft -= 1;
-    }
+    for (; this.recordsLeft > 0 && !this.isFull(linesMax); this.recordsLeft -= 1)
+      this.write(recordLine(this.takeRecord()));
     if (this.recordsLeft === 0) this.phase = "shares";
   }
 
@@ -230,15 +230,22 @@ export class SnapshotCut {
     if (this.sharesWritten === this.shares.length) this.end();
   }
 
-  private takeRecord(): EndedRecord | undefined {
+  private takeRecord(): EndedRecord {
     const passed = this.passed[this.passedWritten];
-    if (passed !== undefined) {
-      this.passedWritten += 1;
-      return passed;
-    }
-    const record = this.nextRecord;
-    this.nextRecord = record?.next;
-    return record;
+    if (passed === undefined) return this.takeFrom(this.state.records);
+    this.passedWritten += 1;
+    return passed;
+  }
+
+  /** The next record as it was at the cut. */
+  private takeFrom(records: EndedRecords): EndedRecord {
+    const ordinal = this.nextRecord;
+    assert(ordinal >= records.first && ordinal < this.recordsEnd, `${this.recordsLeft} records of the cut are missing`);
+    const record = records.at(ordinal);
+    const result = this.results.get(ordinal);
+    this.results.delete(ordinal);
+    this.nextRecord += 1;
+    return result === undefined ? record : withResult(record, result);
   }
 
   private end(): void {
@@ -246,8 +253,13 @@ export class SnapshotCut {
     this.state.cut = undefined;
     this.passed = [];
     this.results.clear();
-    this.nextRecord = undefined;
   }
+}
+
+/** A record whose result was forgotten since. */
+function withResult(record: EndedRecord, result: string): EndedRecord {
+  const { token, settledBy, settleDigest, endedSequence, ending } = record;
+  return new EndedRecord(record, token, settledBy, settleDigest, endedSequence, ending, result);
 }
 
 const sequenceOf = (entry: { readonly sequence: number } | undefined): number => entry?.sequence ?? Infinity;

@@ -129,7 +129,7 @@ export function headerOf(state: ShardState): SnapshotHeader {
     completedTotal: state.completedTotal,
     removedTotal: state.removedTotal,
     bodyBytes: state.bodyBytes,
-    records: state.recordCount,
+    records: state.records.size,
     leaseRequests: state.leaseRequests.size,
     ...(state.pressedAt === undefined ? undefined : { pressedAt: state.pressedAt }),
     ...(state.schedules.size === 0 ? undefined : { schedules: state.schedules.size }),
@@ -219,7 +219,8 @@ function leaseRow(lease: LiveLease): unknown[] {
   return [token, principal, peerId, grantedAt, grantMs, ...requestFields, renewedAt, durationMs, expiresAt];
 }
 
-export function recordLine(record: EndedRecord, result: string | undefined): string {
+export function recordLine(record: EndedRecord): string {
+  const { result } = record;
   const end =
     result !== undefined ? [0, result] : record.ending === "completed" ? [] : [ENDINGS.indexOf(record.ending)];
   return JSON.stringify([

@@ -30,7 +30,7 @@ import { checkFooter, readHeader } from "./snapshot-header.ts";
 import { readItem } from "./snapshot-item.ts";
 import { Row } from "./snapshot-row.ts";
 import { readSchedule } from "./snapshot-schedule.ts";
-import { createState, mergeNamed, type ShardState, setQuotas } from "./state.ts";
+import { createState, mergeNamed, rememberedOf, type ShardState, setQuotas } from "./state.ts";
 
 /** Scratch space: each is read to its end before the next row of its kind begins. */
 const itemRow = new Row("item");
@@ -114,7 +114,7 @@ export class SnapshotLoader {
         state,
         itemRow.begin(value, this.lines, ITEM_FIELDS, ITEM_FIELDS_CHANGED, ITEM_FIELDS_TERMS),
       );
-      if (state.recordCount > 0 || this.hasShares) throw damaged(this.lines, "an item after records");
+      if (state.records.size > 0 || this.hasShares) throw damaged(this.lines, "an item after records");
       this.rise(item.sequence);
       insertItem(state, item, itemRow);
       return;
@@ -134,7 +134,7 @@ export class SnapshotLoader {
       state,
       recordRow.begin(value, this.lines, RECORD_FIELDS, RECORD_FIELDS_REMOVED, RECORD_FIELDS_RESULT),
     );
-    if (state.recordCount === 0) this.lastSequence = this.header?.horizon ?? 0;
+    if (state.records.size === 0) this.lastSequence = this.header?.horizon ?? 0;
     // Many are discarded by one event.
     this.rise(record.endedSequence, record.ending === "discarded");
     insertRecord(state, record, recordRow);
@@ -198,33 +198,28 @@ function readRecord(state: ShardState, row: Row): EndedRecord {
     requestId: row.optionalText(3),
     digest: row.optionalText(4),
   };
-  // Of the item that ended, no more than these four is remembered.
-  return new EndedRecord(
-    item as Item,
-    row.count(5),
-    state.intern(row.text(6)),
-    state.intern(row.text(7)),
-    row.count(8),
-    row.length === RECORD_FIELDS ? "completed" : row.choice(9, ENDINGS),
-  );
+  const settleDigest = row.text(7);
+  const ending = row.length === RECORD_FIELDS ? "completed" : row.choice(9, ENDINGS);
+  const result = row.length === RECORD_FIELDS_RESULT ? row.text(10) : undefined;
+  const record = new EndedRecord(item, row.count(5), row.text(6), settleDigest, row.count(8), ending, result);
+  const { itemId, digest } = record;
+  if (digest !== undefined && !isDigest(digest)) throw row.damaged(`the digest of ${itemId} is none`);
+  if (settleDigest !== "" && !isDigest(settleDigest)) throw row.damaged(`the digest of the end of ${itemId} is none`);
+  if (result !== undefined && digestFields([result]) !== settleDigest)
+    throw row.damaged(`the result of ${itemId} is not its own`);
+  return record;
 }
 
+const isDigest = (text: string): boolean => /^[0-9a-f]{16}$/.test(text);
+
 function insertRecord(state: ShardState, record: EndedRecord, row: Row): void {
-  if (!state.enqueueRequests.addNew(record)) throw row.damaged(`request id ${record.requestId} has two items`);
-  if (state.items.get(record.itemId) !== undefined) throw row.damaged(`item ${record.itemId} is ended and unfinished`);
-  state.records.set(record);
+  const { itemId, principal, requestId } = record;
+  if (requestId !== undefined && rememberedOf(state, principal, requestId) !== undefined)
+    throw row.damaged(`request id ${requestId} has two items`);
+  if (state.items.get(itemId) !== undefined) throw row.damaged(`item ${itemId} is ended and unfinished`);
+  if (state.records.get(itemId) !== undefined) throw row.damaged(`item ${itemId} has ended twice`);
   const { high, low } = hashRecord(record);
-  state.recordSum.add(high, low);
-  if (state.newestRecord === undefined) state.oldestRecord = record;
-  else state.newestRecord.next = record;
-  state.newestRecord = record;
-  state.recordCount += 1;
-  if (row.length !== RECORD_FIELDS_RESULT) return;
-  record.result = row.text(10);
-  if (digestFields([record.result]) !== record.settleDigest)
-    throw row.damaged(`the result of ${record.itemId} is not its own`);
-  state.oldestResult ??= record;
-  state.resultCount += 1;
+  state.records.push(record, high, low);
 }
 
 /** Takes in what is taken of a rate, the time of a resource type, or how far a group is ahead. */
@@ -280,12 +275,11 @@ function compare(state: ShardState, header: SnapshotHeader): void {
     ["pending", state.pending, header.pending],
     ["active", state.active, header.active],
     ["deadLettered", state.deadLettered, header.deadLettered],
-    ["records", state.recordCount, header.records],
+    ["records", state.records.size, header.records],
     ["leaseRequests", state.leaseRequests.size, header.leaseRequests],
     ["schedules", state.schedules.size, header.schedules ?? 0],
     ["bodyBytes", state.bodyBytes, header.bodyBytes],
     ["item ids", state.items.size, unfinished + header.deadLettered],
-    ["record ids", state.records.size, header.records],
   ];
   for (const [name, actual, expected] of found)
     if (actual !== expected) throw damaged(0, `${name}: there are ${actual}, the header says ${expected}`);

@@ -1,17 +1,18 @@
 /** The state of one shard: compact structures that `apply` alone changes. No command costs more because a million items are there. */
 
-import type { EndedDrain } from "../../contracts/drain.ts";
+import type { EndedDrain, ItemOrigin } from "../../contracts/drain.ts";
 import type { Follower } from "../../contracts/followers.ts";
 import { tokenOf } from "../../contracts/ids.ts";
 import { TOKEN_EPOCH_STEP } from "../../contracts/limits.ts";
 import { SHARD_OPTIONS_DEFAULT, type ShardOptions, type ShardOptionsPatch } from "../../contracts/options.ts";
 import type { Quota } from "../../contracts/quotas.ts";
 import type { Drain } from "./drain-state.ts";
-import type { EndedRecord } from "./ended-record.ts";
+import { EndedRecords } from "./ended-records.ts";
 import { HashSum } from "./hasher.ts";
 import type { Item, LeaseRequestRecord, Remembered } from "./item.ts";
 import { itemIdOfNumber } from "./item-id.ts";
 import { ItemKinds } from "./item-kind.ts";
+import { originRequestId } from "./item-origin.ts";
 import { ItemTable } from "./item-table.ts";
 import { INTERNED_MAX } from "./limits.ts";
 import { Ready } from "./ready.ts";
@@ -22,7 +23,7 @@ import type { SnapshotCut } from "./snapshot-cut.ts";
 
 /**
  * Invariant: enqueuedTotal = pending + active + deadLettered + completedTotal + removedTotal.
- * Invariant: bodyBytes is the sum over pending and leased items; recordCount <= options.recordsMax; resultCount <= options.resultsMax.
+ * Invariant: bodyBytes is the sum over pending and leased items; records.size <= options.recordsMax; records.resultCount <= options.resultsMax.
  */
 export class ShardState {
   /** Empty before `logCreated`. */
@@ -60,19 +61,14 @@ export class ShardState {
   /** Pending, leased and dead-lettered items by id. */
   readonly items = new ItemTable<Item>();
   /** Ended items by id, at most options.recordsMax. */
-  readonly records = new ItemTable<EndedRecord>();
-  recordCount = 0;
-  oldestRecord: EndedRecord | undefined = undefined;
-  newestRecord: EndedRecord | undefined = undefined;
-  /** Results that are kept: always the newest ones, from that of `oldestResult` on. */
-  resultCount = 0;
-  oldestResult: EndedRecord | undefined = undefined;
+  readonly records = new EndedRecords();
   /** What ended at or below this sequence may have been forgotten. 0 while nothing was. */
   horizon = 0;
   readonly schedules = new Schedules();
 
   /** Derived from here on, but for the lease requests and the sums of hashes. */
-  readonly enqueueRequests = new RequestIndex<Remembered>();
+  /** By the request that made them: items that have not ended. */
+  readonly enqueueRequests = new RequestIndex<Item>();
   readonly leaseRequests = new RequestIndex<LeaseRequestRecord>();
   readonly ready = new Ready();
   /** Pending and leased items in order of enqueue. */
@@ -88,7 +84,6 @@ export class ShardState {
   readonly dependents = new Map<string, Set<Item>>();
 
   readonly itemSum = new HashSum();
-  readonly recordSum = new HashSum();
   readonly leaseRequestSum = new HashSum();
 
   /** The snapshot that is being written: apply tells it what changes. No part of the state. */
@@ -120,6 +115,17 @@ export function itemIdOf(tokenEpoch: number, sequence: number): string {
 /** The event sequence of the `enqueued` that made an id. */
 export function sequenceOfItemId(itemId: string): number {
   return Number.parseInt(itemId, 36) % TOKEN_EPOCH_STEP;
+}
+
+/** What a request id of a principal made, if it is remembered. */
+export function rememberedOf(state: ShardState, principal: string, requestId: string): Remembered | undefined {
+  return state.enqueueRequests.find(principal, requestId) ?? state.records.made(principal, requestId);
+}
+
+/** What was made of an item of an export. */
+export function restoredFrom(state: ShardState, origin: ItemOrigin): Remembered | undefined {
+  const requestId = originRequestId(origin);
+  return state.enqueueRequests.first(requestId) ?? state.records.madeByAnyone(requestId);
 }
 
 /** Charged attempts after which an item is dead-lettered. */

@@ -151,11 +151,11 @@ class LogWriter {
   }
 
   written(): Omit<WrittenLog, "snapshot"> {
-    const { logId, sequence, pending, active, deadLettered, recordCount: records } = this.state;
+    const { logId, sequence, pending, active, deadLettered, records } = this.state;
     return {
       ...{ logId, sequence, streamSequence: this.#streamSequence, payloadBytes: this.#payloadBytes },
       hash: stateHash(this.state),
-      counts: { pending, active, deadLettered, records },
+      counts: { pending, active, deadLettered, records: records.size },
     };
   }
 

@@ -149,20 +149,18 @@ describe("a request index", () => {
     const step = fc.record({
       principal: fc.constantFrom("p", "q"),
       requestId: fc.constantFrom(...ids),
-      replace: fc.boolean(),
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80, size: "max" }), (steps) => {
         const index = new RequestIndex<Entry>();
         const model = new Map<string, Entry>();
-        for (const { principal, requestId, replace } of steps) {
+        for (const { principal, requestId } of steps) {
           const key = `${principal} ${requestId}`;
           const known = model.get(key);
           const fresh: Entry = { principal, requestId, sameId: undefined };
           if (known === undefined) index.add(fresh);
-          else if (replace) index.replace(known, fresh);
           else index.remove(known);
-          if (known === undefined || replace) model.set(key, fresh);
+          if (known === undefined) model.set(key, fresh);
           else model.delete(key);
           for (const one of ["p", "q"])
             for (const id of ids) assert.equal(index.find(one, id), model.get(`${one} ${id}`), id);

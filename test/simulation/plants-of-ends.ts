@@ -84,15 +84,15 @@ export const PLANTS_OF_ENDS: readonly Plant[] = [
   plant(
     "result_of_another_item",
     `${CORE}/apply-item.ts`,
-    "  record.result = result;\n",
-    "  record.result = result === undefined ? undefined : (state.newestRecord?.result ?? result);\n",
+    "state.sequence, ending, result);",
+    "state.sequence, ending, result === undefined ? undefined : ([...state.records.values()].at(-1)?.result ?? result));",
     "F7",
   ),
   plant(
     "results_kept_beyond_their_maximum",
     `${CORE}/apply-item.ts`,
-    "state.resultCount > state.options.resultsMax)",
-    "state.resultCount > state.options.resultsMax + 1)",
+    "records.resultCount > options.resultsMax)",
+    "records.resultCount > options.resultsMax + 1)",
     "F7",
   ),
   plant(

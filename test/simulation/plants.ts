@@ -88,7 +88,7 @@ export const PLANTS: readonly Plant[] = [
     "  state.leader = event.leader;\n  if (event.term % 2 === 0) (state.enqueueRequests as any).find = () => undefined;",
     "R1",
   ),
-  plant("horizon_not_moved", `${CORE}/apply-item.ts`, "    state.horizon = record.endedSequence;", "", "R1"),
+  plant("horizon_not_moved", `${CORE}/apply-item.ts`, "state.horizon = records.shift();", "records.shift();", "R1"),
   plant(
     "gap_skipped",
     `${NODE}/replica.ts`,

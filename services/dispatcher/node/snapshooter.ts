@@ -78,7 +78,7 @@ export interface SnapshooterOptions {
 }
 
 /** What is written of a state one by one, beside little things. */
-const heldBy = (state: ShardState): number => state.pending + state.active + state.deadLettered + state.recordCount;
+const heldBy = (state: ShardState): number => state.pending + state.active + state.deadLettered + state.records.size;
 
 interface Running {
   readonly cut: SnapshotCut;
