@@ -69,7 +69,7 @@ export function encodeItem(input: EnqueueInput): Encoded {
  * An item of a class as a simple object. The checks read what it inherits, a getter for instance; JSON leaves that out, or takes what `toJSON`
  * says, and what is written then was not checked: it would spoil the request that the items of others travel in.
  */
-function withInherited(input: EnqueueInput): EnqueueInput {
+export function withInherited<Input extends Partial<EnqueueInput>>(input: Input): Input {
   const prototype: unknown = Object.getPrototypeOf(input);
   if (prototype === Object.prototype || prototype === null) return input;
   const inherited = ITEM_FIELDS.filter((name) => name in input).map((name) => [name, input[name]] as const);

@@ -4,8 +4,9 @@ import { describe, expect, test } from "vitest";
 import { OperatingError } from "../../contracts/errors.ts";
 import { LOG_VERSION_MAX } from "../../contracts/limits.ts";
 import { canonicalState } from "../../services/core/canonical.ts";
+import { ENDINGS } from "../../services/core/ended-record.ts";
 import { SnapshotCut } from "../../services/core/snapshot-cut.ts";
-import { SNAPSHOT_FORMAT } from "../../services/core/snapshot-format.ts";
+import { ROW_ITEM, ROW_RECORD, SNAPSHOT_FORMAT } from "../../services/core/snapshot-format.ts";
 import { SnapshotLoader } from "../../services/core/snapshot-load.ts";
 import type { ShardState } from "../../services/core/state.ts";
 import { ShardWorld } from "./shard-world.ts";
@@ -182,5 +183,31 @@ describe("headers that lie", () => {
     expect(() => loader.add("{}\n")).toThrow(OperatingError);
     expect(() => loader.add(GOOD)).toThrow("was refused");
     expect(() => loader.finish()).toThrow("was refused");
+  });
+});
+
+describe("rows that lie", () => {
+  const ROW_OF = { item: ROW_ITEM, record: ROW_RECORD };
+  const [NUMBER, REQUEST_ID, DIGEST, SETTLE_DIGEST, ENDED_SEQUENCE, ENDING, RESULT] = [1, 3, 4, 7, 8, 9, 10];
+
+  test.each([
+    ["item", { [NUMBER]: 1 }, "item 1 at sequence"],
+    ["record", { [REQUEST_ID]: "q1", [DIGEST]: "0123456789abcdef" }, "request id q1 has two items"],
+    ["record", { [REQUEST_ID]: "r", [DIGEST]: "0123456789ABCDEF" }, "the digest of"],
+    ["record", { [SETTLE_DIGEST]: "0" }, "the digest of the end of"],
+    ["record", { [ENDING]: 0, [RESULT]: "7" }, "is not its own"],
+  ] as const)("of an %s with %j is refused", (kind, change, message) => {
+    const place = LINES.findIndex((line) => line.startsWith(`[${ROW_OF[kind]},`));
+    const row = Object.values(Object.assign({ ...(JSON.parse(LINES[place] as string) as unknown[]) }, change));
+    const refusal = refusalOf(joined(LINES.with(place, JSON.stringify(row))));
+    expect([refusal?.code, refusal?.message]).toEqual(["snapshot_damaged", expect.stringContaining(message)]);
+  });
+
+  test("of a record that is there twice, as one event may end many, is refused", () => {
+    const place = LINES.findIndex((line) => line.startsWith(`[${ROW_OF.record},`));
+    const row = JSON.parse(LINES[place] as string) as unknown[];
+    const discarded = JSON.stringify([...row.slice(0, ENDED_SEQUENCE + 1), ENDINGS.indexOf("discarded")]);
+    const refusal = refusalOf(joined(LINES.toSpliced(place, 1, discarded, discarded)));
+    expect([refusal?.code, refusal?.message]).toEqual(["snapshot_damaged", expect.stringContaining("has ended twice")]);
   });
 });
