@@ -109,8 +109,7 @@ export function applyCompleted(state: ShardState, event: EventOf<"completed">, m
   leaveUnfinished(state, item);
   const { token, digest } = event;
   const result = state.logVersion < LOG_VERSION_TERMS ? undefined : event.result;
-  const end = { token, principal: lease.principal, digest: state.intern(digest), ending: "completed" } as const;
-  endItem(state, item, { ...end, result });
+  endItem(state, item, { token, principal: lease.principal, digest, ending: "completed", result });
 }
 
 export function applyFailed(state: ShardState, event: EventOf<"failed">, meta: EventMeta): void {

@@ -170,15 +170,11 @@ export function decideEnqueue(
   if (named !== undefined && "error" in named) return refused(named.error);
   const sequence = state.sequence + 1;
   const itemId = itemIdOf(state.tokenEpoch, sequence);
+  const { requestId } = terms;
+  const event = { type: "enqueued" as const, actor: 0, itemId, item: payloadOf(item, named, terms.at) };
   return {
     kind: "accepted",
-    event: {
-      type: "enqueued",
-      actor: 0,
-      itemId,
-      item: payloadOf(item, named, terms.at),
-      ...(terms.requestId === undefined || digest === undefined ? undefined : { requestId: terms.requestId, digest }),
-    },
+    event: requestId === undefined || digest === undefined ? event : { ...event, requestId, digest },
     result: { itemId, sequence, duplicate: false },
   };
 }

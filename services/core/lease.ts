@@ -182,8 +182,9 @@ function replyLeases(state: ShardState, items: readonly Item[]): Outcome {
       validMs: 0,
       heartbeatMs: Math.max(1, Math.floor(lease.durationMs / 3)),
       enqueuedAt: item.enqueuedAt,
-      ...(item.lastError === undefined ? undefined : { lastError: lastErrorView(item.lastError) }),
-      ...(item.extra?.flow === undefined ? undefined : { dependencies: item.extra.flow.dependencies }),
+      // JSON leaves out what is undefined; most have neither.
+      lastError: item.lastError && lastErrorView(item.lastError),
+      dependencies: item.extra?.flow?.dependencies,
       item: itemView(item, true),
     };
     leases.push(target);

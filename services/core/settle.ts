@@ -77,17 +77,13 @@ export function decideComplete(
   if (check.kind === "refused") return check;
   if (check.kind === "repeat")
     return check.digest === digest ? { kind: "unchanged", result: { duplicate: true } } : conflict("result");
-  const { result } = entry;
+  const { token, result } = entry;
+  const { itemId, resourceType, resourceId } = check.item;
+  // Fields are named one by one where every item passes: a spread takes ten times as long.
+  const event = { type: "completed" as const, actor: 0, itemId, resourceType, resourceId, token, digest };
   return {
     kind: "accepted",
-    event: {
-      type: "completed",
-      actor: 0,
-      ...named(check.item),
-      token: entry.token,
-      digest,
-      ...(result === undefined ? undefined : { result }),
-    },
+    event: result === undefined ? event : { ...event, result },
     result: { duplicate: false },
   };
 }

@@ -19,12 +19,13 @@ export function itemView(item: Item, withBody: boolean): object {
   return {
     resourceType: item.resourceType,
     resourceId: item.resourceId,
-    ...(item.partitionKey === undefined ? undefined : { partitionKey: item.partitionKey }),
+    // JSON leaves out what is undefined.
+    partitionKey: item.partitionKey,
     payloadEncoding: item.payloadEncoding ?? PAYLOAD_ENCODING_DEFAULT,
     body: withBody ? (item.body ?? "") : "",
     attributes: item.attributes ?? NO_ATTRIBUTES,
     // That of a restored item is no request's.
-    ...(item.requestId === undefined || originOf(item) !== undefined ? undefined : { requestId: item.requestId }),
+    requestId: originOf(item) === undefined ? item.requestId : undefined,
   };
 }
 
