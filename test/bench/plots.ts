@@ -1,6 +1,8 @@
 /** Draws raw results as SVG: bars for rates, lines for what changes with load and depth. Plain text, the same for the same results. */
-import { figure, middleOf } from "./report-tables.ts";
-import type { Results, Row } from "./results.ts";
+import { isShort, type Merged, tableOf } from "./merge.ts";
+import { DURABILITIES } from "./peers/peer.ts";
+import { areOfOneRun, figure, middleOf } from "./report-tables.ts";
+import type { Row } from "./results.ts";
 
 const WIDTH = 760;
 const LEFT = 190;
@@ -10,20 +12,23 @@ const OURS = "#1f6feb";
 const THEIRS = "#8b949e";
 const COLOURS = ["#1f6feb", "#54aeff", "#0a3069", "#cf222e", "#bf8700", "#1a7f37", "#8250df", "#8b949e", "#bf3989"];
 
-/** File name to SVG; only plots that the results have rows for. */
-export function plotsOf(results: Results): ReadonlyMap<string, string> {
+/** File name to SVG; only plots that there are rows for, of the fullest table of each scenario and class. */
+export function plotsOf(merged: Merged): ReadonlyMap<string, string> {
   const plots = new Map<string, string>();
-  for (const durability of ["D1", "D2"] as const) {
-    const rows = (scenario: string): Row[] =>
-      results.rows.filter((row) => row.scenario === scenario && row.durability === durability);
-    const life = rows("S5");
-    if (life.length > 0) plots.set(`s5-${durability}.svg`, bars(`Life of an item, ${durability}: items/s`, life));
-    const open = rows("S6").filter((row) => row.case.endsWith("%"));
-    if (open.length > 0)
-      plots.set(`s6-${durability}.svg`, lines(`Enqueue to start, ${durability}: p99 in ms by load`, open, percentOf));
-    const deep = rows("S9").filter((row) => row.case.startsWith("depth"));
-    if (deep.length > 0)
-      plots.set(`s9-${durability}.svg`, lines(`Life of an item, ${durability}: items/s by depth`, deep, depthOf));
+  for (const durability of DURABILITIES) {
+    const draw = (
+      scenario: string,
+      title: string,
+      plot: (title: string, rows: readonly Row[]) => string,
+      of = "",
+    ): void => {
+      const rows = tableOf(merged, scenario, durability)?.rows.filter((row) => row.case.includes(of)) ?? [];
+      const runs = areOfOneRun(rows) ? "" : ", rows of several runs";
+      if (rows.length > 0) plots.set(`${scenario.toLowerCase()}-${durability}.svg`, plot(`${title}${runs}`, rows));
+    };
+    draw("S5", `Life of an item, ${durability}: items/s`, bars);
+    draw("S6", `Enqueue to start, ${durability}: p99 in ms by load`, (...args) => lines(...args, percentOf), "%");
+    draw("S9", `Life of an item, ${durability}: items/s by depth`, (...args) => lines(...args, depthOf), "depth");
   }
   return plots;
 }
@@ -41,7 +46,7 @@ function bars(title: string, rows: readonly Row[]): string {
     return [
       text(LEFT - 8, y + 14, row.peer, "end"),
       `<rect x="${LEFT}" y="${y}" width="${round(middleOf(row) * scale)}" height="${ROW - 6}" fill="${colour}"/>`,
-      text(LEFT + round(middleOf(row) * scale) + 6, y + 14, figure(middleOf(row))),
+      text(LEFT + round(middleOf(row) * scale) + 6, y + 14, `${figure(middleOf(row))}${fewRounds([row])}`),
     ].join("\n");
   });
   return svg(title, 50 + sorted.length * ROW, marks);
@@ -68,7 +73,7 @@ function lines(title: string, rows: readonly Row[], across: (row: Row) => number
     const own = rows.filter((row) => row.peer === peer).toSorted((one, other) => across(one) - across(other));
     const points = own.map((row) => `${x(across(row))},${y(Math.log10(Math.max(middleOf(row), 0.01)))}`);
     marks.push(`<polyline points="${points.join(" ")}" fill="none" stroke="${colour}" stroke-width="2"/>`);
-    marks.push(text(WIDTH - LEFT + 30, 50 + index * 18, peer));
+    marks.push(text(WIDTH - LEFT + 30, 50 + index * 18, `${peer}${fewRounds(own)}`));
     marks.push(`<rect x="${WIDTH - LEFT + 14}" y="${41 + index * 18}" width="10" height="10" fill="${colour}"/>`);
   }
   return svg(title, PLOT_HEIGHT + 80, [...new Set(marks)]);
@@ -80,6 +85,7 @@ function svg(title: string, height: number, marks: readonly string[]): string {
   return `${[open, `<title>${title}</title>`, back, text(10, 22, title), ...marks, "</svg>"].join("\n")}\n`;
 }
 
+const fewRounds = (rows: readonly Row[]): string => (rows.some(isShort) ? " (few rounds)" : "");
 const text = (x: number, y: number, words: string, anchor = "start"): string =>
   `<text x="${x}" y="${y}" text-anchor="${anchor}" fill="#24292f">${words}</text>`;
 const round = (value: number): number => Math.round(value * 10) / 10;

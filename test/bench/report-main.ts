@@ -1,4 +1,4 @@
-/** `npm run bench:report`: writes the tables and plots of the newest raw results into the documents; `--check` only says which are stale (exit code 1). */
+/** `npm run bench:report`: writes the tables and plots of the kept raw results into the documents; `--check` only says which are stale (exit code 1). */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -7,9 +7,9 @@ import { reportFiles, staleReports } from "./report.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const USAGE = `usage: npm run bench:report -- [--from RAW.json]… [--into FOLDER] [--check]
-  --from   raw results, may be repeated; all of test/bench/results by default. Each scenario is taken from the newest that has it
+  --from   raw results, may be repeated; all of test/bench/results by default. Each row is of the newest that has it with five rounds
   --into   writes below another folder instead of into the documents
-  --check  writes nothing; exit code 1 when a document is not what the newest results say
+  --check  writes nothing; exit code 1 when a document is not what the kept results say
 `;
 
 function readFlags() {

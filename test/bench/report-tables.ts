@@ -1,5 +1,7 @@
 /** Turns raw results into tables: medians with their ranges, and what a reply is worth beside each. */
 import { median } from "./machine.ts";
+import { type KeptRun, type Merged, ROUNDS_ENOUGH, roundsWanted, type Sourced, type Table } from "./merge.ts";
+import { DURABILITIES } from "./peers/peer.ts";
 import type { Results, Row } from "./results.ts";
 import { SCENARIOS, scenarioNamed } from "./scenarios/registry.ts";
 
@@ -17,55 +19,81 @@ export function resultsTable({ rows, machine, placement, notRun }: Results): str
   return `${head}${tableText([titles, ...lines])}${left.join("")}`;
 }
 
-/** One table for each scenario and class: case by case, best row first, and who did not run. */
-export function scenarioTables({ rows, notRun, peers }: Results): string {
+/** One table for each scenario, class and place: case by case, best row first, and who did not run. */
+export function scenarioTables({ tables, peers }: Merged): string {
   const parts: string[] = [];
   for (const { name, title, unit, better } of SCENARIOS) {
-    const own = rows.filter((row) => row.scenario === name);
-    const left = notRun.filter((one) => one.scenario === name);
-    if (own.length === 0 && left.length === 0) continue;
-    const cases = [...new Set(own.map((row) => row.case))];
+    const own = tables.filter(({ scenario }) => scenario === name);
+    if (own.length === 0) continue;
     parts.push(`### ${name}: ${title}`);
-    for (const durability of ["D1", "D2"] as const) {
-      const ranked = own
-        .filter((row) => row.durability === durability)
-        .toSorted(
-          (one, other) =>
-            cases.indexOf(one.case) - cases.indexOf(other.case) ||
-            (middleOf(one) - middleOf(other)) * (better === "less" ? 1 : -1),
-        );
-      if (ranked.length > 0) parts.push(scenarioTable(`${durability}: ${unit}`, ranked, peers));
+    for (const durability of DURABILITIES) {
+      const same = own.filter((table) => table.durability === durability);
+      for (const { rows, bed } of same) {
+        if (rows.length === 0) continue;
+        if (same.length > 1) parts.push(`${durability} on ${bed}:`);
+        parts.push(scenarioTable(`${durability}: ${unit}`, ranked(rows, better), peers));
+      }
     }
-    const reasons = new Set(
-      left.map(({ durability, peer, reason }) => `- ${peer} (${durability}): not run: ${firstLine(reason)}`),
+    const reasons = own.flatMap(({ notRun }) =>
+      notRun.map(({ durability, peer, reason }) => `- ${peer} (${durability}): not run: ${firstLine(reason)}`),
     );
-    if (reasons.size > 0) parts.push([...reasons].join("\n"));
+    if (reasons.length > 0) parts.push([...new Set(reasons)].join("\n"));
   }
   return parts.join("\n\n");
 }
 
-function scenarioTable(value: string, rows: readonly Row[], peers: Results["peers"]): string {
+function ranked(rows: Table["rows"], better: "more" | "less"): Table["rows"] {
+  const cases = [...new Set(rows.map((row) => row.case))];
+  return rows.toSorted(
+    (one, other) =>
+      cases.indexOf(one.case) - cases.indexOf(other.case) ||
+      (middleOf(one) - middleOf(other)) * (better === "less" ? 1 : -1),
+  );
+}
+
+function scenarioTable(value: string, rows: Table["rows"], peers: Results["peers"]): string {
   const cases = rows.some((row) => row.case !== "");
-  const columns = [
-    { title: "row", of: (row: Row) => row.peer },
+  const columns: readonly { readonly title: string; of(row: Sourced<Row>): string }[] = [
+    { title: "row", of: (row) => row.peer },
     ...(cases ? [{ title: "case", of: (row: Row) => row.case }] : []),
-    { title: value, of: spread },
+    { title: value, of: markedSpread },
     { title: "p50 / p99 / p99.9 ms", of: latencyText },
     { title: "CPU ms per 1,000 items", of: processorText },
     { title: "busy", of: busyText },
     { title: "bytes written / kept per item", of: bytesText },
     { title: "more", of: moreText },
-    { title: "doubles", of: ({ doubles }: Row) => String(doubles) },
-    { title: "what a completion is worth", of: ({ peer }: Row) => peers[peer]?.worth.complete ?? "" },
-  ].filter(({ of }) => rows.some((row) => of(row) !== ""));
-  return tableText([
-    columns.map(({ title }) => title),
-    ...rows.map((row) => columns.map(({ of }) => of(row))),
-  ]).trimEnd();
+    { title: "doubles", of: ({ doubles }) => String(doubles) },
+    { title: "what a completion is worth", of: ({ peer }) => peers[peer]?.worth.complete ?? "" },
+    ...(areOfOneRun(rows) ? [] : [{ title: "run", of: (row: Sourced<Row>) => runText(row.from, row.runs.length) }]),
+  ];
+  const told = columns.filter(({ of }) => rows.some((row) => of(row) !== ""));
+  return tableText([told.map(({ title }) => title), ...rows.map((row) => told.map(({ of }) => of(row)))]).trimEnd();
+}
+
+/** Rows of several runs are to say of which each is. */
+export const areOfOneRun = (rows: readonly Sourced<object>[]): boolean =>
+  new Set(rows.map(({ from }) => from)).size <= 1;
+
+/** `44fd410, 2026-11-21 23:40, 5 rounds`. */
+export function runText({ results: { machine, date } }: KeptRun, rounds?: number): string {
+  const many = rounds === undefined ? "" : `, ${rounds} round${rounds === 1 ? "" : "s"}`;
+  return `${machine.commit}, ${date.slice(0, 16).replace("T", " ")}${many}`;
+}
+
+/** With how few rounds it is of, where they are few. */
+export const markedSpread = (row: Row): string =>
+  `${spread(row)}${roundsMark(row.runs.length, roundsWanted(row.scenario))}`;
+
+/** Said in bold where there are fewer than the scenario is to have. */
+export function roundsMark(rounds: number, wanted: number): string {
+  if (rounds >= ROUNDS_ENOUGH) return "";
+  return rounds < wanted
+    ? ` **${rounds} of ${wanted} rounds only**`
+    : ` (of ${rounds} round${rounds === 1 ? "" : "s"})`;
 }
 
 /** What each row is, and what its replies are worth. */
-export function peersTable({ peers }: Results): string {
+export function peersTable({ peers }: Pick<Results, "peers">): string {
   const lines = Object.entries(peers).map(([name, { summary, version, docs, worth }]) => [
     ...[name, summary, version, worth.enqueue, worth.lease, worth.complete],
     docs.map((link, index) => (link.startsWith("http") ? `[${index + 1}](${link})` : `\`${link}\``)).join(" "),
@@ -74,11 +102,14 @@ export function peersTable({ peers }: Results): string {
   return tableText([titles, ...lines]).trimEnd();
 }
 
-export function syncsTable({ syncs }: Results): string {
-  const lines = syncs.map(({ durability, peer, calls, items, frames }) => [
+export function syncsTable({ syncs }: Merged): string {
+  const isOne = areOfOneRun(syncs);
+  const lines = syncs.map(({ durability, peer, calls, items, frames, from }) => [
     ...[peer, durability, figure((calls * 1_000) / items), frames === undefined ? "" : figure(calls / frames)],
+    ...(isOne ? [] : [runText(from)]),
   ]);
-  return tableText([["row", "class", "fsyncs per 1,000 items", "fsyncs per frame"], ...lines]).trimEnd();
+  const titles = ["row", "class", "fsyncs per 1,000 items", "fsyncs per frame", ...(isOne ? [] : ["run"])];
+  return tableText([titles, ...lines]).trimEnd();
 }
 
 export const tableText = (rows: readonly (readonly string[])[]): string => {

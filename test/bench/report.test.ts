@@ -1,29 +1,18 @@
-/** What the documents say about speed is what the newest raw results say, and the arithmetic between the two is right. */
+/** What the documents say about speed is what the kept raw results say, and the arithmetic between the two is right. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { compareRows, regressions, uncompared } from "./compare.ts";
-import { goalsOf, isMet } from "./goals.ts";
 import { Items } from "./items.ts";
+import { five, kept, keptOn, results, row } from "./kept-runs.ts";
 import { randomOf } from "./loads.ts";
+import { mergeRuns } from "./merge.ts";
 import { plotsOf } from "./plots.ts";
 import { reportFiles, staleReports } from "./report.ts";
 import { scenarioTables, spread } from "./report-tables.ts";
-import { mergedResults, type Results, type Row } from "./results.ts";
 
-const row = (peer: string, values: readonly number[], more: Partial<Row> = {}): Row => ({
-  ...{ scenario: "S5", case: "", durability: "D2", peer, doubles: 0 },
-  runs: values.map((value) => ({ value })),
-  ...more,
-});
-const results = (...rows: Row[]): Results => ({
-  ...{ format: 1, date: "2026-01-01T00:00:00.000Z", size: "full", seed: 1, placement: "pinned" },
-  machine: { cpu: "c", cores: 2, memoryGiB: 8, node: "v24", commit: "abc", fsyncMs: 0.2 },
-  ...{ peers: {}, rows, notRun: [], syncs: [] },
-});
-
-test("the documents are made from the newest results (else: npm run bench:report)", () => {
+test("the documents are made from the kept results (else: npm run bench:report)", () => {
   expect(staleReports()).toEqual([]);
 });
 
@@ -34,20 +23,11 @@ test("a row is told as its median and its whole range", () => {
 test("the best row stands first, whether more or less is better", () => {
   const late = { scenario: "S6", case: "50%" };
   const text = scenarioTables(
-    results(row("slow", [1]), row("fast", [2]), row("late", [9], late), row("soon", [3], late)),
+    mergeRuns([kept(row("slow", [1]), row("fast", [2]), row("late", [9], late), row("soon", [3], late))]),
   );
   const order = ["fast", "slow", "soon", "late"].map((name) => text.indexOf(`| ${name} |`));
   expect(order).toEqual(order.toSorted((left, right) => left - right));
   expect(Math.min(...order)).toBeGreaterThan(0);
-});
-
-test("a goal compares with the better of a peer's rows, and is open where a row is missing", () => {
-  const goals = goalsOf(
-    results(row("omnirelay-batch", [100]), row("graphile-default", [4]), row("graphile-batched", [20])),
-  );
-  expect(goals[0]).toMatchObject({ measured: 5, bound: 10 });
-  expect(goals[0] === undefined ? undefined : isMet(goals[0])).toBe(false);
-  expect(goals[1]?.measured).toBeUndefined();
 });
 
 test("the ratio to earlier results is freed of what the machine gained", () => {
@@ -65,31 +45,8 @@ test("a checkout is compared with its own rows, and a shorter time is a gain", (
   expect(compareRows(now, { kind: "checkout", folder: "/before" })).toMatchObject([{ ratio: 2 }]);
 });
 
-test("each scenario of a class comes whole from the newest run that has it", () => {
-  const folder = mkdtempSync(join(tmpdir(), "omnirelay-results-"));
-  const write = (name: string, one: Results): string => {
-    const path = join(folder, name);
-    writeFileSync(path, JSON.stringify(one));
-    return path;
-  };
-  const first = write("1.json", results(row("a", [1]), row("b", [1]), row("a", [1], { durability: "D1" })));
-  const second = write("2.json", { ...results(row("a", [2])), date: "2026-01-02T00:00:00.000Z" });
-  const small = write("3.json", { ...results(row("a", [3])), date: "2026-01-03T00:00:00.000Z", size: "small" });
-  const merged = mergedResults([first, second, small]);
-  rmSync(folder, { recursive: true });
-  const seen = merged?.results.rows.map(({ peer, durability, runs }) => [peer, durability, runs[0]?.value]);
-  expect(seen).toEqual([
-    ["a", "D2", 2],
-    ["a", "D1", 1],
-  ]);
-  expect(merged?.sources.map(({ name, scenarios }) => [name, scenarios])).toEqual([
-    ["2.json", ["S5 D2"]],
-    ["1.json", ["S5 D1"]],
-  ]);
-});
-
 test("plots hold every peer", () => {
-  const svg = plotsOf(results(row("omnirelay-batch", [5]), row("bullmq", [1]))).get("s5-D2.svg") ?? "";
+  const svg = plotsOf(mergeRuns([kept(row("omnirelay-batch", [5]), row("bullmq", [1]))])).get("s5-D2.svg") ?? "";
   for (const peer of ["omnirelay-batch", "bullmq"]) expect(svg).toContain(`>${peer}</text>`);
 });
 
@@ -146,4 +103,20 @@ test("the README says of the life of an item which run it is from, also when oth
   rmSync(folder, { recursive: true });
   expect(text).toContain("2026-01-01, commit of-the-life");
   expect(none).toContain("No full run is kept yet");
+});
+
+test("the long report says what of each table is from which run, and which ratios no run holds", () => {
+  const folder = mkdtempSync(join(tmpdir(), "omnirelay-results-"));
+  const runs = [keptOn(1, [row("bullmq", five(1))]), keptOn(2, [row("omnirelay-batch", [2])])];
+  const paths = runs.map(({ name, results: one }) => {
+    writeFileSync(join(folder, name), JSON.stringify(one));
+    return join(folder, name);
+  });
+  const files = reportFiles(paths);
+  rmSync(folder, { recursive: true });
+  const text = files.get("test/bench/README.md") ?? "";
+  expect(text).toMatch(/^- S5 D2 \(1 of 2 rows\): .*commit2.*\[2\.json\]/m);
+  expect(text).toMatch(/^\| … times BullMQ \| {2}\| at least 15 \| not measured in one run \|/m);
+  expect(text).toMatch(/^\| dispatcher, µs .*\| not run \|/m);
+  expect(files.get("README.md")).toContain("2 **1 of 5 rounds only** |  | commit2, 2026-01-02 00:00, 1 round |");
 });

@@ -1,10 +1,22 @@
-/** What stands in the documents about speed, made from the newest raw results of full size: nothing of it is typed. */
+/** What stands in the documents about speed, made from the kept raw results of full size: nothing of it is typed. */
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Goal, goalsOf, isMet } from "./goals.ts";
+import { bedOf, type Merged, mergeRuns, readRuns, resultFiles, roundsWanted, type Sourced, tableOf } from "./merge.ts";
 import { plotsOf } from "./plots.ts";
-import { figure, middleOf, peersTable, scenarioTables, spread, syncsTable, tableText } from "./report-tables.ts";
-import { mergedResults, RESULTS_FOLDER, type Results, resultFiles, type Source } from "./results.ts";
+import {
+  areOfOneRun,
+  figure,
+  markedSpread,
+  middleOf,
+  peersTable,
+  roundsMark,
+  runText,
+  scenarioTables,
+  syncsTable,
+  tableText,
+} from "./report-tables.ts";
+import { RESULTS_FOLDER } from "./results.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PLOTS = "test/bench/plots";
@@ -14,16 +26,13 @@ const NONE = "No full run is kept yet: `npm run bench` makes one.";
 
 /** Path below the root to text: the documents with their parts made anew, and the plots. `from`: files of raw results; by default all that are kept. */
 export function reportFiles(from = resultFiles(RESULTS_FOLDER)): ReadonlyMap<string, string> {
-  const merged = mergedResults(from);
-  const results = merged?.results;
+  const merged = mergeRuns(readRuns(from));
+  const isEmpty = merged.runs.length === 0;
   const files = new Map([
-    [
-      "test/bench/README.md",
-      withPart("test/bench/README.md", results === undefined ? NONE : longPart(results, merged?.sources ?? [])),
-    ],
-    ["README.md", withPart("README.md", results === undefined ? NONE : shortPart(results, merged?.sources ?? []))],
+    ["test/bench/README.md", withPart("test/bench/README.md", isEmpty ? NONE : longPart(merged))],
+    ["README.md", withPart("README.md", shortPart(merged))],
   ]);
-  for (const [name, svg] of results === undefined ? [] : plotsOf(results)) files.set(`${PLOTS}/${name}`, svg);
+  for (const [name, svg] of plotsOf(merged)) files.set(`${PLOTS}/${name}`, svg);
   return files;
 }
 
@@ -44,45 +53,66 @@ function withPart(path: string, part: string): string {
 }
 
 /** In the README of the project: the life of an item in the durable class, best first, and what a completion is worth. */
-function shortPart({ rows, peers }: Results, sources: readonly Source[]): string {
-  const life = rows
-    .filter((row) => row.scenario === "S5" && row.durability === "D2" && row.peer !== "nats-request")
+function shortPart(merged: Merged): string {
+  const table = tableOf(merged, "S5", "D2");
+  const life = (table?.rows ?? [])
+    .filter(({ peer }) => peer !== "nats-request")
     .toSorted((one, other) => middleOf(other) - middleOf(one));
+  const [first] = life;
+  if (table === undefined || first === undefined) return NONE;
+  const isOne = areOfOneRun(life);
   const lines = life.map((row) => [
-    peers[row.peer]?.summary ?? row.peer,
-    spread(row),
-    peers[row.peer]?.worth.complete ?? "",
+    ...[merged.peers[row.peer]?.summary ?? row.peer, markedSpread(row), merged.peers[row.peer]?.worth.complete ?? ""],
+    ...(isOne ? [] : [runText(row.from, row.runs.length)]),
   ]);
-  // Other scenarios may have been run later, elsewhere.
-  const source = sources.find(({ scenarios }) => scenarios.includes("S5 D2"));
-  if (source === undefined) return NONE;
-  const { machine, date, placement } = source.results;
-  const where = `${machine.cpu}, ${machine.cores} cores (${placement}), fsync ${machine.fsyncMs} ms, ${date.slice(0, 10)}, commit ${machine.commit}`;
-  const table = tableText([["what", "items/s, median (range)", "what a completion is worth"], ...lines]);
-  return `Life of a 200-byte item (enqueue, lease, complete), everything acknowledged is on the disk (D2). ${where}. All figures: [test/bench](test/bench/README.md).\n\n${table.trimEnd()}`;
+  const { machine, date } = first.from.results;
+  // Where rows are of several runs each says so itself.
+  const when = isOne ? `, fsync ${machine.fsyncMs} ms, ${date.slice(0, 10)}, commit ${machine.commit}` : "";
+  const where = `${machine.cpu}, ${machine.cores} cores (${table.placement})${when}`;
+  const titles = ["what", "items/s, median (range)", "what a completion is worth", ...(isOne ? [] : ["run"])];
+  return `Life of a 200-byte item (enqueue, lease, complete), everything acknowledged is on the disk (D2). ${where}. All figures: [test/bench](test/bench/README.md).\n\n${tableText([titles, ...lines]).trimEnd()}`;
 }
 
-function longPart(results: Results, sources: readonly Source[]): string {
-  const plots = [...plotsOf(results).keys()].map((name) => `![${name}](plots/${name})`);
-  const where = sources.map(
-    ({ name, scenarios, results: { machine, date, placement, seed } }) =>
-      `- ${scenarios.join(", ")}: ${machine.cpu}, ${machine.cores} cores (${placement}), ${machine.memoryGiB} GiB, node ${machine.node}, one fsync ${machine.fsyncMs} ms; commit ${machine.commit}, ${date}, seed ${seed}. Raw: [${name}](results/${name}).`,
-  );
+function longPart(merged: Merged): string {
+  const plots = [...plotsOf(merged).keys()].map((name) => `![${name}](plots/${name})`);
   return [
-    ...["## Results", where.join("\n"), "### Goals", goalsTable(goalsOf(results)), ...plots],
-    ...["### What each row is, and what its replies are worth", peersTable(results), scenarioTables(results)],
-    ...(results.syncs.length > 0 ? ["### fsyncs, counted by strace in a run apart", syncsTable(results)] : []),
+    ...["## Results", sourcesText(merged), "### Goals", goalsTable(goalsOf(merged)), ...plots],
+    ...["### What each row is, and what its replies are worth", peersTable(merged), scenarioTables(merged)],
+    ...(merged.syncs.length > 0 ? ["### fsyncs, counted by strace in a run apart", syncsTable(merged)] : []),
   ].join("\n\n");
 }
 
+/** Each run that something is from, and what: `S5 D2`, or `S5 D2 (2 of 9 rows)` where others are of another run. */
+function sourcesText(merged: Merged): string {
+  const lines = merged.runs.flatMap((run) => {
+    const { name, results } = run;
+    const isHere = ({ from }: Sourced<object>): boolean => from === run;
+    const parts = merged.tables.flatMap(({ scenario, durability, rows }) => {
+      const count = rows.filter(isHere).length;
+      if (count === 0) return [];
+      return `${scenario} ${durability}${count === rows.length ? "" : ` (${count} of ${rows.length} rows)`}`;
+    });
+    if (parts.length === 0 && !merged.syncs.some(isHere)) return [];
+    const what = parts.length === 0 ? "fsyncs" : [...new Set(parts)].join(", ");
+    const { machine, date, seed } = results;
+    return `- ${what}: ${bedOf(run)}, one fsync ${machine.fsyncMs} ms; commit ${machine.commit}, ${date}, seed ${seed}. Raw: [${name}](results/${name}).`;
+  });
+  return lines.join("\n");
+}
+
 function goalsTable(goals: readonly Goal[]): string {
-  const words = (goal: Goal): string => {
+  const verdict = (goal: Goal): string => {
     const met = isMet(goal);
-    return met === undefined ? "not run" : met ? "met" : "not met";
+    if (met === undefined) return goal.isApart ? "not measured in one run" : "not run";
+    return met ? "met" : "not met";
   };
-  const lines = goals.map((goal) => [
-    ...[goal.text, goal.measured === undefined ? "" : figure(goal.measured), `${goal.wants} ${figure(goal.bound)}`],
-    words(goal),
-  ]);
-  return tableText([["class D2", "measured", "goal", ""], ...lines]).trimEnd();
+  const lines = goals.map((goal) => {
+    const { aim, measured, rounds = 0, from } = goal;
+    const mark = roundsMark(rounds, roundsWanted(aim.scenario));
+    return [
+      ...[aim.text, measured === undefined ? "" : `${figure(measured)}${mark}`, `${aim.wants} ${figure(aim.bound)}`],
+      ...[verdict(goal), from === undefined ? "" : runText(from, rounds)],
+    ];
+  });
+  return tableText([["class D2", "measured", "goal", "", "run"], ...lines]).trimEnd();
 }

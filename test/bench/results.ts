@@ -1,11 +1,13 @@
 /** What a run of the suite leaves behind: one file of raw results, from which every table and plot is made. */
-import { globSync, readFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { z } from "zod";
 import { OperatingError } from "../../contracts/errors.ts";
 import { DURABILITIES } from "./peers/peer.ts";
 
 export const RESULTS_FOLDER = join(import.meta.dirname, "results");
+
+const placement = z.enum(["pinned", "free"]);
 
 const numbers = z.record(z.string(), z.number());
 const figures = z.object({
@@ -25,15 +27,18 @@ const row = z.object({
   case: z.string(),
   durability: z.enum(DURABILITIES),
   peer: z.string(),
-  /** One per run, in their order. */
+  /** Where its processes ran, if not where those of the other rows did. */
+  placement: placement.optional(),
+  /** One per round, in their order. */
   runs: z.array(figures).min(1),
-  /** Items that came more than once, all runs together. */
+  /** Items that came more than once, all rounds together. */
   doubles: z.number(),
 });
 const notRun = z.object({
   scenario: z.string(),
   durability: z.enum(DURABILITIES),
   peer: z.string(),
+  placement: placement.optional(),
   reason: z.string(),
   /** It was tried, and went wrong. */
   isFailure: z.boolean(),
@@ -61,7 +66,7 @@ const Results = z.object({
   date: z.string(),
   size: z.enum(["small", "full"]),
   seed: z.number(),
-  placement: z.enum(["pinned", "free"]),
+  placement,
   machine: z.object({
     cpu: z.string(),
     cores: z.number(),
@@ -96,43 +101,3 @@ export function readResults(path: string): Results {
   if (!parsed.success) throw invalid(z.prettifyError(parsed.error), parsed.error);
   return parsed.data;
 }
-
-/** A file of raw results, and the scenarios that a report takes from it. */
-export interface Source {
-  readonly name: string;
-  readonly results: Results;
-  readonly scenarios: readonly string[];
-}
-
-/**
- * The results of full size in a folder as one, undefined when there are none: a full run takes longer than one sitting, so every scenario
- * of a class comes whole from the newest file that has it. Rows that are compared are thereby always of one run.
- */
-export function mergedResults(paths: readonly string[]): { results: Results; sources: readonly Source[] } | undefined {
-  const files = paths
-    .map((path) => ({ name: basename(path), results: readResults(path) }))
-    .filter(({ results }) => results.size === "full")
-    .toSorted((one, other) => (one.results.date < other.results.date ? 1 : -1));
-  const [newest] = files;
-  if (newest === undefined) return undefined;
-  const taken = new Set<string>();
-  const merged: Results = { ...newest.results, peers: {}, rows: [], notRun: [], syncs: [] };
-  const sources = files.map(({ name, results }): Source => {
-    const groups = new Set(results.rows.map(groupOf).filter((group) => !taken.has(group)));
-    for (const group of groups) taken.add(group);
-    const isTaken = (one: { scenario: string; durability: string }): boolean => groups.has(groupOf(one));
-    merged.rows.push(...results.rows.filter(isTaken));
-    merged.notRun.push(...results.notRun.filter(isTaken));
-    merged.syncs.push(...results.syncs.filter(({ durability }) => groups.has(groupOf({ scenario: "S5", durability }))));
-    merged.peers = { ...results.peers, ...merged.peers };
-    return { name, results, scenarios: [...groups] };
-  });
-  return { results: merged, sources: sources.filter(({ scenarios }) => scenarios.length > 0) };
-}
-
-const groupOf = ({ scenario, durability }: { scenario: string; durability: string }): string =>
-  `${scenario} ${durability}`;
-
-/** All raw results in a folder. */
-export const resultFiles = (folder: string): readonly string[] =>
-  globSync("*.json", { cwd: folder }).map((name) => join(folder, name));
