@@ -129,3 +129,22 @@ test("fsyncs are of the newest run whose rounds are enough", () => {
   );
   expect(merged.syncs.map(({ from }) => from.name)).toEqual(["1.json"]);
 });
+
+test("whether two processes beat one is judged where each may have its processor, and shown where all share one", () => {
+  const free = { placement: "free" } as const;
+  const merged = merge(
+    kept(
+      ...[row("omnirelay-batch", five(10)), row("omnirelay-8-shards-2", five(8))],
+      ...[row("omnirelay-batch-free", five(10), free), row("omnirelay-8-shards-2-free", five(15), free)],
+    ),
+  );
+  const [judged, shown] = ["unpinned", "all servers on one processor"].map((words) => goalNamed(merged, words));
+  expect(judged).toMatchObject({ measured: 1.5, aim: { bound: 1 } });
+  expect(judged === undefined ? undefined : isMet(judged)).toBe(true);
+  expect(shown?.measured).toBe(0.8);
+  expect(shown?.aim.bound).toBeUndefined();
+  expect(merged.tables.map(({ placement, rows }) => [placement, rows.length])).toEqual([
+    ["pinned", 2],
+    ["free", 2],
+  ]);
+});

@@ -102,15 +102,19 @@ function sourcesText(merged: Merged): string {
 
 function goalsTable(goals: readonly Goal[]): string {
   const verdict = (goal: Goal): string => {
+    if (goal.measured === undefined) return goal.isApart ? "not measured in one run" : "not run";
     const met = isMet(goal);
-    if (met === undefined) return goal.isApart ? "not measured in one run" : "not run";
-    return met ? "met" : "not met";
+    return met === undefined ? "shown only" : met ? "met" : "not met";
   };
   const lines = goals.map((goal) => {
     const { aim, measured, rounds = 0, from } = goal;
     const mark = roundsMark(rounds, roundsWanted(aim.scenario));
     return [
-      ...[aim.text, measured === undefined ? "" : `${figure(measured)}${mark}`, `${aim.wants} ${figure(aim.bound)}`],
+      ...[
+        aim.text,
+        measured === undefined ? "" : `${figure(measured)}${mark}`,
+        aim.bound === undefined ? "" : `${aim.wants} ${figure(aim.bound)}`,
+      ],
       ...[verdict(goal), from === undefined ? "" : runText(from, rounds)],
     ];
   });

@@ -1,7 +1,12 @@
 /** The benchmark in its small size, so that it cannot rot: it checks ids itself and fails when an item is lost. */
+import { execFileSync } from "node:child_process";
+import { availableParallelism } from "node:os";
 import { beforeEach, expect, test } from "vitest";
 import { skipWithoutNats } from "../support/nats.ts";
+import type { Peer } from "./peers/peer.ts";
+import type { DirectScenario } from "./scenarios/scenario.ts";
 import { leftOut, smallBench } from "./small-bench.ts";
+import { Suite } from "./suite.ts";
 
 beforeEach(skipWithoutNats);
 
@@ -19,4 +24,37 @@ test.for([
     expect(results.peers[peer]?.worth.complete, peer).toMatch(/\w/);
   }
   expect(results.machine.node).toBe(process.version);
+});
+
+test("an unpinned row stands among pinned ones: its servers may run on every processor, and the row says so", async ({
+  skip,
+}) => {
+  if (availableParallelism() < 2) skip("one processor");
+  const processors: Record<string, string> = {};
+  const peer = (name: string, placement?: "free"): Peer => ({
+    ...{ name, summary: name, docs: [], worth: { enqueue: "", lease: "", complete: "" } },
+    ...{ drive: { batch: 1, inFlight: 1, concurrency: 1 }, ...(placement === undefined ? {} : { placement }) },
+    abilities: { delay: false, beat: false, recovery: false, queue: true },
+    missing: async () => undefined,
+    serve: async () => {
+      processors[name] = execFileSync("nproc", { encoding: "utf8" }).trim();
+      return { url: "", version: "", processes: [], stop: async () => {}, crash: async () => {} };
+    },
+    connect: async () => ({ enqueue: async () => {}, close: async () => {} }),
+  });
+  const scenario: DirectScenario = {
+    ...{ kind: "direct", name: "S", title: "", unit: "", better: "more", sizes: { small: {}, full: {} } },
+    direct: async () => ({ "": { value: 1 } }),
+  };
+  const { rows } = await new Suite({
+    ...{ scenarios: [scenario], peers: [peer("bound"), peer("unbound", "free")], durabilities: ["D2"], runs: 1 },
+    ...{ size: "small", amounts: {}, placement: "pinned", seed: 1, base: undefined, countsFsyncs: false },
+    report: () => {},
+  }).run();
+  expect(rows.map((row) => [row.peer, row.placement])).toEqual([
+    ["bound", undefined],
+    ["unbound", "free"],
+  ]);
+  expect(processors["bound"]).toBe("1");
+  expect(Number(processors["unbound"])).toBeGreaterThan(1);
 });

@@ -91,7 +91,7 @@ export class Suite {
       if (scenario.peers !== undefined && !scenario.peers.includes(peer.name)) continue;
       const reason = scenario.unfit?.(peer) ?? (await peer.missing());
       if (reason === undefined) fit.push(peer);
-      else this.#leftOut({ scenario: scenario.name, durability, peer: peer.name, reason, isFailure: false });
+      else this.#leftOut({ scenario: scenario.name, durability, ...placeOf(peer), reason, isFailure: false });
     }
     return fit;
   }
@@ -110,7 +110,7 @@ export class Suite {
       for (const [each, figures] of Object.entries(cases)) {
         const key = `${name} ${each}`;
         const row = this.#rows.get(key) ?? {
-          ...{ scenario: scenario.name, case: each, durability, peer: peer.name },
+          ...{ scenario: scenario.name, case: each, durability, ...placeOf(peer) },
           ...{ runs: [], doubles: 0 },
         };
         row.runs.push(figures);
@@ -121,7 +121,7 @@ export class Suite {
     } catch (error) {
       if (this.#isStopped) throw error;
       const reason = error instanceof Error ? error.message : String(error);
-      this.#leftOut({ scenario: scenario.name, durability, peer: peer.name, reason, isFailure: true });
+      this.#leftOut({ scenario: scenario.name, durability, ...placeOf(peer), reason, isFailure: true });
     }
   }
 
@@ -139,7 +139,7 @@ export class Suite {
       const cases = await scenario.direct({
         ...{ peer, amounts, report: this.#request.report },
         // What is started again is to run where it ran before.
-        crash: () => onProcessor(this.#serverProcessor, () => bed.server.crash()),
+        crash: () => onProcessor(this.#processor(peer, 0), () => bed.server.crash()),
         actor: async (settings) => new Actor(await this.#client(bed, settings)),
       });
       return { cases, doubles: 0 };
@@ -177,8 +177,8 @@ export class Suite {
     }
   }
 
-  get #serverProcessor(): number | "any" {
-    return this.#request.placement === "pinned" ? 0 : "any";
+  #processor(peer: Peer, pinned: number): number | "any" {
+    return this.#request.placement === "pinned" && peer.placement !== "free" ? pinned : "any";
   }
 
   /** Serves the peer in a new folder for the time of the action. */
@@ -191,7 +191,7 @@ export class Suite {
       mkdirSync(home);
       // PostgreSQL runs as somebody else, who must be able to pass through.
       for (const each of [folder, home]) chmodSync(each, 0o755);
-      const server = await onProcessor(this.#serverProcessor, () => peer.serve({ folder: home, durability }));
+      const server = await onProcessor(this.#processor(peer, 0), () => peer.serve({ folder: home, durability }));
       this.#running.push(() => server.stop());
       const { summary, docs, worth } = peer;
       this.#peers[peer.name] = { summary, version: server.version, docs: [...docs], worth };
@@ -202,9 +202,9 @@ export class Suite {
   }
 
   async #client({ peer, durability, server }: Served, settings: PeerSettings): Promise<RunningClient> {
-    const { base, placement, report } = this.#request;
+    const { base, report } = this.#request;
     const request = { kind: "open", peer: peer.name, base, url: server.url, durability, settings } as const;
-    const client = await onProcessor(placement === "pinned" ? 1 : "any", () => RunningClient.open(request, report));
+    const client = await onProcessor(this.#processor(peer, 1), () => RunningClient.open(request, report));
     this.#running.push(() => client.end());
     return client;
   }
@@ -216,6 +216,8 @@ interface Served {
   readonly server: PeerServer;
   readonly folder: string;
 }
+
+const placeOf = ({ name, placement }: Peer) => ({ peer: name, ...(placement === undefined ? {} : { placement }) });
 
 /** Adds to the figures of a life of items what its log says: only where every event of the run is still in it. */
 async function withLog(cases: Cases, server: PeerServer, items: number): Promise<Cases> {

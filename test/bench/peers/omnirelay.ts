@@ -21,6 +21,7 @@ export interface MeshRow {
   /** Another checkout, whose dispatcher and SDK are measured. */
   readonly checkout?: string;
   readonly only?: readonly string[];
+  readonly placement?: "free";
 }
 
 /** Items per lease request and per completion of the batch row. */
@@ -30,7 +31,7 @@ const LOOPS_MAX = 32;
 const WAIT_MS = 1_000;
 
 export function omnirelay(row: MeshRow): Peer {
-  const { name, summary, mode, drive, only, checkout = REPOSITORY } = row;
+  const { name, summary, mode, drive, only, placement, checkout = REPOSITORY } = row;
   const shards = Array.from({ length: row.shardCount ?? 1 }, (_, index) => `bench-${index}`);
   return {
     name,
@@ -43,6 +44,7 @@ export function omnirelay(row: MeshRow): Peer {
     },
     drive,
     ...(only === undefined ? {} : { only }),
+    ...(placement === undefined ? {} : { placement }),
     abilities: { delay: mode !== "raw", beat: mode === "single", recovery: true, queue: true },
     missing: natsMissing,
     serve: (bed) =>

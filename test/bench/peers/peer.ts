@@ -102,6 +102,8 @@ export interface Peer {
   readonly drive: Drive;
   /** The only scenarios that it is meant for. Absent: all that it is able to run. */
   readonly only?: readonly string[];
+  /** Its processes may use every processor, wherever those of the other rows run. */
+  readonly placement?: "free";
   readonly abilities: {
     /** It can hand an item out later. */
     readonly delay: boolean;

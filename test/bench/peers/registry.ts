@@ -22,6 +22,16 @@ const MESH_ROWS: readonly MeshRow[] = [
     ...{ name: "omnirelay-8-shards-2", summary: "OmniRelay: 8 shards in 2 dispatchers, 100 items per call" },
     ...{ mode: "batch", drive: BATCHED, shardCount: 8, dispatcherCount: 2, only: ["S5"] },
   },
+  // Two dispatchers have a processor each only where none is kept for the servers: these two rows are measured beside each other.
+  {
+    ...{ name: "omnirelay-batch-free", summary: "OmniRelay's SDK: 100 items per call, unpinned", mode: "batch" },
+    ...{ drive: BATCHED, placement: "free", only: ["S5"] },
+  },
+  {
+    ...{ name: "omnirelay-8-shards-2-free", mode: "batch", drive: BATCHED, placement: "free", only: ["S5"] },
+    summary: "OmniRelay: 8 shards in 2 dispatchers, 100 items per call, unpinned",
+    ...{ shardCount: 8, dispatcherCount: 2 },
+  },
   {
     ...{ name: "omnirelay-trimmed", summary: "OmniRelay with a log that is trimmed at each snapshot", mode: "batch" },
     ...{ drive: BATCHED, only: ["S13"], shardOptions: "logKeepEvents=0,logKeepMs=0,recordsMax=100000" },
