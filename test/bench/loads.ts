@@ -2,9 +2,8 @@
 import type { Items } from "./items.ts";
 import { numberOf } from "./items.ts";
 import { type Percentiles, percentiles } from "./machine.ts";
-import type { Figures } from "./meter.ts";
+import type { Figures, Meter } from "./meter.ts";
 import type { Drive, PeerClient, Working } from "./peers/peer.ts";
-import type { LoadRun } from "./scenarios/scenario.ts";
 
 /** How long nothing may happen before a run is given up. ms. */
 const STALL_MS = 60_000;
@@ -63,7 +62,7 @@ interface Waiter {
 /** A worker whose handler does nothing but see the item, with a way to wait for how many are settled. */
 export class Drain {
   readonly #items: Items;
-  readonly #onStart: ((number: number) => void) | undefined;
+  readonly #onStart: ((number: number) => Promise<void> | void) | undefined;
   /** In the order of their counts. */
   readonly #waiters: Waiter[] = [];
   #settled = 0;
@@ -71,7 +70,8 @@ export class Drain {
   #watch: NodeJS.Timeout | undefined;
   #error: Error | undefined;
 
-  constructor(items: Items, onStart?: (number: number) => void) {
+  /** `onStart`: called with each item that a handler sees; the handler ends with what it returns. */
+  constructor(items: Items, onStart?: (number: number) => Promise<void> | void) {
     this.#items = items;
     this.#onStart = onStart;
   }
@@ -85,8 +85,8 @@ export class Drain {
     this.#working = await client.work({
       concurrency,
       handler: (body) => {
-        this.#onStart?.(numberOf(body));
         this.#items.see(body);
+        return this.#onStart?.(numberOf(body));
       },
       settled: () => {
         this.#settled += 1;
@@ -159,18 +159,18 @@ export async function warmUp(client: PeerClient, items: Items, supply: Supply, d
 }
 
 /** A life of items that is. */
-export async function measuredLife(
-  run: Pick<LoadRun, "client" | "items" | "meter">,
-  supply: Supply,
-  drive: Drive,
-): Promise<Figures> {
-  let lived: Life | undefined;
-  const figures = await run.meter.rate(async () => {
-    lived = await life(run.client, run.items, supply, drive);
+export async function measuredLife<Lived extends Life>(
+  meter: Meter,
+  live: () => Promise<Lived>,
+): Promise<{ readonly figures: Figures; readonly lived: Lived }> {
+  let lived: Lived | undefined;
+  const figures = await meter.rate(async () => {
+    lived = await live();
     return lived.count;
   });
-  await lived?.stop();
-  return figures;
+  if (lived === undefined) throw new Error("nothing was measured");
+  await lived.stop();
+  return { figures, lived };
 }
 
 /** Seeded numbers in (0, 1]. mulberry32. */

@@ -148,3 +148,13 @@ test("whether two processes beat one is judged where each may have its processor
     ["free", 2],
   ]);
 });
+
+test("depth is judged by the rows of OmniRelay's batches at 1,000 and at 1,000,000 items", () => {
+  const at = (depth: number, value: number, mib: number) => ({
+    ...row("omnirelay-batch", [], { scenario: "S9", case: `depth ${depth}` }),
+    runs: [1, 2, 3].map(() => ({ value, more: { "rssMib dispatcher": mib } })),
+  });
+  const merged = merge(kept(at(1_000, 100, 200), at(1_000_000, 90, 600)));
+  expect(goalNamed(merged, "throughput at depth")).toMatchObject({ measured: 0.9, rounds: 3, aim: { bound: 0.8 } });
+  expect(goalNamed(merged, "memory of the dispatcher")).toMatchObject({ measured: 600, aim: { bound: 700 } });
+});

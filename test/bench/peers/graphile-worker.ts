@@ -20,6 +20,7 @@ export const graphileDefault: Peer = {
 };
 
 export const graphileBatched: Peer = {
+  ahead: BATCHED.localQueue.size,
   ...graphile(
     "graphile-batched",
     "graphile-worker 0.18: addJobs of 1,000, local queue of 500, batched completion",

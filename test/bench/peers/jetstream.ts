@@ -28,6 +28,7 @@ const base = {
   ],
   drive: { batch: 1_000, inFlight: 1, concurrency: 2_000 },
   abilities: { delay: false, beat: true, recovery: true, queue: true },
+  ahead: AHEAD_MIN,
   missing: natsMissing,
   serve: serveNats,
 } as const;

@@ -45,6 +45,7 @@ export function omnirelay(row: MeshRow): Peer {
     drive,
     ...(only === undefined ? {} : { only }),
     ...(placement === undefined ? {} : { placement }),
+    ...(mode === "single" ? { ahead: 1 } : {}), // its worker takes as many ahead as it has handlers
     abilities: { delay: mode !== "raw", beat: mode === "single", recovery: true, queue: true },
     missing: natsMissing,
     serve: (bed) =>

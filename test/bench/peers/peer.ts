@@ -104,6 +104,8 @@ export interface Peer {
   readonly only?: readonly string[];
   /** Its processes may use every processor, wherever those of the other rows run. */
   readonly placement?: "free";
+  /** How many items a worker of one handler takes into its memory before the handler is free for them. Absent: it asks for an item when it starts one. */
+  readonly ahead?: number;
   readonly abilities: {
     /** It can hand an item out later. */
     readonly delay: boolean;

@@ -1,5 +1,5 @@
 /** S5: the life of an item, enqueued, leased and completed, with producers and workers at once and each peer driven as it is fastest. */
-import { measuredLife, supplyFor, warmUp } from "../loads.ts";
+import { life, measuredLife, supplyFor, warmUp } from "../loads.ts";
 import { amount, type LoadScenario } from "./scenario.ts";
 
 export const s5: LoadScenario = {
@@ -9,9 +9,10 @@ export const s5: LoadScenario = {
   unit: "items/s",
   better: "more",
   sizes: { small: { warmUpSeconds: 0.05, seconds: 0.15 }, full: { warmUpSeconds: 3, seconds: 10 } },
-  load: async (run) => {
-    const { client, items, amounts, peer } = run;
+  load: async ({ client, items, meter, amounts, peer }) => {
     await warmUp(client, items, supplyFor(amount(amounts, "warmUpSeconds")), peer.drive);
-    return { "": await measuredLife(run, supplyFor(amount(amounts, "seconds")), peer.drive) };
+    const supply = supplyFor(amount(amounts, "seconds"));
+    const { figures } = await measuredLife(meter, () => life(client, items, supply, peer.drive));
+    return { "": figures };
   },
 };

@@ -1,5 +1,6 @@
 /** S9: whether a queue that holds many items is slower than one that holds few: throughput, lease latency and memory by depth, and what each item costs to put there. */
 
+import { driveAtDepth, lifeAtDepth } from "../depth.ts";
 import type { Items } from "../items.ts";
 import { Drain, drainRest, fill, measuredLife, supplyFor, supplyOf, warmUp } from "../loads.ts";
 import { percentiles } from "../machine.ts";
@@ -31,14 +32,21 @@ export const s9: LoadScenario = {
         fill(client, items, supplyOf(Math.max(0, depth - (items.made - items.seen))), drive),
       );
       report(`${peer.name} holds ${depth} items, filled at ${filled.value} items/s`);
-      const figures = await measuredLife(run, supplyFor(amount(amounts, "seconds")), drive);
-      // A worker that takes many at once has taken more than came in.
+      const supply = supplyFor(amount(amounts, "seconds"));
+      const held = driveAtDepth(drive);
+      const { figures, lived } = await measuredLife(meter, () => lifeAtDepth(client, items, supply, held, depth));
+      // When the producers had ended the worker took some more.
       await fill(client, items, supplyOf(Math.max(0, depth - (items.made - items.seen))), drive);
-      const latencyMs = await oneByOne(client, items, amount(amounts, "leases"));
+      // Starts that come from the worker's own memory would say nothing about the queue.
+      const latencyMs = peer.ahead === undefined ? await oneByOne(client, items, amount(amounts, "leases")) : undefined;
       const cpu = Object.values(filled.cpuMs ?? {}).reduce((sum, ms) => sum + ms, 0);
       const rss = Object.entries(meter.rssMib()).map(([name, mib]) => [`rssMib ${name}`, mib] as const);
-      const more = { fillRate: filled.value, fillMicrosPerItem: Math.round(cpu), ...Object.fromEntries(rss) };
-      cases[`depth ${depth}`] = { ...figures, latencyMs, more };
+      const more = {
+        ...{ waitingMin: lived.least, waitingMax: lived.most },
+        ...(peer.ahead === undefined ? {} : { takenAhead: peer.ahead }),
+        ...{ fillRate: filled.value, fillMicrosPerItem: Math.round(cpu), ...Object.fromEntries(rss) },
+      };
+      cases[`depth ${depth}`] = { ...figures, ...(latencyMs === undefined ? {} : { latencyMs }), more };
     }
     // Every item must come out, and what that takes shows whether the cost grows with the depth.
     const left = items.made - items.seen;
@@ -54,7 +62,9 @@ export const s9: LoadScenario = {
 /** Between the starts of the handlers of one worker that works on one item at a time: lease, start, settle, at that depth. */
 async function oneByOne(client: PeerClient, items: Items, count: number) {
   const starts: number[] = [];
-  const drain = await new Drain(items, () => starts.push(performance.now())).start(client, 1);
+  const drain = await new Drain(items, () => {
+    starts.push(performance.now());
+  }).start(client, 1);
   await drain.until(count);
   await drain.stop();
   return percentiles(starts.slice(1).map((ms, index) => ms - (starts[index] ?? 0)));
