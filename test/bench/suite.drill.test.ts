@@ -35,3 +35,9 @@ test.for(PAIRS)("%s runs with %s", async ([scenario, peers], { skip }) => {
   if (missing !== undefined) skip(missing);
   expect(new Set(results.rows.map(({ peer }) => peer)).size).toBeGreaterThanOrEqual(2);
 });
+
+test("what JetStream's client waits for a lost answer is the second it is told, not the five that it ships", async () => {
+  const results = await smallBench("--scenario", "S11", "--durability", "D2", "--peer", "jetstream");
+  expect(results.rows[0]?.runs[0]?.more?.["answerMs"]).toBe(1_000);
+  expect(results.rows[0]?.runs[0]?.value).toBeLessThan(4_500);
+});

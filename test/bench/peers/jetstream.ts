@@ -68,7 +68,7 @@ async function open(url: string, settings: PeerSettings, isConfirmed: boolean): 
     ...{ durable_name: CONSUMER, ack_policy: AckPolicy.Explicit, ack_wait: nanos(settings.leaseMs ?? ACK_WAIT_MS) },
     ...{ max_ack_pending: PENDING_MAX, max_deliver: -1 },
   });
-  const stream = jetstream(connection);
+  const stream = jetstream(connection, settings.answerMs === undefined ? {} : { timeout: settings.answerMs });
   return {
     enqueue: async (bodies) => {
       await Promise.all(bodies.map((body) => stream.publish(subject, body)));
