@@ -81,6 +81,10 @@ const [BATCH, SINGLE, RAW] = ["omnirelay-batch", "omnirelay-single", "omnirelay-
 const life = { scenario: "S5", wants: "at least" } as const;
 const open = { scenario: "S6", wants: "at most" } as const;
 const deep = { scenario: "S9" } as const;
+const amount = { scenario: "S14", wants: "at most" } as const;
+
+/** Cost grows with the items and no faster: what is above 1 is the spread of a measurement. */
+const LINEAR = 1.2;
 
 const AIMS: readonly Aim[] = [
   {
@@ -139,6 +143,14 @@ const AIMS: readonly Aim[] = [
   {
     ...{ ...deep, text: "memory of the dispatcher at depth 1,000,000, MiB", wants: "at most", bound: 700 },
     measure: (look) => look.more(BATCH, "rssMib dispatcher", "depth 1000000"),
+  },
+  {
+    ...{ ...amount, text: "processor time per item of 100,000 items by that of 10,000", bound: LINEAR },
+    measure: (look) => ratio(look.rate(BATCH, "100000 items"), look.rate(BATCH, "10000 items")),
+  },
+  {
+    ...{ ...amount, text: "… of 1,000,000 items by that of 10,000", bound: LINEAR },
+    measure: (look) => ratio(look.rate(BATCH, "1000000 items"), look.rate(BATCH, "10000 items")),
   },
   {
     ...{ ...life, text: "8 shards in 2 processes by 1 shard in 1, unpinned", placement: "free", bound: 1 },

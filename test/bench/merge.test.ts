@@ -158,3 +158,14 @@ test("depth is judged by the rows of OmniRelay's batches at 1,000 and at 1,000,0
   expect(goalNamed(merged, "throughput at depth")).toMatchObject({ measured: 0.9, rounds: 3, aim: { bound: 0.8 } });
   expect(goalNamed(merged, "memory of the dispatcher")).toMatchObject({ measured: 600, aim: { bound: 700 } });
 });
+
+test("cost is linear when an item of many costs what one of few does", () => {
+  const of = (count: number, value: number) =>
+    row("omnirelay-batch", [value, value, value], { scenario: "S14", case: `${count} items` });
+  const merged = merge(kept(of(10_000, 30), of(100_000, 33), of(1_000_000, 60)));
+  const goals = ["of 100,000 items by", "of 1,000,000 items by"].map((words) => goalNamed(merged, words));
+  expect(goals.map((goal) => [goal?.measured, goal === undefined ? undefined : isMet(goal)])).toEqual([
+    [1.1, true],
+    [2, false],
+  ]);
+});

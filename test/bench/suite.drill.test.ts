@@ -21,6 +21,7 @@ const PAIRS: readonly (readonly [scenario: string, peers: string])[] = [
   ["S11", "omnirelay-batch,graphile-batched"],
   ["S12", "omnirelay-single,bullmq"],
   ["S13", "omnirelay-trimmed,jetstream"],
+  ["S14", "omnirelay-batch,pg-boss"],
 ];
 
 test.for(PAIRS)("%s runs with %s", async ([scenario, peers], { skip }) => {
