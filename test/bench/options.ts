@@ -9,6 +9,7 @@ import { OperatingError } from "../../contracts/errors.ts";
 import { findProgram } from "../../infra/nats-server/command.ts";
 import { type Base, baseOf } from "./compare.ts";
 import { straceMissing } from "./fsync-count.ts";
+import { ROUNDS_ENOUGH } from "./merge.ts";
 import { DURABILITIES, type Peer } from "./peers/peer.ts";
 import { baseNameOf, PEER_NAMES, peerNamed } from "./peers/registry.ts";
 import { RESULTS_FOLDER, type Results } from "./results.ts";
@@ -17,7 +18,7 @@ import type { Scenario } from "./scenarios/scenario.ts";
 import type { SuiteRequest } from "./suite.ts";
 
 const SEED_MAX = 2 ** 31;
-const RUNS = { small: 1, full: 5 } as const;
+const RUNS = { small: 1, full: ROUNDS_ENOUGH } as const;
 
 const listOf = <Entry extends z.ZodType<string, string>>(entry: Entry) =>
   z

@@ -4,6 +4,7 @@ import { availableParallelism } from "node:os";
 import { beforeEach, expect, test } from "vitest";
 import { skipWithoutNats } from "../support/nats.ts";
 import type { Peer } from "./peers/peer.ts";
+import { SCENARIOS } from "./scenarios/registry.ts";
 import type { DirectScenario } from "./scenarios/scenario.ts";
 import { leftOut, smallBench } from "./small-bench.ts";
 import { Suite } from "./suite.ts";
@@ -24,6 +25,16 @@ test.for([
     expect(results.peers[peer]?.worth.complete, peer).toMatch(/\w/);
   }
   expect(results.machine.node).toBe(process.version);
+});
+
+test("every scenario runs, and loses nothing", { timeout: 180_000 }, async () => {
+  const names = SCENARIOS.map(({ name }) => name);
+  const peer = ["--peer", "omnirelay-single"];
+  const results = await smallBench("--scenario", names.join(","), "--durability", "D2", ...peer, "--no-fsyncs");
+  expect(results.notRun).toEqual([]);
+  expect([...new Set(results.rows.map(({ scenario }) => scenario))]).toEqual(names);
+  for (const { scenario, runs } of results.rows)
+    for (const name of ["lost", "notDone"]) expect(runs[0]?.more?.[name] ?? 0, `${scenario}: ${name}`).toBe(0);
 });
 
 test("an unpinned row stands among pinned ones: its servers may run on every processor, and the row says so", async ({
