@@ -120,3 +120,16 @@ test("the long report says what of each table is from which run, and which ratio
   expect(text).toMatch(/^\| dispatcher, µs .*\| not run \|/m);
   expect(files.get("README.md")).toContain("2 **1 of 5 rounds only** |  | commit2, 2026-01-02 00:00, 1 round |");
 });
+
+test("a run that only a goal is from is named too", () => {
+  const folder = mkdtempSync(join(tmpdir(), "omnirelay-results-"));
+  const [batch, bullmq] = [row("omnirelay-batch", five(2)), row("bullmq", five(1))];
+  const paths = [keptOn(1, [batch, bullmq]), keptOn(2, [batch]), keptOn(3, [bullmq])].map(({ name, results: one }) => {
+    writeFileSync(join(folder, name), JSON.stringify(one));
+    return join(folder, name);
+  });
+  const text = reportFiles(paths).get("test/bench/README.md") ?? "";
+  rmSync(folder, { recursive: true });
+  expect(text).toContain("| … times BullMQ | 2 | at least 15 | not met | commit1, 2026-01-01 00:00, 5 rounds |");
+  expect(text).toMatch(/^- goals: .*commit1.*\[1\.json\]/m);
+});

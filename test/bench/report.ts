@@ -2,7 +2,7 @@
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Goal, goalsOf, isMet } from "./goals.ts";
-import { bedOf, type Merged, mergeRuns, readRuns, resultFiles, roundsWanted, type Sourced, tableOf } from "./merge.ts";
+import { bedOf, type KeptRun, type Merged, mergeRuns, readRuns, resultFiles, roundsWanted, tableOf } from "./merge.ts";
 import { plotsOf } from "./plots.ts";
 import {
   areOfOneRun,
@@ -75,27 +75,30 @@ function shortPart(merged: Merged): string {
 
 function longPart(merged: Merged): string {
   const plots = [...plotsOf(merged).keys()].map((name) => `![${name}](plots/${name})`);
+  const goals = goalsOf(merged);
   return [
-    ...["## Results", sourcesText(merged), "### Goals", goalsTable(goalsOf(merged)), ...plots],
+    ...["## Results", sourcesText(merged, goals), "### Goals", goalsTable(goals), ...plots],
     ...["### What each row is, and what its replies are worth", peersTable(merged), scenarioTables(merged)],
     ...(merged.syncs.length > 0 ? ["### fsyncs, counted by strace in a run apart", syncsTable(merged)] : []),
   ].join("\n\n");
 }
 
 /** Each run that something is from, and what: `S5 D2`, or `S5 D2 (2 of 9 rows)` where others are of another run. */
-function sourcesText(merged: Merged): string {
+function sourcesText(merged: Merged, goals: readonly Goal[]): string {
   const lines = merged.runs.flatMap((run) => {
     const { name, results } = run;
-    const isHere = ({ from }: Sourced<object>): boolean => from === run;
+    const isHere = ({ from }: { readonly from?: KeptRun }): boolean => from === run;
     const parts = merged.tables.flatMap(({ scenario, durability, rows }) => {
       const count = rows.filter(isHere).length;
       if (count === 0) return [];
       return `${scenario} ${durability}${count === rows.length ? "" : ` (${count} of ${rows.length} rows)`}`;
     });
-    if (parts.length === 0 && !merged.syncs.some(isHere)) return [];
-    const what = parts.length === 0 ? "fsyncs" : [...new Set(parts)].join(", ");
+    // Rows of a goal may all have been measured again since, each in another run.
+    if (parts.length === 0 && goals.some(isHere)) parts.push("goals");
+    if (parts.length === 0 && merged.syncs.some(isHere)) parts.push("fsyncs");
+    if (parts.length === 0) return [];
     const { machine, date, seed } = results;
-    return `- ${what}: ${bedOf(run)}, one fsync ${machine.fsyncMs} ms; commit ${machine.commit}, ${date}, seed ${seed}. Raw: [${name}](results/${name}).`;
+    return `- ${[...new Set(parts)].join(", ")}: ${bedOf(run)}, one fsync ${machine.fsyncMs} ms; commit ${machine.commit}, ${date}, seed ${seed}. Raw: [${name}](results/${name}).`;
   });
   return lines.join("\n");
 }
