@@ -28,6 +28,7 @@ export function admitItem(state: ShardState, item: Item, at: number): void {
   hashNewItem(item);
   state.itemSum.add(item.high, item.low);
   state.items.set(item);
+  state.packer.admit(item);
   state.enqueueRequests.add(item);
   enterUnfinished(state, item);
   state.ready.admit(item, at);
@@ -50,6 +51,7 @@ export function bury(state: ShardState, item: Item, letter: Omit<DeadLetter, "hi
 export function leaveUnfinished(state: ShardState, item: Item): void {
   if (state.drain !== undefined && isMarked(state.drain, item)) state.drain.left -= 1;
   state.unfinished.remove(item);
+  state.packer.open(item);
   state.bodyBytes -= item.bodyBytes;
   const uniqueKey = item.terms?.uniqueKey;
   if (uniqueKey !== undefined && state.unique.get(uniqueKey) === item) state.unique.delete(uniqueKey);

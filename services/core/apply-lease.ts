@@ -36,6 +36,7 @@ export function applyLeased(state: ShardState, event: EventOf<"leased">, meta: E
   if (holdingFlow(item) !== undefined) assert.fail(`leased while it waits for others`);
   if (item.delayedTo > meta.at) assert.fail(`leased at ${meta.at}, delayed to ${item.delayedTo}`);
   state.cut?.keep(item);
+  state.packer.open(item);
   state.ready.take(item);
   takeOfQuotas(state, item, meta.at);
   const peerId = state.intern(actor.peerId);

@@ -19,11 +19,13 @@
  *   burst), the sum of the buckets that are not full (kind, name, fullAtUs), the sum of turns (resource type, time; resource type, group, ahead),
  *   drains as text, pressedAt, count and sum of the schedules
  */
+import assert from "node:assert/strict";
 import type { EnqueueItem } from "../../contracts/commands.ts";
 import { DEPENDENCY_OUTCOMES, type Dependency, FAILURE_POLICIES, type FailurePolicy } from "../../contracts/flows.ts";
 import { EXCLUSIVITIES, OPTIONS_OF_TERMS, SHARD_OPTIONS_DEFAULT } from "../../contracts/options.ts";
 import { drainText } from "./drain-state.ts";
 import type { EndedRecord } from "./ended-record.ts";
+import { OwnPart } from "./fixed-part.ts";
 import { type Hash64, Hasher, hexOf } from "./hasher.ts";
 import type {
   DeadLetter,
@@ -93,14 +95,16 @@ export function hashNewItem(item: Item): void {
   hasher.begin().text(item.itemId).number(item.sequence).number(item.enqueuedAt).text(item.principal);
   hasher.int(EXCLUSIVITIES.indexOf(item.exclusivity));
   hasher.text(item.resourceType).text(item.resourceId).optional(item.partitionKey).optional(item.payloadEncoding);
-  if (item.body === undefined) hasher.int(-1);
-  else item.bodyBytes = hasher.int(1).measured(item.body);
+  const { part } = item;
+  if (!(part instanceof OwnPart)) assert.fail("a new item has its own texts");
+  if (part.body === undefined) hasher.int(-1);
+  else part.bodyBytes = hasher.int(1).measured(part.body);
   hasher.optionalNumber(item.maxAttempts).optional(item.requestId).optional(item.digest);
   hashAttributes(item.attributes);
   if (item.terms !== undefined) hashTerms(item.terms);
   hasher.end();
-  item.staticHigh = hasher.high;
-  item.staticLow = hasher.low;
+  part.high = hasher.high;
+  part.low = hasher.low;
   hashItem(item);
 }
 
@@ -114,7 +118,8 @@ function hashTerms(terms: ItemTerms): void {
 
 /** Computes an item's hash from its fixed part and what has changed. */
 export function hashItem(item: Item): void {
-  hasher.begin().int(item.staticHigh).int(item.staticLow);
+  const { part, sequence } = item;
+  hasher.begin().int(part.highOf(sequence)).int(part.lowOf(sequence));
   hasher.int(STATUS_NUMBER[item.status]).int(item.attempt).int(item.charged);
   const lease = item.lease;
   if (lease === undefined) hasher.int(-1);

@@ -35,6 +35,11 @@ export class ItemTable<Entry extends Identified> {
     return number < 0 ? undefined : this.find(number);
   }
 
+  /** What has an id of this sequence, whatever its epoch. */
+  at(sequence: number): Entry | undefined {
+    return this.pageOf(sequence)?.entries[sequence % PAGE_LENGTH];
+  }
+
   /** Takes the place of what had the same sequence. */
   set(entry: Entry): void {
     const sequence = sequenceOfNumber(entry.number);

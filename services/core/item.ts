@@ -2,10 +2,12 @@
 import type { RetryPolicy } from "../../contracts/commands.ts";
 import type { Exclusivity } from "../../contracts/options.ts";
 import type { EndedRecord } from "./ended-record.ts";
+import { type FixedPart, OwnPart } from "./fixed-part.ts";
 import type { ItemFlow } from "./flow.ts";
 import type { HeapEntry } from "./indexed-heap.ts";
 import { itemIdOfNumber } from "./item-id.ts";
 import type { ItemKind } from "./item-kind.ts";
+import { type ItemPast, NO_PAST, Standing } from "./item-rare.ts";
 import type { KeyQueue } from "./key-queue.ts";
 
 /**
@@ -134,35 +136,11 @@ export type ItemFields = Pick<
   | "delayedTo"
 >;
 
-/** What nearly all items do without; what is no number is replaced as a whole. */
-interface ItemPast {
-  /** Attempts that count towards the maximum. */
-  charged: number;
-  delayedTo: number;
-  lastEnd: LeaseEnd | undefined;
-  lastError: LastErrorRecord | undefined;
-  deadLetter: DeadLetter | undefined;
-  extra: ItemExtra | undefined;
-  attributes: Readonly<Record<string, string>> | undefined;
-}
-
 /** The request that made an item; of those without an id there is none. */
 interface Making {
   readonly requestId: string | undefined;
   readonly digest: string | undefined;
   sameId: Item | undefined;
-}
-
-/** What an item has of a key: the partition that it names, its queue, and its neighbours there. Many items have no part in any. */
-class Standing {
-  readonly partitionKey: string | undefined;
-  key: KeyQueue | undefined = undefined;
-  nextOfKey: Item | undefined = undefined;
-  previousOfKey: Item | undefined = undefined;
-
-  constructor(partitionKey: string | undefined) {
-    this.partitionKey = partitionKey;
-  }
 }
 
 /**
@@ -176,25 +154,20 @@ export class Item implements HeapEntry {
   readonly kind: ItemKind;
   /** How long after the first of its kind; a small integer, for a time would be an object of its own. ms. */
   private readonly enqueuedAfterMs: number;
-  readonly resourceId: string;
-  readonly body: string | undefined;
+  /** What never changes beside that. Replaced by one that says the same. */
+  part: FixedPart;
   readonly terms: ItemTerms | undefined;
   private readonly making: Making | undefined;
 
-  /** Of the body as JSON; set with the hashes. */
-  bodyBytes = 0;
-
-  status: ItemStatus = "pending";
-  attempt = 0;
+  /** Its attempts and, in the lowest bits, its status. */
+  private course = 0;
   lease: LiveLease | undefined = undefined;
   private past: ItemPast | undefined = undefined;
 
   /** Place in the lane, among the delayed, among those that wait for their resource, or in the list of leased items. Derived. */
   slot = -1;
   private standing: Standing | undefined = undefined;
-  /** Hash of the fields that never change, and of the whole item. */
-  staticHigh = 0;
-  staticLow = 0;
+  /** Hash of the whole item. */
   high = 0;
   low = 0;
 
@@ -203,8 +176,7 @@ export class Item implements HeapEntry {
     this.sequence = fields.sequence;
     this.kind = kind;
     this.enqueuedAfterMs = kind.afterMs(fields.enqueuedAt);
-    this.resourceId = fields.resourceId;
-    this.body = fields.body;
+    this.part = new OwnPart(fields.resourceId, fields.body);
     this.terms = fields.terms;
     const isNameless = requestId === undefined && digest === undefined;
     this.making = isNameless ? undefined : { requestId, digest, sameId: undefined };
@@ -221,6 +193,36 @@ export class Item implements HeapEntry {
   /** Put together when it is asked for: a million kept texts would weigh more than the rest of most records. */
   get itemId(): string {
     return itemIdOfNumber(this.number);
+  }
+
+  get resourceId(): string {
+    return this.part.resourceIdOf(this.sequence);
+  }
+
+  get body(): string | undefined {
+    return this.part.bodyOf(this.sequence);
+  }
+
+  /** Of the body as JSON; known with the hashes. */
+  get bodyBytes(): number {
+    return this.part.bodyBytesOf(this.sequence);
+  }
+
+  get status(): ItemStatus {
+    return STATUSES[this.course & STATUS_MASK] as ItemStatus;
+  }
+
+  set status(status: ItemStatus) {
+    const index = status === "pending" ? 0 : status === "leased" ? 1 : 2;
+    this.course = (this.course & ~STATUS_MASK) | index;
+  }
+
+  get attempt(): number {
+    return this.course >>> STATUS_BITS;
+  }
+
+  set attempt(attempt: number) {
+    this.course = (attempt << STATUS_BITS) | (this.course & STATUS_MASK);
   }
 
   get requestId(): string | undefined {
@@ -376,10 +378,9 @@ export class Item implements HeapEntry {
   }
 }
 
-const NO_PAST: ItemPast = {
-  ...{ charged: 0, delayedTo: 0, attributes: undefined },
-  ...{ lastEnd: undefined, lastError: undefined, deadLetter: undefined, extra: undefined },
-};
+const STATUSES: readonly ItemStatus[] = ["pending", "leased", "deadLettered"];
+const STATUS_BITS = 2;
+const STATUS_MASK = 3;
 
 /** Log time from which on a pending item is granted no more; undefined for never. ms. */
 export function notAfterOf({ terms, extra }: Item): number | undefined {

@@ -106,6 +106,8 @@ export function decideGrant(state: ShardState, terms: GrantTerms): Grant | undef
   const item = state.ready.lanes.next(terms.lanes, terms.at);
   // One whose time is over, where the frame had no room for its end.
   if (item === undefined || (notAfterOf(item) ?? Number.POSITIVE_INFINITY) <= terms.at) return undefined;
+  // Its texts are needed several times now.
+  state.packer.open(item);
   const { itemId, resourceType, resourceId } = item;
   const { leaseDurationMsDefault, leaseDurationMsMax, leaseAgeMsMax } = state.options;
   const ownMs = Math.min(item.terms?.leaseDurationMs ?? leaseDurationMsDefault, leaseDurationMsMax);

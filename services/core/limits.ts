@@ -42,9 +42,19 @@ export const KINDS_MAX = 65_536;
 export const KIND_VARIANTS_MAX = 8;
 /** Time around its first item in which a kind takes others. ms. */
 export const KIND_SPAN_MS = 2 ** 30;
+/** Items whose fixed parts are packed together are of one span of so many sequences; at most 256, for a place among them is a byte. */
+export const PACK_SPAN = 256;
+/** Spans that are left as they are because their items came lately. */
+export const PACK_YOUNG_SPANS = 1;
+/** A queue with fewer items packs nothing, for packing takes time with each item; nor is a pack made of fewer. */
+export const PACK_FROM = 100_000;
+export const PACK_ITEMS_MIN = 32;
+/** Longer bodies are left as they are: as bytes they would hardly take less. Units of UTF-16. */
+export const PACK_BODY_LENGTH_MAX = 4_096;
 /** Maps that one striped map is made of; a power of two. */
 export const STRIPES = 64;
 
+assert(PACK_SPAN <= 256, "a place in a pack is one byte");
 assert(Number.isInteger(Math.log2(STRIPES)), "stripes are chosen by mask");
 assert(2 * CHUNK_LENGTH_MIN <= CHUNK_LENGTH_MAX, "two merged chunks fit one");
 assert(ENTRIES_PER_REQUEST_MAX * ITEM_RECORD_BYTES <= FRAME_BYTES_MAX, "a reply of truncated items fits");

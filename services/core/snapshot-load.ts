@@ -163,6 +163,7 @@ function insertItem(state: ShardState, item: Item, row: Row): void {
   const { lease } = item;
   if (!state.enqueueRequests.addNew(item)) throw row.damaged(`request id ${item.requestId} has two items`);
   state.items.set(item);
+  state.packer.admit(item);
   state.itemSum.add(item.high, item.low);
   if (!state.ready.restore(item)) throw row.damaged(`a ${item.status} item is held back by an older one of its key`);
   if (item.extra?.flow !== undefined) {

@@ -15,6 +15,7 @@ import { ItemKinds } from "./item-kind.ts";
 import { originRequestId } from "./item-origin.ts";
 import { ItemTable } from "./item-table.ts";
 import { INTERNED_MAX } from "./limits.ts";
+import { PartPacker } from "./part-packer.ts";
 import { Ready } from "./ready.ts";
 import { RequestIndex } from "./request-index.ts";
 import { Schedules } from "./schedules.ts";
@@ -60,6 +61,7 @@ export class ShardState {
 
   /** Pending, leased and dead-lettered items by id. */
   readonly items = new ItemTable<Item>();
+  readonly packer = new PartPacker(this.items);
   /** Ended items by id, at most options.recordsMax. */
   readonly records = new EndedRecords();
   /** What ended at or below this sequence may have been forgotten. 0 while nothing was. */
