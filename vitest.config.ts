@@ -39,6 +39,7 @@ export default defineConfig({
           include: ["test/**/*.int.test.ts"],
           // Half of what a process of ours costs to start is the stripping and compiling of its modules.
           env: { NODE_COMPILE_CACHE: fileURLToPath(new URL("node_modules/.cache/node-compile", import.meta.url)) },
+          setupFiles: ["test/support/time-left.ts"],
           testTimeout: 60_000,
           hookTimeout: 60_000,
           // One file at a time and after the unit tests: a file starts several servers, and CI has two cores.
@@ -50,6 +51,7 @@ export default defineConfig({
         test: {
           name: "drill",
           include: ["test/**/*.drill.test.ts"],
+          setupFiles: ["test/support/time-left.ts"],
           testTimeout: 180_000,
           hookTimeout: 180_000,
           fileParallelism: false,
