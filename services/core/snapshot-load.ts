@@ -131,7 +131,6 @@ export class SnapshotLoader {
     if (value[0] !== ROW_RECORD) throw damaged(this.lines, "a row of an unknown kind");
     if (this.hasShares) throw damaged(this.lines, "a record after what is taken of rates");
     const record = readRecord(
-      state,
       recordRow.begin(value, this.lines, RECORD_FIELDS, RECORD_FIELDS_REMOVED, RECORD_FIELDS_RESULT),
     );
     if (state.records.size === 0) this.lastSequence = this.header?.horizon ?? 0;
@@ -192,10 +191,10 @@ function insertItem(state: ShardState, item: Item, row: Row): void {
   state.active += 1;
 }
 
-function readRecord(state: ShardState, row: Row): EndedRecord {
+function readRecord(row: Row): EndedRecord {
   const item = {
     number: row.count(1),
-    principal: state.intern(row.text(2)),
+    principal: row.text(2),
     requestId: row.optionalText(3),
     digest: row.optionalText(4),
   };

@@ -19,6 +19,8 @@ const ROUNDS = [1, 2];
 interface Place {
   readonly address: string;
   readonly outbox: OutboxSubject;
+  /** Whether no relay that stands still keeps the others from writing. */
+  readonly isWritable: () => boolean;
 }
 const DATABASES = [
   {
@@ -28,7 +30,19 @@ const DATABASES = [
       const address = sqliteFile(cleanup);
       const db = nodeSqlite(address);
       cleanup(async () => db.close());
-      return { address, outbox: ofSqlite(db) };
+      const other = nodeSqlite(address);
+      cleanup(async () => other.close());
+      other.exec("PRAGMA busy_timeout = 0");
+      const isWritable = (): boolean => {
+        try {
+          other.exec("BEGIN IMMEDIATE; ROLLBACK");
+          return true;
+        } catch (error) {
+          expect(String(error)).toContain("database is locked");
+          return false;
+        }
+      };
+      return { address, outbox: ofSqlite(db), isWritable };
     },
   },
   {
@@ -36,7 +50,7 @@ const DATABASES = [
     note: postgresNote,
     open: async (cleanup: Cleanup): Promise<Place> => {
       const address = await postgresServer(cleanup);
-      return { address, outbox: await postgresOutbox(address, cleanup) };
+      return { address, outbox: await postgresOutbox(address, cleanup), isWritable: () => true };
     },
   },
 ];
@@ -62,7 +76,7 @@ describe.each(DATABASES)("on $name", ({ note, open }) => {
   async function world(cleanup: Cleanup) {
     const mesh = await testMesh(cleanup);
     await mesh.dispatcher("d1");
-    const { address, outbox } = await open(cleanup);
+    const { address, outbox, isWritable } = await open(cleanup);
     let written = 0;
     return {
       client: await mesh.client("default"),
@@ -81,12 +95,7 @@ describe.each(DATABASES)("on $name", ({ note, open }) => {
         for (;;) {
           child.kill("SIGSTOP");
           await expect.poll(() => stateOf(child.pid)).toBe("T");
-          const failure = await outbox.write([]).then(
-            () => undefined,
-            (error: unknown) => error,
-          );
-          if (failure === undefined) return;
-          expect(String(failure)).toContain("database is locked");
+          if (isWritable()) return;
           child.kill("SIGCONT");
         }
       },
@@ -133,7 +142,6 @@ describe.each(DATABASES)("on $name", ({ note, open }) => {
     }
     await expect.poll(waiting, { timeout: 30_000 }).toBe(0);
     expect(await enqueued(client)).toEqual(expected());
-    // A relay that was held up by one paused inside of a transaction says so, and goes on.
-    expect(first.lines.filter((line) => !line.endsWith("database is locked"))).toEqual(["started"]);
+    expect(first.lines).toEqual(["started"]);
   });
 });
