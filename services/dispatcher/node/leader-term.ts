@@ -10,6 +10,7 @@ import { TypeMarks } from "../../core/type-marks.ts";
 import type { AppendResult } from "./appender.ts";
 import { BackpressureSignal } from "./backpressure-signal.ts";
 import type { FrameBytes } from "./frame-bytes.ts";
+import { FramePace } from "./frame-pace.ts";
 import { turnTimes } from "./item-times.ts";
 import type { Flight, LeaderTermOptions, TermEnd, Waiting } from "./leader-term-options.ts";
 import { LeaseWatch } from "./lease-watch.ts";
@@ -25,8 +26,6 @@ const STALL_MS = 1_000;
 const EVENT_BYTES = 300;
 /** Room that a frame must have before a waiting poll is served into it. Bytes. */
 const POLL_ROOM_BYTES = 64 * 1_024;
-/** Time between two empty frames. ms. */
-const CONFIRM_EVERY_MS = 10;
 /** Requests that wait undecided at most, however small they are. */
 const UNDECIDED_MAX = 100_000;
 const NO_LONGER = "this dispatcher no longer leads the shard";
@@ -44,6 +43,7 @@ export class LeaderTerm {
   readonly #signal: BackpressureSignal;
   readonly #random: () => number;
   readonly #undecided = new RequestQueue();
+  readonly #pace: FramePace;
   #open: OpenFrame | undefined;
   #openAnswers: Waiting[] = [];
   /** Whether the open frame is sent even without events, to confirm that we lead. */
@@ -52,9 +52,6 @@ export class LeaderTerm {
   /** Of the last frame whose place in the log is taken: a copy of it that were still sent would be refused. */
   #spareBytes: FrameBytes | undefined;
   #stats: { readonly as: string; readonly outcome: Outcome } | undefined;
-  /** When the last empty frame was sent. ms, monotonic. */
-  #confirmedMs = Number.NEGATIVE_INFINITY;
-  #isConfirmationScheduled = false;
   #isDrainScheduled = false;
   #isStopping = false;
   #isOver = false;
@@ -68,6 +65,7 @@ export class LeaderTerm {
     this.#random = () => options.ids.random("retry");
     this.#leases = new LeaseWatch(options.state, options.clock, options.config.tickMs, options.proof, this.#random);
     this.#signal = new BackpressureSignal(options);
+    this.#pace = new FramePace(options.clock, () => this.#drain());
     this.#hashed = { sequence: options.state.sequence, ms: options.clock.monotonicMs() };
     this.#incarnation = options.ids.id("term");
     options.state.ready.lanes.shown = new TypeMarks();
@@ -277,28 +275,16 @@ export class LeaderTerm {
     );
     const open = this.#open;
     if (this.#flight !== undefined || open === undefined) return;
-    const isConfirmation = open.events.length === 0;
-    if (isConfirmation && this.#isOpenForced && this.#confirmationIsEarly()) return;
+    const isEmpty = open.events.length === 0;
+    if (this.#isOpenForced ? isEmpty && this.#pace.holdsEmpty() : !isEmpty && this.#awaitsMore(open)) return;
     this.#open = undefined;
-    if (isConfirmation && !this.#isOpenForced) return;
-    this.#sendFrame(open);
+    if (!isEmpty || this.#isOpenForced) this.#sendFrame(open);
   }
 
-  /** Whether an empty frame should wait for others that want one: a flood of refusals must not become a flood of frames. */
-  #confirmationIsEarly(): boolean {
-    const { clock } = this.#options;
-    const waitMs = this.#confirmedMs + CONFIRM_EVERY_MS - clock.monotonicMs();
-    if (waitMs > 0) {
-      if (!this.#isConfirmationScheduled)
-        clock.setTimer(waitMs, () => {
-          this.#isConfirmationScheduled = false;
-          this.#drain();
-        });
-      this.#isConfirmationScheduled = true;
-      return true;
-    }
-    this.#confirmedMs = clock.monotonicMs();
-    return false;
+  /** Whether callers that are about to come back should find room in the frame. */
+  #awaitsMore({ events }: OpenFrame): boolean {
+    const isUrgent = this.#isStopping || this.#undecided.size > 0;
+    return !isUrgent && this.#pace.holds(events.length, this.#openAnswers.length);
   }
 
   /** The hash of the state as it is here, by which every follower checks its own. Written beside other events, never alone. */
@@ -358,6 +344,7 @@ export class LeaderTerm {
     this.#signal.tell(flight.pressure);
     this.#leases.acknowledged(flight.sealed.frame);
     for (const waiting of flight.answers) this.#send(waiting);
+    this.#pace.answered(flight.answers.length);
     if (flight.sealed.frame.events.at(-1)?.type === "termReleased") {
       this.#end({ kind: "released" }, "shutting_down");
       return;
