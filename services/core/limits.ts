@@ -44,8 +44,8 @@ export const KIND_VARIANTS_MAX = 8;
 export const KIND_SPAN_MS = 2 ** 30;
 /** Items whose fixed parts are packed together are of one span of so many sequences; at most 256, for a place among them is a byte. */
 export const PACK_SPAN = 256;
-/** Spans that are left as they are because their items came lately. */
-export const PACK_YOUNG_SPANS = 1;
+/** Spans that are packed at most when items come in a new one: more than one, so that those catch up that came before the queue was deep. */
+export const PACK_SPANS_AT_ONCE = 2;
 /** A queue with fewer items packs nothing, for packing takes time with each item; nor is a pack made of fewer. */
 export const PACK_FROM = 100_000;
 export const PACK_ITEMS_MIN = 32;

@@ -1,19 +1,23 @@
 /** Packs the fixed parts of items that wait for long in a deep queue. Where they stand is no part of the state: nothing reads differently by it. */
 import type { Item } from "./item.ts";
 import type { ItemTable } from "./item-table.ts";
-import { PACK_FROM, PACK_ITEMS_MIN, PACK_SPAN, PACK_YOUNG_SPANS } from "./limits.ts";
+import { PACK_FROM, PACK_ITEMS_MIN, PACK_SPAN, PACK_SPANS_AT_ONCE } from "./limits.ts";
 import { isPackable, PackedParts } from "./packed-parts.ts";
+import type { SequenceIndex } from "./sequence-index.ts";
 
 export class PartPacker {
   /** How many items there must be; a test needs fewer. */
   from = PACK_FROM;
   private readonly items: ItemTable<Item>;
-  /** Spans of sequences in which items came last, oldest first: most items end while theirs is among them. */
-  private readonly young: number[] = [];
+  private readonly unfinished: SequenceIndex<Item>;
+  /** The span of sequences in which items come now: most items end while theirs still is. */
   private last = -1;
+  /** Spans below this one were packed as far as they could be. */
+  private next = 0;
 
-  constructor(items: ItemTable<Item>) {
+  constructor(items: ItemTable<Item>, unfinished: SequenceIndex<Item>) {
     this.items = items;
+    this.unfinished = unfinished;
   }
 
   /** Told of each new item, in order of their sequence. */
@@ -21,11 +25,9 @@ export class PartPacker {
     const span = Math.floor(sequence / PACK_SPAN);
     if (span === this.last) return;
     this.last = span;
-    this.young.push(span);
-    if (this.young.length <= PACK_YOUNG_SPANS) return;
-    const old = this.young.shift() as number;
     // A queue that is not deep costs no time for this.
-    if (this.items.size >= this.from) this.pack(old);
+    if (this.items.size < this.from) return;
+    for (let count = 0; count < PACK_SPANS_AT_ONCE && this.packNext(); count += 1);
   }
 
   /** Gives an item its part as strings, because it is leased or ends. When few are left in its pack, they get theirs too: it would be kept for them. */
@@ -39,6 +41,17 @@ export class PartPacker {
     for (const other of this.within(Math.floor(item.sequence / PACK_SPAN)))
       if (other.part === part) other.part = part.partOf(other.sequence);
     part.left = 0;
+  }
+
+  /** Packs the oldest span that has not been; one more than come anew are, for the queue was not deep when its first items came. */
+  private packNext(): boolean {
+    const oldest = this.unfinished.after(this.next * PACK_SPAN - 1).next();
+    if (oldest.done === true) return false;
+    const span = Math.floor(oldest.value.sequence / PACK_SPAN);
+    if (span >= this.last) return false;
+    this.next = span + 1;
+    this.pack(span);
+    return true;
   }
 
   private pack(span: number): void {

@@ -61,7 +61,6 @@ export class ShardState {
 
   /** Pending, leased and dead-lettered items by id. */
   readonly items = new ItemTable<Item>();
-  readonly packer = new PartPacker(this.items);
   /** Ended items by id, at most options.recordsMax. */
   readonly records = new EndedRecords();
   /** What ended at or below this sequence may have been forgotten. 0 while nothing was. */
@@ -75,6 +74,7 @@ export class ShardState {
   readonly ready = new Ready();
   /** Pending and leased items in order of enqueue. */
   readonly unfinished = new SequenceIndex<Item>();
+  readonly packer = new PartPacker(this.items, this.unfinished);
   /** Dead-lettered items in order of enqueue. */
   readonly deadLetters = new SequenceIndex<Item>();
   /** Leased items in no order; an item's `slot` is its place. */

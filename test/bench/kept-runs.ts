@@ -15,7 +15,7 @@ export const five = (value: number): readonly number[] => Array.from({ length: 5
 export const results = (...rows: Row[]): Results => ({
   ...{ format: 1, date: "2026-01-01T00:00:00.000Z", size: "full", seed: 1, placement: "pinned" },
   machine: { cpu: "c", cores: 2, memoryGiB: 8, node: "v24", commit: "abc", fsyncMs: 0.2 },
-  ...{ peers: {}, rows, notRun: [], syncs: [] },
+  ...{ peers: {}, rows, notRun: [], syncs: [], probes: [] },
 });
 
 export const kept = (...rows: Row[]): KeptRun => ({ name: "first.json", results: results(...rows) });

@@ -31,13 +31,13 @@ async function main(options: BenchOptions): Promise<number> {
   report(`seed ${options.request.seed}`);
   const { size, seed, placement } = options.request;
   const date = new Date().toISOString();
-  const { rows, notRun, syncs, peers } = await suite.run().catch((error: unknown) => {
+  const { rows, notRun, syncs, probes, peers } = await suite.run().catch((error: unknown) => {
     if (suite.isStopped) return signalled;
     throw error;
   });
   const results: Results = {
     ...{ format: 1, date, size, seed, placement, machine: describeMachine() },
-    ...{ peers, rows: [...rows], notRun: [...notRun], syncs: [...syncs] },
+    ...{ peers, rows: [...rows], notRun: [...notRun], syncs: [...syncs], probes: [...probes] },
   };
   const isWritten = options.out === undefined || write(results, options.out);
   const comparisons = options.compare === undefined ? [] : compareRows(results, options.compare);

@@ -2,6 +2,7 @@
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Goal, goalsOf, isMet } from "./goals.ts";
+import { median } from "./machine.ts";
 import { bedOf, type KeptRun, type Merged, mergeRuns, readRuns, resultFiles, roundsWanted, tableOf } from "./merge.ts";
 import { plotsOf } from "./plots.ts";
 import {
@@ -16,7 +17,7 @@ import {
   syncsTable,
   tableText,
 } from "./report-tables.ts";
-import { RESULTS_FOLDER } from "./results.ts";
+import { RESULTS_FOLDER, type Results } from "./results.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PLOTS = "test/bench/plots";
@@ -98,9 +99,19 @@ function sourcesText(merged: Merged, goals: readonly Goal[]): string {
     if (parts.length === 0 && merged.syncs.some(isHere)) parts.push("fsyncs");
     if (parts.length === 0) return [];
     const { machine, date, seed } = results;
-    return `- ${[...new Set(parts)].join(", ")}: ${bedOf(run)}, one fsync ${machine.fsyncMs} ms; commit ${machine.commit}, ${date}, seed ${seed}. Raw: [${name}](results/${name}).`;
+    return `- ${[...new Set(parts)].join(", ")}: ${bedOf(run)}, ${speedText(results)}; commit ${machine.commit}, ${date}, seed ${seed}. Raw: [${name}](results/${name}).`;
   });
   return lines.join("\n");
+}
+
+/** How fast the machine was: medians of the rounds, and their range where it says something. */
+function speedText({ machine, probes }: Results): string {
+  if (probes.length === 0) return `one fsync ${machine.fsyncMs} ms`;
+  const middle = (values: readonly number[]): string => figure(median(values));
+  const json = probes.map(({ jsonMicros }) => jsonMicros);
+  const range = `${figure(Math.min(...json))} to ${figure(Math.max(...json))}`;
+  const fsync = `one fsync ${middle(probes.map(({ fsyncMs }) => fsyncMs))} ms, p99 ${middle(probes.map(({ fsyncP99Ms }) => fsyncP99Ms))} ms`;
+  return `${fsync}, JSON of an item ${middle(json)} µs (${range})`;
 }
 
 function goalsTable(goals: readonly Goal[]): string {

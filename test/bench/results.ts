@@ -75,6 +75,8 @@ const Results = z.object({
     commit: z.string(),
     fsyncMs: z.number(),
   }),
+  /** How fast the machine was before each round of each scenario; none in results that are older than the probe. */
+  probes: z.array(z.object({ fsyncMs: z.number(), fsyncP99Ms: z.number(), jsonMicros: z.number() })).default([]),
   /** Those that ran, by name. */
   peers: z.record(z.string(), about),
   rows: z.array(row),

@@ -6,6 +6,7 @@ import { Actor } from "./actor.ts";
 import { type LoadResult, RunningClient } from "./client-process.ts";
 import { countFsyncs } from "./fsync-count.ts";
 import { PAYLOAD_BYTES } from "./items.ts";
+import { type Probe, probeMachine } from "./machine.ts";
 import type { Figures } from "./meter.ts";
 import type { Durability, Peer, PeerServer, PeerSettings } from "./peers/peer.ts";
 import type { About, NotRun, Row, Syncs } from "./results.ts";
@@ -33,11 +34,14 @@ export interface SuiteResult {
   readonly rows: readonly Row[];
   readonly notRun: readonly NotRun[];
   readonly syncs: readonly Syncs[];
+  readonly probes: readonly Probe[];
   readonly peers: Readonly<Record<string, About>>;
 }
 
 /** Subtracted from what an event takes in the log before it is compared with the payload: its names, numbers and hashes. Bytes. */
 const EVENT_BYTES = 150;
+/** fsyncs of one look at how fast the machine is: enough for a p99. */
+const SYNCS_PROBED = 3_000;
 /** Enqueued, leased, completed. */
 const EVENTS_PER_ITEM = 3;
 
@@ -46,6 +50,7 @@ export class Suite {
   readonly #rows = new Map<string, Row & { runs: Figures[]; doubles: number }>();
   readonly #notRun = new Map<string, NotRun>();
   readonly #syncs: Syncs[] = [];
+  readonly #probes: Probe[] = [];
   readonly #peers: Record<string, About> = {};
   /** What must go whatever happens, the latest first. */
   readonly #running: (() => Promise<void>)[] = [];
@@ -65,8 +70,10 @@ export class Suite {
       for (const scenario of scenarios) {
         const peers = await this.#fit(scenario, durability);
         const rounds = Math.min(runs, scenario.runsMax ?? runs);
-        for (let round = 1; round <= rounds; round += 1)
+        for (let round = 1; round <= rounds; round += 1) {
+          this.#probes.push(probeMachine(this.#request.size === "full" ? SYNCS_PROBED : 50));
           for (const peer of peers) await this.#try(scenario, peer, durability, `${round} of ${rounds}`);
+        }
         if (scenario.name === "S5" && scenario.kind === "load" && this.#request.countsFsyncs)
           for (const peer of peers) await this.#trySyncs(scenario, peer, durability);
       }
@@ -74,6 +81,7 @@ export class Suite {
       rows: [...this.#rows.values()],
       notRun: [...this.#notRun.values()],
       syncs: this.#syncs,
+      probes: this.#probes,
       peers: this.#peers,
     };
   }

@@ -3,25 +3,30 @@ import type { Clock } from "../../../contracts/ports.ts";
 
 /** Time between two empty frames. ms. */
 const CONFIRM_EVERY_MS = 10;
-/** Time between two small frames at most, while callers are awaited. ms. */
+/** Time for which a small frame waits for callers at most. ms. */
 const GATHER_MS = 2;
+/** Frames after which it is tried again whether all callers come together in time. */
+const APART_FRAMES = 32;
 /** Fewer callers than this are not worth waiting for. */
-const CALLERS_MIN = 4;
+const CALLERS_MIN = 8;
 /** A frame with as many events is not small. */
 const EVENTS_ENOUGH = 64;
 
 /**
- * A frame costs as much as dozens of its events. Callers that wait for their answers fall into groups, each answered by a frame of its own while
- * the others ask: so a frame waits until as many ask as were answered last, which makes one group of two, and never keeps a caller that is alone.
+ * A frame costs as much as dozens of its events. Callers that ask again when they are answered fall into groups, each answered by a frame of its own
+ * while the others ask. So a frame waits until all of them have asked, which makes one group of them; where that takes too long, because they have
+ * better things to do, until as many have asked as were answered last. A few callers are never kept.
  */
 export class FramePace {
   readonly #clock: Clock;
   readonly #again: () => void;
-  /** When the last empty frame was sent, and the last at all. ms, monotonic. */
+  /** When the last empty frame was sent, and when the last frame was acknowledged. ms, monotonic. */
   #confirmedMs = Number.NEGATIVE_INFINITY;
   #answeredMs = Number.NEGATIVE_INFINITY;
-  /** Requests that the last frame answered. */
-  #answered = 0;
+  /** Requests that are waited for. */
+  #awaited = 0;
+  /** Frames for which nobody waits for more callers than were answered last. */
+  #apartFrames = 0;
   /** When we ask again; what is later needs no timer of its own. ms, monotonic. */
   #dueMs = Number.POSITIVE_INFINITY;
 
@@ -31,10 +36,12 @@ export class FramePace {
     this.#again = again;
   }
 
-  /** A frame has come to its end, with so many requests answered. */
-  answered(requests: number): void {
+  /** A frame has come to its end: so many requests are answered, and so many stand in the next one already. */
+  answered(requests: number, open: number): void {
     this.#answeredMs = this.#clock.monotonicMs();
-    this.#answered = requests;
+    if (this.#apartFrames > 0) this.#apartFrames -= 1;
+    this.#awaited = this.#apartFrames > 0 ? requests : requests + open;
+    if (this.#awaited < CALLERS_MIN) this.#awaited = 0;
   }
 
   /** Whether an empty frame should wait: a flood of refusals must not become a flood of frames. If not, it is sent now. */
@@ -46,8 +53,10 @@ export class FramePace {
 
   /** Whether a frame with so many events, which answers so many requests, should wait for more. */
   holds(events: number, requests: number): boolean {
-    const isWorthIt = events < EVENTS_ENOUGH && this.#answered >= CALLERS_MIN && requests < this.#answered;
-    return isWorthIt && this.#waitsUntil(this.#answeredMs + GATHER_MS);
+    if (events >= EVENTS_ENOUGH || requests >= this.#awaited) return false;
+    if (this.#waitsUntil(this.#answeredMs + GATHER_MS)) return true;
+    if (this.#apartFrames === 0) this.#apartFrames = APART_FRAMES;
+    return false;
   }
 
   #waitsUntil(untilMs: number): boolean {

@@ -344,7 +344,7 @@ export class LeaderTerm {
     this.#signal.tell(flight.pressure);
     this.#leases.acknowledged(flight.sealed.frame);
     for (const waiting of flight.answers) this.#send(waiting);
-    this.#pace.answered(flight.answers.length);
+    this.#pace.answered(flight.answers.length, this.#openAnswers.length);
     if (flight.sealed.frame.events.at(-1)?.type === "termReleased") {
       this.#end({ kind: "released" }, "shutting_down");
       return;
