@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { NatsConnection } from "@nats-io/transport-node";
 
+/** As `docs/queue.md` advises and `docker-compose.yml` starts it. */
+export const DISPATCHER_NODE_FLAGS: readonly string[] = ["--max-semi-space-size=16"];
 export const REPOSITORY = join(import.meta.dirname, "../..");
 
 /** Starts a dispatcher of a checkout and waits until it leads all of its shards. `heard`: each line that it writes. */
@@ -17,7 +19,7 @@ export async function startDispatcher(
   }: { shards: readonly string[]; checkout?: string; heard?: (line: string) => void },
 ): Promise<ChildProcess> {
   const main = join(checkout, "services/dispatcher/main.ts");
-  const dispatcher = spawn(process.execPath, [main, "--shards", shards.join(","), ...args], {
+  const dispatcher = spawn(process.execPath, [...DISPATCHER_NODE_FLAGS, main, "--shards", shards.join(","), ...args], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const lines = createInterface({ input: dispatcher.stdout });

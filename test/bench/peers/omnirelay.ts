@@ -2,7 +2,8 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { LeaseClient, LeaseWorker } from "../../../services/client/mod.ts";
-import { REPOSITORY, serveMesh } from "../servers/mesh.ts";
+import { REPOSITORY } from "../bed.ts";
+import { serveMesh } from "../servers/mesh.ts";
 import { natsMissing } from "../servers/nats.ts";
 import { openRawClient } from "./omnirelay-raw.ts";
 import type { Drive, Peer, PeerClient, PeerSettings, Working, WorkOptions } from "./peer.ts";

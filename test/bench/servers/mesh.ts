@@ -5,10 +5,10 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { logStream, rpcSubject } from "../../../contracts/subjects.ts";
 import { type BoundServer, startBoundServer } from "../../support/bound-server.ts";
+import { DISPATCHER_NODE_FLAGS } from "../bed.ts";
 import type { Bed, LogSurvey, PeerServer } from "../peers/peer.ts";
 import { startNats } from "./nats.ts";
 
-export const REPOSITORY = join(import.meta.dirname, "../../..");
 /** How long one look at a shard may take while its dispatcher starts. ms. */
 const LOOK_MS = 250;
 
@@ -64,6 +64,7 @@ async function startDispatchers(bed: Bed, url: string, mesh: MeshBed): Promise<r
           command: process.execPath,
           folder,
           args: [
+            ...DISPATCHER_NODE_FLAGS,
             ...[join(checkout, "services/dispatcher/main.ts"), "--nats-url", url, "--data-dir", join(folder, "data")],
             ...["--shards", hosted.join(","), "--peer-id", `dispatcher--${index}`, "--shard-options", shardOptions],
           ],
