@@ -4,6 +4,9 @@
 export interface FixedPart {
   resourceIdOf(sequence: number): string;
   bodyOf(sequence: number): string | undefined;
+  /** The id under which its enqueue was asked for, and the digest of what was asked; both, or neither. */
+  requestIdOf(sequence: number): string | undefined;
+  digestOf(sequence: number): string | undefined;
   /** Of the body as JSON. */
   bodyBytesOf(sequence: number): number;
   /** Halves of the hash of all fields that never change. */
@@ -15,13 +18,17 @@ export interface FixedPart {
 export class OwnPart implements FixedPart {
   readonly resourceId: string;
   readonly body: string | undefined;
+  readonly requestId: string | undefined;
+  readonly digest: string | undefined;
   bodyBytes = 0;
   high = 0;
   low = 0;
 
-  constructor(resourceId: string, body: string | undefined) {
+  constructor(resourceId: string, body: string | undefined, requestId: string | undefined, digest: string | undefined) {
     this.resourceId = resourceId;
     this.body = body;
+    this.requestId = requestId;
+    this.digest = digest;
   }
 
   resourceIdOf(): string {
@@ -30,6 +37,14 @@ export class OwnPart implements FixedPart {
 
   bodyOf(): string | undefined {
     return this.body;
+  }
+
+  requestIdOf(): string | undefined {
+    return this.requestId;
+  }
+
+  digestOf(): string | undefined {
+    return this.digest;
   }
 
   bodyBytesOf(): number {

@@ -2,12 +2,14 @@
 import type { DeadLetter, Item, ItemExtra, LastErrorRecord, LeaseEnd } from "./item.ts";
 import type { KeyQueue } from "./key-queue.ts";
 
-/** What an item has of a key: the partition that it names, its queue, and its neighbours there. Many items have no part in any. */
+/** What an item has of a key: the partition that it names, its queue, and its neighbours there; and who else used its request id. Many items have nothing of this. */
 export class Standing {
   readonly partitionKey: string | undefined;
   key: KeyQueue | undefined = undefined;
   nextOfKey: Item | undefined = undefined;
   previousOfKey: Item | undefined = undefined;
+  /** The next item with the same request id, of another principal. */
+  sameId: Item | undefined = undefined;
 
   constructor(partitionKey: string | undefined) {
     this.partitionKey = partitionKey;

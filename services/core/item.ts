@@ -136,13 +136,6 @@ export type ItemFields = Pick<
   | "delayedTo"
 >;
 
-/** The request that made an item; of those without an id there is none. */
-interface Making {
-  readonly requestId: string | undefined;
-  readonly digest: string | undefined;
-  sameId: Item | undefined;
-}
-
 /**
  * One piece of work until it is completed. A million of them are kept: what they have in common stands in their kind, what happens to few of
  * them in a record apart.
@@ -157,7 +150,6 @@ export class Item implements HeapEntry {
   /** What never changes beside that. Replaced by one that says the same. */
   part: FixedPart;
   readonly terms: ItemTerms | undefined;
-  private readonly making: Making | undefined;
 
   /** Its attempts and, in the lowest bits, its status. */
   private course = 0;
@@ -172,14 +164,12 @@ export class Item implements HeapEntry {
   low = 0;
 
   constructor(fields: ItemFields, kind: ItemKind) {
-    const { requestId, digest, partitionKey } = fields;
+    const { resourceId, body, requestId, digest, partitionKey } = fields;
     this.sequence = fields.sequence;
     this.kind = kind;
     this.enqueuedAfterMs = kind.afterMs(fields.enqueuedAt);
-    this.part = new OwnPart(fields.resourceId, fields.body);
+    this.part = new OwnPart(resourceId, body, requestId, digest);
     this.terms = fields.terms;
-    const isNameless = requestId === undefined && digest === undefined;
-    this.making = isNameless ? undefined : { requestId, digest, sameId: undefined };
     if (partitionKey !== undefined) this.standing = new Standing(partitionKey);
     if (fields.attributes !== undefined) this.history().attributes = fields.attributes;
     if (fields.delayedTo !== 0) this.delayedTo = fields.delayedTo;
@@ -226,21 +216,21 @@ export class Item implements HeapEntry {
   }
 
   get requestId(): string | undefined {
-    return this.making?.requestId;
+    return this.part.requestIdOf(this.sequence);
   }
 
   /** Of what the request asked for; only with a request id. */
   get digest(): string | undefined {
-    return this.making?.digest;
+    return this.part.digestOf(this.sequence);
   }
 
   get sameId(): Item | undefined {
-    return this.making?.sameId;
+    return this.standing?.sameId;
   }
 
-  /** Without effect on an item that no request id leads to. */
-  set sameId(entry: Item | undefined) {
-    if (this.making !== undefined) this.making.sameId = entry;
+  set sameId(item: Item | undefined) {
+    if (this.standing !== undefined) this.standing.sameId = item;
+    else if (item !== undefined) this.place().sameId = item;
   }
 
   get partitionKey(): string | undefined {

@@ -1,4 +1,5 @@
 /** The fixed parts of items that were enqueued one after the other, as bytes outside of the heap: fewer strings to keep and to walk through. */
+import { hexFrom, hexOf, isDigest } from "./digest-bytes.ts";
 import { type FixedPart, OwnPart } from "./fixed-part.ts";
 import { PACK_BODY_LENGTH_MAX, PACK_SPAN } from "./limits.ts";
 
@@ -8,9 +9,13 @@ interface Packable {
   readonly part: FixedPart;
 }
 
-/** Numbers of one item: both halves of its hash, the bytes of its body as JSON, where its text begins, and the units of UTF-16 of its resource id in it. */
-const NUMBERS = 5;
+/**
+ * Numbers of one item: both halves of its hash and of the digest of its request, the bytes of its body as JSON, where its text begins, and the
+ * units of UTF-16 in it of its resource id and of its request id, which stands at the end. One that has none has -1 of these.
+ */
+const NUMBERS = 8;
 const [HIGH, LOW, BODY_BYTES, START, ID_LENGTH] = [0, 1, 2, 3, 4] as const;
+const [REQUEST_LENGTH, DIGEST_HIGH, DIGEST_LOW] = [5, 6, 7] as const;
 /** UTF-8 takes no more for a unit of UTF-16. */
 const UNIT_BYTES_MAX = 3;
 
@@ -20,8 +25,11 @@ let scratch = Buffer.allocUnsafeSlow(128 * 1_024);
 /** Whether the bytes of a part lead back to it, and are not so many that packing them holds up the shard. */
 export function isPackable(part: FixedPart): part is OwnPart {
   if (!(part instanceof OwnPart)) return false;
-  const { resourceId, body = "" } = part;
-  return body.length <= PACK_BODY_LENGTH_MAX && body.isWellFormed() && resourceId.isWellFormed();
+  const { resourceId, body = "", requestId = "", digest } = part;
+  if (body.length > PACK_BODY_LENGTH_MAX || !body.isWellFormed() || !resourceId.isWellFormed()) return false;
+  return part.requestId === undefined
+    ? digest === undefined
+    : requestId.isWellFormed() && digest !== undefined && isDigest(digest);
 }
 
 /** Written once. Invariant: the items whose part this is are `left`, and their sequences are in one span of PACK_SPAN. */
@@ -32,7 +40,7 @@ export class PackedParts implements FixedPart {
   /** By sequence in the span, which of the items it is. */
   private readonly places: Uint8Array;
   private readonly numbers: Int32Array;
-  /** Of each item its resource id and its body as one text: one call reads or writes both. */
+  /** Of each item its resource id, its body and its request id as one text: one call reads or writes them. */
   private readonly texts: Buffer;
 
   /** `items`: of one span, at most PACK_SPAN, each with a packable part. */
@@ -60,7 +68,19 @@ export class PackedParts implements FixedPart {
   bodyOf(sequence: number): string | undefined {
     // The body that is none takes no bytes, and the empty one two quotes.
     if (this.bodyBytesOf(sequence) === 0) return undefined;
-    return this.textOf(sequence).slice(this.numberOf(sequence, ID_LENGTH));
+    const text = this.textOf(sequence);
+    return text.slice(this.numberOf(sequence, ID_LENGTH), this.requestStart(sequence, text));
+  }
+
+  requestIdOf(sequence: number): string | undefined {
+    if (this.numberOf(sequence, REQUEST_LENGTH) < 0) return undefined;
+    const text = this.textOf(sequence);
+    return text.slice(this.requestStart(sequence, text));
+  }
+
+  digestOf(sequence: number): string | undefined {
+    if (this.numberOf(sequence, REQUEST_LENGTH) < 0) return undefined;
+    return hexOf(this.numberOf(sequence, DIGEST_HIGH)) + hexOf(this.numberOf(sequence, DIGEST_LOW));
   }
 
   bodyBytesOf(sequence: number): number {
@@ -80,7 +100,14 @@ export class PackedParts implements FixedPart {
     const text = this.textOf(sequence);
     const idLength = this.numberOf(sequence, ID_LENGTH);
     const bodyBytes = this.bodyBytesOf(sequence);
-    const part = new OwnPart(text.slice(0, idLength), bodyBytes === 0 ? undefined : text.slice(idLength));
+    const requestStart = this.requestStart(sequence, text);
+    const digest = this.digestOf(sequence);
+    const part = new OwnPart(
+      text.slice(0, idLength),
+      bodyBytes === 0 ? undefined : text.slice(idLength, requestStart),
+      digest === undefined ? undefined : text.slice(requestStart),
+      digest,
+    );
     part.bodyBytes = bodyBytes;
     part.high = this.highOf(sequence);
     part.low = this.lowOf(sequence);
@@ -91,6 +118,11 @@ export class PackedParts implements FixedPart {
     const first = (this.places[sequence % PACK_SPAN] as number) * NUMBERS;
     const end = first + NUMBERS < this.numbers.length ? this.numbers[first + NUMBERS + START] : this.texts.length;
     return this.texts.toString("utf8", this.numbers[first + START], end);
+  }
+
+  /** Where the request id begins in the text of an item; its end where there is none. */
+  private requestStart(sequence: number, text: string): number {
+    return text.length - Math.max(0, this.numberOf(sequence, REQUEST_LENGTH));
   }
 
   private numberOf(sequence: number, which: number): number {
@@ -105,14 +137,19 @@ function writeTexts(items: readonly Packable[]): number {
   let end = 0;
   let at = 0;
   for (const { part } of items) {
-    const { resourceId, body, bodyBytes, high, low } = part as OwnPart;
-    const text = body === undefined ? resourceId : resourceId + body;
+    const { resourceId, body = "", requestId, digest, bodyBytes, high, low } = part as OwnPart;
+    const text = resourceId + body + (requestId ?? "");
     reserve(end, end + UNIT_BYTES_MAX * text.length);
     scratchNumbers[at + HIGH] = high;
     scratchNumbers[at + LOW] = low;
     scratchNumbers[at + BODY_BYTES] = bodyBytes;
     scratchNumbers[at + START] = end;
     scratchNumbers[at + ID_LENGTH] = resourceId.length;
+    scratchNumbers[at + REQUEST_LENGTH] = requestId?.length ?? -1;
+    if (digest !== undefined) {
+      scratchNumbers[at + DIGEST_HIGH] = hexFrom(digest, 0);
+      scratchNumbers[at + DIGEST_LOW] = hexFrom(digest, 8);
+    }
     end += scratch.write(text, end);
     at += NUMBERS;
   }

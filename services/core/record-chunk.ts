@@ -1,5 +1,6 @@
 /** Some hundred records of ended items as bytes: fixed fields side by side, and the texts of their request ids behind one another. */
 import assert from "node:assert/strict";
+import { hexFrom, hexOf } from "./digest-bytes.ts";
 import { ENDINGS, EndedRecord } from "./ended-record.ts";
 
 /** Records of one chunk. */
@@ -12,8 +13,6 @@ const [PRINCIPAL, SETTLED_BY, HASH, REQUEST_HASH, TEXT, FORM] = [40, 44, 48, 56,
 const [ENDING_MASK, HAS_REQUEST_ID, HAS_DIGEST, HAS_SETTLE_DIGEST, IS_WIDE, HAS_RESULT] = [15, 16, 32, 64, 128, 256];
 const LENGTH_SHIFT = 9;
 const TEXT_BYTES_EACH = 24;
-
-const HEX = Array.from({ length: 256 }, (_, value) => value.toString(16).padStart(2, "0"));
 
 /** What a record is found by and checked with: its principals by their numbers, its hash, and that of its request id. */
 export interface RecordKeys {
@@ -162,9 +161,7 @@ export class RecordChunk {
   }
 
   private readDigest(at: number): string {
-    let text = "";
-    for (let index = 0; index < 8; index += 1) text += HEX[this.view.getUint8(at + index)];
-    return text;
+    return hexOf(this.view.getUint32(at)) + hexOf(this.view.getUint32(at + 4));
   }
 
   /** True when it takes two bytes for each character. */
@@ -196,14 +193,4 @@ export class RecordChunk {
     grown.set(this.text);
     this.text = grown;
   }
-}
-
-/** The value of eight hex digits. */
-function hexFrom(digits: string, from: number): number {
-  let value = 0;
-  for (let index = from; index < from + 8; index += 1) {
-    const code = digits.charCodeAt(index);
-    value = (value << 4) | (code <= 0x39 ? code - 0x30 : code - 0x57);
-  }
-  return value >>> 0;
 }
