@@ -2,6 +2,7 @@
 import { hexFrom, hexOf, isDigest } from "./digest-bytes.ts";
 import { type FixedPart, OwnPart } from "./fixed-part.ts";
 import { PACK_BODY_LENGTH_MAX, PACK_SPAN } from "./limits.ts";
+import { numberFrom, numberStart } from "./request-id.ts";
 
 /** What is packed of an item. */
 interface Packable {
@@ -10,12 +11,16 @@ interface Packable {
 }
 
 /**
- * Numbers of one item: both halves of its hash and of the digest of its request, the bytes of its body as JSON, where its text begins, and the
- * units of UTF-16 in it of its resource id and of its request id, which stands at the end. One that has none has -1 of these.
+ * Numbers of one item: both halves of its hash, the bytes of its body as JSON, where its text begins, the units of UTF-16 of its resource id in it,
+ * and what its request left: where that begins, or -1, and the bytes of the id up to its number, with that number above them.
  */
-const NUMBERS = 8;
-const [HIGH, LOW, BODY_BYTES, START, ID_LENGTH] = [0, 1, 2, 3, 4] as const;
-const [REQUEST_LENGTH, DIGEST_HIGH, DIGEST_LOW] = [5, 6, 7] as const;
+const NUMBERS = 7;
+const [HIGH, LOW, BODY_BYTES, START, ID_LENGTH, REQUEST, REQUEST_FORM] = [0, 1, 2, 3, 4, 5, 6] as const;
+/** What a request left is its digest, then its id up to the number; entries of one request share it. Bytes. */
+const DIGEST_BYTES = 8;
+const [LENGTH_MASK, NUMBER_SHIFT] = [0x3ff, 10];
+/** A number that is none. */
+const NUMBERLESS = 1_000;
 /** UTF-8 takes no more for a unit of UTF-16. */
 const UNIT_BYTES_MAX = 3;
 
@@ -25,11 +30,10 @@ let scratch = Buffer.allocUnsafeSlow(128 * 1_024);
 /** Whether the bytes of a part lead back to it, and are not so many that packing them holds up the shard. */
 export function isPackable(part: FixedPart): part is OwnPart {
   if (!(part instanceof OwnPart)) return false;
-  const { resourceId, body = "", requestId = "", digest } = part;
+  const { resourceId, body = "", requestId, digest } = part;
   if (body.length > PACK_BODY_LENGTH_MAX || !body.isWellFormed() || !resourceId.isWellFormed()) return false;
-  return part.requestId === undefined
-    ? digest === undefined
-    : requestId.isWellFormed() && digest !== undefined && isDigest(digest);
+  if (requestId === undefined || digest === undefined) return requestId === digest;
+  return requestId.length * UNIT_BYTES_MAX <= LENGTH_MASK && requestId.isWellFormed() && isDigest(digest);
 }
 
 /** Written once. Invariant: the items whose part this is are `left`, and their sequences are in one span of PACK_SPAN. */
@@ -40,14 +44,16 @@ export class PackedParts implements FixedPart {
   /** By sequence in the span, which of the items it is. */
   private readonly places: Uint8Array;
   private readonly numbers: Int32Array;
-  /** Of each item its resource id, its body and its request id as one text: one call reads or writes them. */
+  /** Of each item its resource id and its body as one text: one call reads or writes both. Then what their requests left. */
   private readonly texts: Buffer;
+  private readonly textsEnd: number;
 
   /** `items`: of one span, at most PACK_SPAN, each with a packable part. */
   constructor(items: readonly Packable[]) {
     this.count = items.length;
     this.left = items.length;
-    const end = writeTexts(items);
+    this.textsEnd = writeTexts(items);
+    const end = writeRequests(items, this.textsEnd);
     // One piece of memory for all three.
     const numbersLength = items.length * NUMBERS;
     const textsStart = numbersLength * Int32Array.BYTES_PER_ELEMENT + PACK_SPAN;
@@ -68,19 +74,23 @@ export class PackedParts implements FixedPart {
   bodyOf(sequence: number): string | undefined {
     // The body that is none takes no bytes, and the empty one two quotes.
     if (this.bodyBytesOf(sequence) === 0) return undefined;
-    const text = this.textOf(sequence);
-    return text.slice(this.numberOf(sequence, ID_LENGTH), this.requestStart(sequence, text));
+    return this.textOf(sequence).slice(this.numberOf(sequence, ID_LENGTH));
   }
 
   requestIdOf(sequence: number): string | undefined {
-    if (this.numberOf(sequence, REQUEST_LENGTH) < 0) return undefined;
-    const text = this.textOf(sequence);
-    return text.slice(this.requestStart(sequence, text));
+    const from = this.numberOf(sequence, REQUEST);
+    if (from < 0) return undefined;
+    const form = this.numberOf(sequence, REQUEST_FORM);
+    const start = from + DIGEST_BYTES;
+    const text = this.texts.toString("utf8", start, start + (form & LENGTH_MASK));
+    const number = form >>> NUMBER_SHIFT;
+    return number === NUMBERLESS ? text : text + number;
   }
 
   digestOf(sequence: number): string | undefined {
-    if (this.numberOf(sequence, REQUEST_LENGTH) < 0) return undefined;
-    return hexOf(this.numberOf(sequence, DIGEST_HIGH)) + hexOf(this.numberOf(sequence, DIGEST_LOW));
+    const from = this.numberOf(sequence, REQUEST);
+    if (from < 0) return undefined;
+    return hexOf(this.texts.readUInt32BE(from)) + hexOf(this.texts.readUInt32BE(from + 4));
   }
 
   bodyBytesOf(sequence: number): number {
@@ -100,14 +110,8 @@ export class PackedParts implements FixedPart {
     const text = this.textOf(sequence);
     const idLength = this.numberOf(sequence, ID_LENGTH);
     const bodyBytes = this.bodyBytesOf(sequence);
-    const requestStart = this.requestStart(sequence, text);
-    const digest = this.digestOf(sequence);
-    const part = new OwnPart(
-      text.slice(0, idLength),
-      bodyBytes === 0 ? undefined : text.slice(idLength, requestStart),
-      digest === undefined ? undefined : text.slice(requestStart),
-      digest,
-    );
+    const body = bodyBytes === 0 ? undefined : text.slice(idLength);
+    const part = new OwnPart(text.slice(0, idLength), body, this.requestIdOf(sequence), this.digestOf(sequence));
     part.bodyBytes = bodyBytes;
     part.high = this.highOf(sequence);
     part.low = this.lowOf(sequence);
@@ -116,13 +120,8 @@ export class PackedParts implements FixedPart {
 
   private textOf(sequence: number): string {
     const first = (this.places[sequence % PACK_SPAN] as number) * NUMBERS;
-    const end = first + NUMBERS < this.numbers.length ? this.numbers[first + NUMBERS + START] : this.texts.length;
+    const end = first + NUMBERS < this.numbers.length ? this.numbers[first + NUMBERS + START] : this.textsEnd;
     return this.texts.toString("utf8", this.numbers[first + START], end);
-  }
-
-  /** Where the request id begins in the text of an item; its end where there is none. */
-  private requestStart(sequence: number, text: string): number {
-    return text.length - Math.max(0, this.numberOf(sequence, REQUEST_LENGTH));
   }
 
   private numberOf(sequence: number, which: number): number {
@@ -137,21 +136,43 @@ function writeTexts(items: readonly Packable[]): number {
   let end = 0;
   let at = 0;
   for (const { part } of items) {
-    const { resourceId, body = "", requestId, digest, bodyBytes, high, low } = part as OwnPart;
-    const text = resourceId + body + (requestId ?? "");
+    const { resourceId, body, bodyBytes, high, low } = part as OwnPart;
+    const text = body === undefined ? resourceId : resourceId + body;
     reserve(end, end + UNIT_BYTES_MAX * text.length);
     scratchNumbers[at + HIGH] = high;
     scratchNumbers[at + LOW] = low;
     scratchNumbers[at + BODY_BYTES] = bodyBytes;
     scratchNumbers[at + START] = end;
     scratchNumbers[at + ID_LENGTH] = resourceId.length;
-    scratchNumbers[at + REQUEST_LENGTH] = requestId?.length ?? -1;
-    if (digest !== undefined) {
-      scratchNumbers[at + DIGEST_HIGH] = hexFrom(digest, 0);
-      scratchNumbers[at + DIGEST_LOW] = hexFrom(digest, 8);
-    }
     end += scratch.write(text, end);
     at += NUMBERS;
+  }
+  return end;
+}
+
+/** Writes what the requests of some items left behind their texts; answers where it ends. */
+function writeRequests(items: readonly Packable[], from: number): number {
+  let end = from;
+  /** What the request before left, where it stands, and the bytes of its text. */
+  let last = { prefix: "", digest: "", at: -1, bytes: 0 };
+  for (const [place, { part }] of items.entries()) {
+    const { requestId, digest } = part as OwnPart;
+    const at = place * NUMBERS;
+    scratchNumbers[at + REQUEST] = -1;
+    if (requestId === undefined || digest === undefined) continue;
+    const start = numberStart(requestId);
+    const number = start === requestId.length ? NUMBERLESS : numberFrom(requestId, start);
+    const prefix = requestId.slice(0, start);
+    if (last.at === -1 || last.prefix !== prefix || last.digest !== digest) {
+      last = { prefix, digest, at: end, bytes: 0 };
+      reserve(end, end + DIGEST_BYTES + UNIT_BYTES_MAX * start);
+      scratch.writeUInt32BE(hexFrom(digest, 0), end);
+      scratch.writeUInt32BE(hexFrom(digest, 8), end + 4);
+      last.bytes = scratch.write(prefix, end + DIGEST_BYTES);
+      end += DIGEST_BYTES + last.bytes;
+    }
+    scratchNumbers[at + REQUEST] = last.at;
+    scratchNumbers[at + REQUEST_FORM] = last.bytes | (number << NUMBER_SHIFT);
   }
   return end;
 }

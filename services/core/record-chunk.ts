@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { hexFrom, hexOf } from "./digest-bytes.ts";
 import { ENDINGS, EndedRecord } from "./ended-record.ts";
+import { numberFrom, numberStart } from "./request-id.ts";
 
 /** Records of one chunk. */
 export const CHUNK_RECORDS = 512;
@@ -9,10 +10,12 @@ const RECORD_BYTES = 68;
 /** Where each field of a record begins. */
 const [NUMBER, TOKEN, ENDED_SEQUENCE, DIGEST, SETTLE_DIGEST] = [0, 8, 16, 24, 32] as const;
 const [PRINCIPAL, SETTLED_BY, HASH, REQUEST_HASH, TEXT, FORM] = [40, 44, 48, 56, 60, 64] as const;
-/** What the last field says of the others; the length of the request id stands above. */
+/** What the last field says of the others. Above stand the length of the request id's text, and the number behind it. */
 const [ENDING_MASK, HAS_REQUEST_ID, HAS_DIGEST, HAS_SETTLE_DIGEST, IS_WIDE, HAS_RESULT] = [15, 16, 32, 64, 128, 256];
-const LENGTH_SHIFT = 9;
-const TEXT_BYTES_EACH = 24;
+const [LENGTH_SHIFT, LENGTH_MASK] = [9, 0x1ff];
+const [NUMBER_SHIFT, NUMBER_MASK] = [18, 0x3ff];
+const HAS_NUMBER = 1 << 28;
+const TEXT_BYTES_FIRST = 2 * 1_024;
 
 /** What a record is found by and checked with: its principals by their numbers, its hash, and that of its request id. */
 export interface RecordKeys {
@@ -26,11 +29,16 @@ export interface RecordKeys {
 /** Its records are numbered from 0. A slot is written once, and again after `clear`. */
 export class RecordChunk {
   private readonly view = new DataView(new ArrayBuffer(CHUNK_RECORDS * RECORD_BYTES));
-  private text = Buffer.alloc(CHUNK_RECORDS * TEXT_BYTES_EACH);
+  private text = Buffer.alloc(TEXT_BYTES_FIRST);
   private textLength = 0;
+  /** What the last request id had before its number, if it had one, and where that was written. */
+  private prefix = "";
+  private prefixAt = 0;
+  private isPrefixWide = false;
 
   clear(): void {
     this.textLength = 0;
+    this.prefix = "";
   }
 
   /** Writes a record. Of its result no more is kept than that it has one. */
@@ -56,13 +64,9 @@ export class RecordChunk {
       form |= HAS_SETTLE_DIGEST;
       this.writeDigest(at + SETTLE_DIGEST, settleDigest);
     }
-    if (requestId !== undefined) {
-      form |= HAS_REQUEST_ID;
-      view.setUint32(at + TEXT, this.textLength);
-      if (this.writeText(requestId)) form |= IS_WIDE;
-      form |= requestId.length << LENGTH_SHIFT;
-    }
+    if (requestId !== undefined) form |= this.writeRequestId(at, requestId);
     view.setUint32(at + FORM, form);
+    if (slot === CHUNK_RECORDS - 1 && 2 * this.textLength < this.text.length) this.resize(this.textLength);
   }
 
   number(slot: number): number {
@@ -107,11 +111,16 @@ export class RecordChunk {
 
   isRequestId(slot: number, requestId: string): boolean {
     const form = this.form(slot);
-    if ((form & HAS_REQUEST_ID) === 0 || form >>> LENGTH_SHIFT !== requestId.length) return false;
+    if ((form & HAS_REQUEST_ID) === 0) return false;
+    const length = (form >>> LENGTH_SHIFT) & LENGTH_MASK;
+    const start = numberStart(requestId);
+    if (length !== start || start < requestId.length !== ((form & HAS_NUMBER) !== 0)) return false;
+    if (start < requestId.length && numberFrom(requestId, start) !== ((form >>> NUMBER_SHIFT) & NUMBER_MASK))
+      return false;
     const { text } = this;
     let at = this.view.getUint32(slot * RECORD_BYTES + TEXT);
     const isWide = (form & IS_WIDE) !== 0;
-    for (let index = 0; index < requestId.length; index += 1, at += 1) {
+    for (let index = 0; index < length; index += 1, at += 1) {
       let unit = text[at] as number;
       if (isWide) {
         at += 1;
@@ -126,10 +135,12 @@ export class RecordChunk {
     const form = this.form(slot);
     if ((form & HAS_REQUEST_ID) === 0) return undefined;
     const from = this.view.getUint32(slot * RECORD_BYTES + TEXT);
-    const length = form >>> LENGTH_SHIFT;
-    return (form & IS_WIDE) === 0
-      ? this.text.toString("latin1", from, from + length)
-      : this.text.toString("utf16le", from, from + 2 * length);
+    const length = (form >>> LENGTH_SHIFT) & LENGTH_MASK;
+    const text =
+      (form & IS_WIDE) === 0
+        ? this.text.toString("latin1", from, from + length)
+        : this.text.toString("utf16le", from, from + 2 * length);
+    return (form & HAS_NUMBER) === 0 ? text : text + ((form >>> NUMBER_SHIFT) & NUMBER_MASK);
   }
 
   read(slot: number, principal: string, settledBy: string, result: string | undefined): EndedRecord {
@@ -164,6 +175,23 @@ export class RecordChunk {
     return hexOf(this.view.getUint32(at)) + hexOf(this.view.getUint32(at + 4));
   }
 
+  /** Entries of one request share the text before their numbers. Answers what the form says of it. */
+  private writeRequestId(at: number, requestId: string): number {
+    const start = numberStart(requestId);
+    assert(start <= LENGTH_MASK, "a request id is short");
+    const hasNumber = start < requestId.length;
+    const { prefix } = this;
+    if (!hasNumber || prefix.length !== start || !requestId.startsWith(prefix)) {
+      const text = hasNumber ? requestId.slice(0, start) : requestId;
+      this.prefix = hasNumber ? text : "";
+      this.prefixAt = this.textLength;
+      this.isPrefixWide = this.writeText(text);
+    }
+    this.view.setUint32(at + TEXT, this.prefixAt);
+    const number = hasNumber ? HAS_NUMBER | (numberFrom(requestId, start) << NUMBER_SHIFT) : 0;
+    return HAS_REQUEST_ID | (this.isPrefixWide ? IS_WIDE : 0) | (start << LENGTH_SHIFT) | number;
+  }
+
   /** True when it takes two bytes for each character. */
   private writeText(text: string): boolean {
     const { length } = text;
@@ -188,9 +216,13 @@ export class RecordChunk {
   private ensure(length: number): void {
     let { length: room } = this.text;
     if (this.textLength + length <= room) return;
-    while (room < this.textLength + length) room *= 2;
-    const grown = Buffer.alloc(room);
-    grown.set(this.text);
-    this.text = grown;
+    while (room < this.textLength + length) room = Math.max(2 * room, TEXT_BYTES_FIRST);
+    this.resize(room);
+  }
+
+  private resize(room: number): void {
+    const text = Buffer.alloc(room);
+    this.text.copy(text, 0, 0, this.textLength);
+    this.text = text;
   }
 }

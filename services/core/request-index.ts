@@ -3,6 +3,7 @@
  * request have ids that differ only in the number at their end: they share one key, for a million keys cost more than what they lead to.
  */
 import assert from "node:assert/strict";
+import { numberFrom, numberStart } from "./request-id.ts";
 import { RecallingMap } from "./striped-map.ts";
 
 export interface Requested<Entry> {
@@ -11,10 +12,6 @@ export interface Requested<Entry> {
   /** The next entry with the same request id, of another principal. */
   sameId: Entry | undefined;
 }
-
-/** Digits of the number at the end of an id: a request has at most 1,000 entries. */
-const DIGITS_MAX = 3;
-const [SLASH, DOT, ZERO, NINE] = [0x2f, 0x2e, 0x30, 0x39];
 
 /** The entries of ids that are equal up to their number. */
 class Family<Entry> {
@@ -184,23 +181,3 @@ function entryBefore<Entry extends Requested<Entry>>(head: Entry, entry: Entry):
   assert(before.sameId === entry, "the entry is not in the index");
   return before;
 }
-
-/** Where the number of an id begins: behind a slash or a dot, without zeros in front. The length of the id when it has none. */
-function numberStart(requestId: string): number {
-  const { length } = requestId;
-  let start = length;
-  while (start > 0 && length - start < DIGITS_MAX && isDigit(requestId.charCodeAt(start - 1))) start -= 1;
-  if (start === length || start === 0) return length;
-  const before = requestId.charCodeAt(start - 1);
-  if (before !== SLASH && before !== DOT) return length;
-  return requestId.charCodeAt(start) === ZERO && length - start > 1 ? length : start;
-}
-
-function numberFrom(requestId: string, start: number): number {
-  let number = 0;
-  for (let index = start; index < requestId.length; index += 1)
-    number = number * 10 + requestId.charCodeAt(index) - ZERO;
-  return number;
-}
-
-const isDigit = (code: number): boolean => code >= ZERO && code <= NINE;

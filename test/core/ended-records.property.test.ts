@@ -30,7 +30,11 @@ const fields: fc.Arbitrary<Fields> = fc.record({
   principal,
   requestId: fc.oneof(
     fc.constant(undefined),
-    fc.constantFrom("a", "a/1", "b/2"),
+    fc.constantFrom("a", "a/1", "b/2", "a/", "a/01", "/1", "a.1", "a/1000"),
+    // The entries of some requests, as they come one after the other.
+    fc
+      .tuple(fc.constantFrom("r/", "r/.", "ü/", "\u{1f642}/", "rr/"), fc.nat(1_100))
+      .map(([id, number]) => `${id}${number}`),
     anyText(300),
     fc.string({ maxLength: 300, size: "max", unit: fc.constantFrom("a", "é", "ÿ") }),
     fc.constantFrom("\ud800", "a\udc00b"),

@@ -68,13 +68,14 @@ describe("the items of a deep queue", () => {
   test("are known by their request ids, each to its own principal", () => {
     for (const item of packed().slice(0, 200)) {
       const index = items.indexOf(item);
-      const { resourceId, resourceType, body } = item;
+      const { resourceId, resourceType } = item;
       const requestId = requestIdOf(index);
       if (requestId === undefined) continue;
-      const again = { items: [{ resourceType, resourceId, body, requestId }] };
+      const again = { items: [{ resourceType, resourceId, body: bodyOf(index), requestId }] };
       expect(world.send("enqueue", again)["results"]).toMatchObject([{ itemId: item.itemId, duplicate: true }]);
       expect(world.send("enqueue", again, { principal: "other" })["results"]).toMatchObject([{ duplicate: false }]);
-      const [different] = world.send("enqueue", { items: [{ ...again.items[0], body: "else" }] })["results"];
+      const other = { resourceType, resourceId, body: "else", requestId };
+      const [different] = world.send("enqueue", { items: [other] })["results"];
       expect(different).toMatchObject({ error: { code: "conflict" } });
     }
     assertInvariants(world.state);
