@@ -11,13 +11,16 @@ import { describeMachine, type Percentiles, percentiles } from "./machine.ts";
 
 const SHARD = "deep";
 const BATCH = 500;
-const BODY = "x".repeat(250);
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { items: { type: "string", default: "1000000" }, samples: { type: "string", default: "3000" } },
+    options: {
+      items: { type: "string", default: "1000000" },
+      samples: { type: "string", default: "3000" },
+      bytes: { type: "string", default: "250" },
+    },
   });
-  const [items, samples] = [Number(values.items), Number(values.samples)];
+  const [items, samples, bytes] = [Number(values.items), Number(values.samples), Number(values.bytes)];
   const folder = mkdtempSync(join(tmpdir(), "omnirelay-deep-"));
   const server = await startNatsServer({ storeDir: join(folder, "nats"), syncInterval: "always", report: () => {} });
   const options = `pendingHigh=${2 * items}`;
@@ -25,7 +28,7 @@ async function main(): Promise<void> {
   const dispatcher = await startDispatcher(args, { shards: [SHARD] });
   try {
     const connection = await connect({ servers: server.url });
-    const load = new Load(connection);
+    const load = new Load(connection, bytes);
     await load.fill(1_000);
     await load.leases(samples);
     const shallow = await load.leases(samples);
@@ -37,7 +40,7 @@ async function main(): Promise<void> {
     const p99Ratio = Math.round((deep.p99 / shallow.p99) * 100) / 100;
     const result = {
       machine: describeMachine(),
-      items,
+      ...{ items, bytes },
       rssMib: rss,
       lease: { at1000: shallow, deep, p99Ratio },
       pages,
@@ -53,11 +56,14 @@ async function main(): Promise<void> {
 
 class Load {
   readonly #connection: NatsConnection;
+  readonly #body: string;
   #made = 0;
   #pending = 0;
 
-  constructor(connection: NatsConnection) {
+  /** `bytes`: of each body. */
+  constructor(connection: NatsConnection, bytes: number) {
     this.#connection = connection;
+    this.#body = "x".repeat(bytes);
   }
 
   async fill(depth: number): Promise<void> {
@@ -102,7 +108,7 @@ class Load {
 
   #item(): object {
     this.#made += 1;
-    return { resourceType: `t${this.#made % 4}`, resourceId: `r${this.#made}`, body: BODY };
+    return { resourceType: `t${this.#made % 4}`, resourceId: `r${this.#made}`, body: this.#body };
   }
 }
 
