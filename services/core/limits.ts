@@ -50,7 +50,7 @@ export const PACK_SPANS_AT_ONCE = 2;
 export const PACK_FROM = 100_000;
 export const PACK_ITEMS_MIN = 32;
 /** Longer bodies are left as they are: as bytes they would hardly take less. Units of UTF-16. */
-export const PACK_BODY_LENGTH_MAX = 4_096;
+export const PACK_BODY_LENGTH_MAX = 1_024;
 /** Maps that one striped map is made of; a power of two. */
 export const STRIPES = 64;
 

@@ -4,9 +4,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { NatsConnection } from "@nats-io/transport-node";
+import { DISPATCHER_NODE_FLAGS } from "../../services/runtime/node-flags.ts";
 
-/** As `docs/queue.md` advises and `docker-compose.yml` starts it. */
-export const DISPATCHER_NODE_FLAGS: readonly string[] = ["--max-semi-space-size=16"];
 export const REPOSITORY = join(import.meta.dirname, "../..");
 
 /** Starts a dispatcher of a checkout and waits until it leads all of its shards. `heard`: each line that it writes. */

@@ -156,7 +156,10 @@ test("depth is judged by the rows of OmniRelay's batches at 1,000 and at 1,000,0
   });
   const merged = merge(kept(at(1_000, 100, 200), at(1_000_000, 90, 600)));
   expect(goalNamed(merged, "throughput at depth")).toMatchObject({ measured: 0.9, rounds: 3, aim: { bound: 0.8 } });
-  expect(goalNamed(merged, "memory of the dispatcher")).toMatchObject({ measured: 600 * 1.048576, aim: { bound: 700 } });
+  expect(goalNamed(merged, "memory of the dispatcher")).toMatchObject({
+    measured: 600 * 1.048576,
+    aim: { bound: 700 },
+  });
 });
 
 test("cost is linear when an item of many costs what one of few does", () => {

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs, promisify } from "node:util";
 import { type NatsServer, startNatsServer } from "../../infra/nats-server/embedded.ts";
+import { DISPATCHER_NODE_FLAGS } from "../../services/runtime/node-flags.ts";
 import { describeMachine, median } from "./machine.ts";
 import type { Folded, FoldRequest } from "./recovery-fold.ts";
 import { type Mix, type WrittenLog, writeLog } from "./recovery-log.ts";
@@ -121,7 +122,7 @@ async function coldStart({ server, dataDir }: Bed): Promise<number> {
   const args = [DISPATCHER, "--nats-url", server.url, "--region", PLACE.region, "--shards", PLACE.shard];
   args.push("--peer-id", PLACE.peerId, "--data-dir", dataDir);
   const start = performance.now();
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, [...DISPATCHER_NODE_FLAGS, ...args], { stdio: ["ignore", "pipe", "inherit"] });
   const lines: string[] = [];
   let elapsedMs = Number.NaN;
   for await (const line of createInterface({ input: child.stdout })) {

@@ -18,8 +18,9 @@ describe("behind a frame that answered ten callers", () => {
       .map(({ count }) => count);
   /** So many callers ask at one instant, each for one item. */
   const ask = (callers: number) => Array.from({ length: callers }, () => world.send("enqueue", items(1)));
-  /** A frame that answers so many callers, and nothing behind it. */
-  const answered = (callers: number): void => {
+  /** A frame that answers so many callers, and nothing behind it. `ackMs`: how long it takes. */
+  const answered = (callers: number, ackMs = 5): void => {
+    unit.log.failNextAppend({ kind: "delay", delayMs: ackMs });
     const answers = ask(callers);
     world.clock.until(() => answers.every((each) => each.length === 1), 100, 0.1);
     before = world.stream.lastSequence;
@@ -78,6 +79,33 @@ describe("behind a frame that answered ten callers", () => {
     unit.node.stop(() => {});
     world.clock.advance(0.1);
     expect(world.frames().at(-1)?.events.at(-1)?.type).toBe("termReleased");
+  });
+
+  test("nobody waits for longer than a frame takes, nor at all where it takes no time", () => {
+    world.clock.advance(3);
+    answered(10, 1);
+    ask(1);
+    world.clock.advance(0.8);
+    expect(frames()).toBe(0);
+    world.clock.advance(0.4);
+    expect(frames()).toBe(1);
+    answered(10, 0.2);
+    ask(1);
+    world.clock.advance(0.1);
+    expect(counts()).toEqual([1]);
+  });
+
+  test("readers are no callers to wait for", () => {
+    world.clock.advance(3);
+    unit.log.failNextAppend({ kind: "delay", delayMs: 5 });
+    const write = ask(1);
+    world.clock.advance(1);
+    const reads = Array.from({ length: 20 }, () => world.send("stats", {}));
+    world.clock.until(() => [...write, ...reads].every((each) => each.length === 1), 100, 0.1);
+    before = world.stream.lastSequence;
+    ask(1);
+    world.clock.advance(0.1);
+    expect(counts()).toEqual([1]);
   });
 
   test("a few callers in turn are never waited for", () => {

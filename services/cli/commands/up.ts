@@ -4,6 +4,7 @@ import { constants } from "node:os";
 import { Command } from "commander";
 import { OperatingError } from "../../../contracts/errors.ts";
 import { EXIT_CODES } from "../../runtime/lifecycle.ts";
+import { DISPATCHER_NODE_FLAGS } from "../../runtime/node-flags.ts";
 import { processScript } from "../process-script.ts";
 import type { Done } from "../program.ts";
 import type { Terminal } from "../terminal.ts";
@@ -27,7 +28,9 @@ export function upCommand(_terminal: Terminal, done: Done): Command {
 
 /** Runs the mesh in the foreground; returns its exit code. */
 function runMesh(flags: readonly string[]): Promise<number> {
-  const child = spawn(process.execPath, [processScript("mesh"), ...flags], { stdio: "inherit" });
+  const child = spawn(process.execPath, [...DISPATCHER_NODE_FLAGS, processScript("mesh"), ...flags], {
+    stdio: "inherit",
+  });
   return new Promise((resolve, reject) => {
     // A terminal sends its signals to the child as well: a second one from us would be taken for impatience.
     const forward = (signal: NodeJS.Signals): void => {

@@ -3,8 +3,9 @@ import type { Clock } from "../../../contracts/ports.ts";
 
 /** Time between two empty frames. ms. */
 const CONFIRM_EVERY_MS = 10;
-/** Time for which a small frame waits for callers at most. ms. */
-const GATHER_MS = 2;
+/** Time for which a small frame waits for callers at most; nor longer than the frame before took, nor at all where that was no time to wait for. ms. */
+const GATHER_MS_MAX = 2;
+const GATHER_MS_MIN = 0.5;
 /** Frames after which it is tried again whether all callers come together in time. */
 const APART_FRAMES = 32;
 /** Fewer callers than this are not worth waiting for. */
@@ -20,10 +21,10 @@ const EVENTS_ENOUGH = 64;
 export class FramePace {
   readonly #clock: Clock;
   readonly #again: () => void;
-  /** When the last empty frame was sent, and when the last frame was acknowledged. ms, monotonic. */
+  /** When the last empty frame was sent, and until when callers are waited for. ms, monotonic. */
   #confirmedMs = Number.NEGATIVE_INFINITY;
-  #answeredMs = Number.NEGATIVE_INFINITY;
-  /** Requests that are waited for. */
+  #gatherUntilMs = Number.NEGATIVE_INFINITY;
+  /** Callers that are waited for. */
   #awaited = 0;
   /** Frames for which nobody waits for more callers than were answered last. */
   #apartFrames = 0;
@@ -36,12 +37,12 @@ export class FramePace {
     this.#again = again;
   }
 
-  /** A frame has come to its end: so many requests are answered, and so many stand in the next one already. */
-  answered(requests: number, open: number): void {
-    this.#answeredMs = this.#clock.monotonicMs();
+  /** A frame was acknowledged `tookMs` after its sending: so many callers are answered, and so many have events in the next one already. */
+  answered(callers: number, open: number, tookMs: number): void {
     if (this.#apartFrames > 0) this.#apartFrames -= 1;
-    this.#awaited = this.#apartFrames > 0 ? requests : requests + open;
-    if (this.#awaited < CALLERS_MIN) this.#awaited = 0;
+    const awaited = this.#apartFrames > 0 ? callers : callers + open;
+    this.#awaited = awaited < CALLERS_MIN || tookMs < GATHER_MS_MIN ? 0 : awaited;
+    this.#gatherUntilMs = this.#clock.monotonicMs() + Math.min(GATHER_MS_MAX, tookMs);
   }
 
   /** Whether an empty frame should wait: a flood of refusals must not become a flood of frames. If not, it is sent now. */
@@ -51,10 +52,10 @@ export class FramePace {
     return false;
   }
 
-  /** Whether a frame with so many events, which answers so many requests, should wait for more. */
-  holds(events: number, requests: number): boolean {
-    if (events >= EVENTS_ENOUGH || requests >= this.#awaited) return false;
-    if (this.#waitsUntil(this.#answeredMs + GATHER_MS)) return true;
+  /** Whether a frame with so many events of so many callers should wait for more. */
+  holds(events: number, callers: number): boolean {
+    if (events >= EVENTS_ENOUGH || callers >= this.#awaited) return false;
+    if (this.#waitsUntil(this.#gatherUntilMs)) return true;
     if (this.#apartFrames === 0) this.#apartFrames = APART_FRAMES;
     return false;
   }

@@ -46,6 +46,8 @@ export class LeaderTerm {
   readonly #pace: FramePace;
   #open: OpenFrame | undefined;
   #openAnswers: Waiting[] = [];
+  /** Those of the open answers that left events: who only reads is no caller to wait for. */
+  #openCallers = 0;
   /** Whether the open frame is sent even without events, to confirm that we lead. */
   #isOpenForced = false;
   #flight: Flight | undefined;
@@ -103,7 +105,7 @@ export class LeaderTerm {
     this.#scheduleDrain();
   }
 
-  /** Writes the state's hash alone, so that a snapshot that is asked for has a sequence of its own. */
+  /** Writes the state's hash, alone where nothing else waits, so that a snapshot that is asked for has a sequence of its own. */
   mark(): void {
     if (this.#isStopping || this.#flight !== undefined) return;
     this.#writeHash(this.#openFrame());
@@ -226,8 +228,10 @@ export class LeaderTerm {
   /** Puts the answer behind the newest frame that it depends on. */
   #answerAfter(waiting: Waiting): void {
     const open = this.#open;
-    if (open !== undefined && (open.events.length > 0 || this.#isOpenForced)) this.#openAnswers.push(waiting);
-    else if (this.#flight !== undefined) (this.#flight.answers as Waiting[]).push(waiting);
+    if (open !== undefined && (open.events.length > 0 || this.#isOpenForced)) {
+      this.#openAnswers.push(waiting);
+      if (waiting.hasEffect) this.#openCallers += 1;
+    } else if (this.#flight !== undefined) (this.#flight.answers as Waiting[]).push(waiting);
     else this.#send(waiting);
   }
 
@@ -284,7 +288,7 @@ export class LeaderTerm {
   /** Whether callers that are about to come back should find room in the frame. */
   #awaitsMore({ events }: OpenFrame): boolean {
     const isUrgent = this.#isStopping || this.#undecided.size > 0;
-    return !isUrgent && this.#pace.holds(events.length, this.#openAnswers.length);
+    return !isUrgent && this.#pace.holds(events.length, this.#openCallers);
   }
 
   /** The hash of the state as it is here, by which every follower checks its own. Written beside other events, never alone. */
@@ -310,10 +314,12 @@ export class LeaderTerm {
       sealed,
       bytes: open.bytes,
       answers: this.#openAnswers,
+      callers: this.#openCallers,
       sentMs: clock.monotonicMs(),
       pressure,
     };
     this.#openAnswers = [];
+    this.#openCallers = 0;
     this.#isOpenForced = false;
     this.#flight = flight;
     const { term, first, at, count } = sealed.frame;
@@ -344,7 +350,7 @@ export class LeaderTerm {
     this.#signal.tell(flight.pressure);
     this.#leases.acknowledged(flight.sealed.frame);
     for (const waiting of flight.answers) this.#send(waiting);
-    this.#pace.answered(flight.answers.length, this.#openAnswers.length);
+    this.#pace.answered(flight.callers, this.#openCallers, this.#options.clock.monotonicMs() - flight.sentMs);
     if (flight.sealed.frame.events.at(-1)?.type === "termReleased") {
       this.#end({ kind: "released" }, "shutting_down");
       return;

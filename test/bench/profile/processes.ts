@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { DISPATCHER_NODE_FLAGS } from "../../../services/runtime/node-flags.ts";
 import type { Scenario } from "./options.ts";
 import type { ProbeAnswer, ProbeQuestion } from "./summary.ts";
 
@@ -85,7 +86,18 @@ export async function startDispatcher(
   { shard, natsUrl, dataDir, snapshotEvents }: DispatcherOptions,
 ): Promise<Probed> {
   const main = join(checkout, "services/dispatcher/main.ts");
-  const args = ["--import", PROBE, main, "--nats-url", natsUrl, "--shards", shard, "--data-dir", dataDir];
+  const args = [
+    ...DISPATCHER_NODE_FLAGS,
+    "--import",
+    PROBE,
+    main,
+    "--nats-url",
+    natsUrl,
+    "--shards",
+    shard,
+    "--data-dir",
+    dataDir,
+  ];
   args.push("--peer-id", `dispatcher--${shard}`, "--snapshot-ms", "0", "--snapshot-events", `${snapshotEvents}`);
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit", "ipc"] });
   const leads = new Promise<void>((resolve, reject) => {

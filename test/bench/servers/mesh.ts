@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { logStream, rpcSubject } from "../../../contracts/subjects.ts";
+import { DISPATCHER_NODE_FLAGS } from "../../../services/runtime/node-flags.ts";
 import { type BoundServer, startBoundServer } from "../../support/bound-server.ts";
-import { DISPATCHER_NODE_FLAGS } from "../bed.ts";
 import type { Bed, LogSurvey, PeerServer } from "../peers/peer.ts";
 import { startNats } from "./nats.ts";
 
