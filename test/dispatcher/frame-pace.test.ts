@@ -97,11 +97,12 @@ describe("behind a frame that answered ten callers", () => {
 
   test("readers are no callers to wait for", () => {
     world.clock.advance(3);
-    unit.log.failNextAppend({ kind: "delay", delayMs: 5 });
-    const write = ask(1);
+    unit.log.failNextAppend({ kind: "delay", delayMs: 5 }, { kind: "delay", delayMs: 5 });
+    const writes = ask(1);
     world.clock.advance(1);
+    writes.push(...ask(1));
     const reads = Array.from({ length: 20 }, () => world.send("stats", {}));
-    world.clock.until(() => [...write, ...reads].every((each) => each.length === 1), 100, 0.1);
+    world.clock.until(() => [...writes, ...reads].every((each) => each.length === 1), 100, 0.1);
     before = world.stream.lastSequence;
     ask(1);
     world.clock.advance(0.1);

@@ -9,7 +9,7 @@ const GATHER_MS_MIN = 0.5;
 /** Frames after which it is tried again whether all callers come together in time. */
 const APART_FRAMES = 32;
 /** Fewer callers than this are not worth waiting for. */
-const CALLERS_MIN = 8;
+const CALLERS_MIN = 4;
 /** A frame with as many events is not small. */
 const EVENTS_ENOUGH = 64;
 
