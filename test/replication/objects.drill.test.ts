@@ -151,7 +151,7 @@ test.for(SERVICES)(
     while (sequence < feed.lastSequence) {
       const upTo = Math.min(feed.lastSequence, sequence + 1 + (draw() % 60));
       const apply = (): Promise<void> => sink.apply(feed.batch(SCOPE, sequence, upTo), NO_SIGNAL);
-      if (kills < KILLS && draw() % 3 === 0) {
+      if (kills < KILLS && draw() % 2 === 0) {
         kills += 1;
         const wanted = puts + 1 + (draw() % 6);
         const applying = apply().then(
