@@ -133,6 +133,14 @@ const AIMS: readonly Aim[] = [
   },
   { ...{ ...open, text: "… p99.9, ms", bound: 20 }, measure: (look) => look.latency(SINGLE, "2000/s", "p999") },
   {
+    ...{ ...open, text: "… p99 of bare frames on the same disk" },
+    measure: (look) => look.latency("nats-frames", "2000/s", "p99"),
+  },
+  {
+    ...{ ...open, text: "… p99.9 of bare frames on the same disk" },
+    measure: (look) => look.latency("nats-frames", "2000/s", "p999"),
+  },
+  {
     ...{ ...open, text: "open loop at 75 % of capacity, p99, ms", bound: 25 },
     measure: (look) => look.latency(SINGLE, "75%", "p99"),
   },

@@ -53,11 +53,14 @@ function withPart(path: string, part: string): string {
   return `${text.slice(0, begin)}${BEGIN}\n${part}\n${text.slice(end)}`;
 }
 
+/** No systems of their own, only what systems can reach at most. */
+const LIMITS: ReadonlySet<string> = new Set(["nats-frames", "nats-request"]);
+
 /** In the README of the project: the life of an item in the durable class, best first, and what a completion is worth. */
 function shortPart(merged: Merged): string {
   const table = tableOf(merged, "S5", "D2");
   const life = (table?.rows ?? [])
-    .filter(({ peer }) => peer !== "nats-request")
+    .filter(({ peer }) => !LIMITS.has(peer))
     .toSorted((one, other) => middleOf(other) - middleOf(one));
   const [first] = life;
   if (table === undefined || first === undefined) return NONE;

@@ -1,19 +1,12 @@
 /** What the SDK promises about drains: lost answers have no second effect, large exports go in runs, and workers go on behind a drain. */
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { DrainItem } from "../../contracts/commands.ts";
 import { REQUEST_BYTES_MAX } from "../../contracts/limits.ts";
-import type { NatsServer } from "../../infra/nats-server/embedded.ts";
 import { type LeaseClient, unwrap } from "../../services/client/mod.ts";
-import { failOnLeakedSuiteServers, natsAvailability, natsServer, skipWithoutNats } from "../support/nats.ts";
+import { suiteServer } from "../support/suite-nats.ts";
 import { type ClientWorld, clientWorld, eventually, item, startWorker, type WorldOptions } from "./client-world.ts";
 
-let server: NatsServer & AsyncDisposable;
-beforeEach(skipWithoutNats);
-beforeAll(async () => {
-  if ((await natsAvailability()).available) server = (await natsServer({ scope: "suite" })) as typeof server;
-});
-afterAll(failOnLeakedSuiteServers);
-afterAll(() => server?.[Symbol.asyncDispose]());
+const server = suiteServer();
 
 const world = (cleanup: WorldOptions["cleanup"], more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
   clientWorld({ url: server.url, cleanup, ...more });

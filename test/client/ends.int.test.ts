@@ -1,10 +1,9 @@
 /** What the SDK promises about items that are cancelled, delayed or dead: who hears of it, and what becomes of them. */
 import { once } from "node:events";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { NatsServer } from "../../infra/nats-server/embedded.ts";
+import { describe, expect, test } from "vitest";
 import { CancelledError, type Lease, type LeaseClient, RefusedError, unwrap } from "../../services/client/mod.ts";
 import { FakeClock } from "../../services/testing/fake-clock.ts";
-import { failOnLeakedSuiteServers, natsAvailability, natsServer, skipWithoutNats } from "../support/nats.ts";
+import { suiteServer } from "../support/suite-nats.ts";
 import {
   type ClientWorld,
   clientWorld,
@@ -20,13 +19,7 @@ import {
 const BEAT_MS = 1_125;
 const duration = { leaseDurationMsDefault: 3_000 };
 
-let server: NatsServer & AsyncDisposable;
-beforeEach(skipWithoutNats);
-beforeAll(async () => {
-  if ((await natsAvailability()).available) server = (await natsServer({ scope: "suite" })) as typeof server;
-});
-afterAll(failOnLeakedSuiteServers);
-afterAll(() => server?.[Symbol.asyncDispose]());
+const server = suiteServer();
 
 const world = (cleanup: WorldOptions["cleanup"], more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
   clientWorld({ url: server.url, cleanup, ...more });

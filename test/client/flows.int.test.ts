@@ -1,8 +1,7 @@
 /** What the SDK promises about items that depend on others: they go in one request, stay one request, and workers get what was left. */
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import type { NatsServer } from "../../infra/nats-server/embedded.ts";
+import { expect, test } from "vitest";
 import { LeaseClient, unwrap } from "../../services/client/mod.ts";
-import { failOnLeakedSuiteServers, natsAvailability, natsServer, skipWithoutNats } from "../support/nats.ts";
+import { suiteServer } from "../support/suite-nats.ts";
 import {
   type ClientWorld,
   clientWorld,
@@ -13,13 +12,7 @@ import {
   type WorldOptions,
 } from "./client-world.ts";
 
-let server: NatsServer & AsyncDisposable;
-beforeEach(skipWithoutNats);
-beforeAll(async () => {
-  if ((await natsAvailability()).available) server = (await natsServer({ scope: "suite" })) as typeof server;
-});
-afterAll(failOnLeakedSuiteServers);
-afterAll(() => server?.[Symbol.asyncDispose]());
+const server = suiteServer();
 
 const world = (cleanup: WorldOptions["cleanup"], more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
   clientWorld({ url: server.url, cleanup, ...more });

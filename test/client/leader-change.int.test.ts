@@ -1,23 +1,17 @@
 /** What the client does when another leader comes, and when it asks for one: on a clock that the test moves, so that no silence ends by itself. */
 import type { NatsConnection } from "@nats-io/transport-node";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import type { NatsServer } from "../../infra/nats-server/embedded.ts";
+import { expect, test } from "vitest";
 import { LeaseClient } from "../../services/client/mod.ts";
 import { FakeClock } from "../../services/testing/fake-clock.ts";
-import { failOnLeakedSuiteServers, natsAvailability, natsServer, skipWithoutNats } from "../support/nats.ts";
+import { natsServer } from "../support/nats.ts";
+import { suiteServer } from "../support/suite-nats.ts";
 import { clientWorld, eventually, item, type WorldOptions } from "./client-world.ts";
 import { refusal } from "./shard-double.ts";
 
 /** Within which time a request is sent again after a beat: at most 20 ms, and a slot of the wheel. ms. */
 const SPREAD_MS = 30;
 
-let server: NatsServer & AsyncDisposable;
-beforeEach(skipWithoutNats);
-beforeAll(async () => {
-  if ((await natsAvailability()).available) server = (await natsServer({ scope: "suite" })) as typeof server;
-});
-afterAll(failOnLeakedSuiteServers);
-afterAll(() => server?.[Symbol.asyncDispose]());
+const server = suiteServer();
 
 async function frozenWorld(cleanup: WorldOptions["cleanup"]) {
   const clock = new FakeClock();

@@ -1,8 +1,8 @@
 /** What the client knows beside its answers: how far it has seen, what never leaves, when it gives up, and what becomes of its connection. */
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { NatsServer } from "../../infra/nats-server/embedded.ts";
+import { describe, expect, test } from "vitest";
 import { LeaseClient } from "../../services/client/mod.ts";
-import { failOnLeakedSuiteServers, natsAvailability, natsServer, skipWithoutNats } from "../support/nats.ts";
+import { natsServer } from "../support/nats.ts";
+import { suiteServer } from "../support/suite-nats.ts";
 import {
   type ClientWorld,
   clientWorld,
@@ -14,13 +14,7 @@ import {
 } from "./client-world.ts";
 import { SHARD } from "./shard-double.ts";
 
-let server: NatsServer & AsyncDisposable;
-beforeEach(skipWithoutNats);
-beforeAll(async () => {
-  if ((await natsAvailability()).available) server = (await natsServer({ scope: "suite" })) as typeof server;
-});
-afterAll(failOnLeakedSuiteServers);
-afterAll(() => server?.[Symbol.asyncDispose]());
+const server = suiteServer();
 
 const world = (cleanup: WorldOptions["cleanup"], more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
   clientWorld({ url: server.url, cleanup, ...more });

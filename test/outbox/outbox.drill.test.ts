@@ -1,7 +1,6 @@
 /** The outbox on each database, before the real core: in order, once, whatever is refused, lost or done twice. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { errorBody } from "../../contracts/errors.ts";
-import type { NatsServer } from "../../infra/nats-server/embedded.ts";
 import type { EnqueueInput } from "../../services/client/mod.ts";
 import {
   enqueueInTransaction,
@@ -12,23 +11,12 @@ import {
 } from "../../services/outbox/mod.ts";
 import { type ClientWorld, clientWorld, eventually, type WorldOptions } from "../client/client-world.ts";
 import { SHARD } from "../client/shard-double.ts";
-import {
-  failOnLeakedServers,
-  failOnLeakedSuiteServers,
-  natsAvailability,
-  natsServer,
-  skipWithoutNats,
-} from "../support/nats.ts";
+import { failOnLeakedServers } from "../support/nats.ts";
+import { suiteServer } from "../support/suite-nats.ts";
 import { type OutboxSubject, SUBJECTS } from "./outbox-subjects.ts";
 
-let server: NatsServer & AsyncDisposable;
-beforeEach(skipWithoutNats);
-beforeAll(async () => {
-  if ((await natsAvailability()).available) server = (await natsServer({ scope: "suite" })) as typeof server;
-});
+const server = suiteServer();
 afterEach(failOnLeakedServers);
-afterAll(failOnLeakedSuiteServers);
-afterAll(() => server?.[Symbol.asyncDispose]());
 
 const row = (resourceId: string, more: object = {}): EnqueueInput => ({ resourceType: "mail", resourceId, ...more });
 const rows = (from: number, to: number): EnqueueInput[] =>

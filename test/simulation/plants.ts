@@ -14,8 +14,8 @@ export const PLANTS: readonly Plant[] = [
   plant(
     "reply_before_ack",
     `${NODE}/leader-term.ts`,
-    "      this.#openAnswers.push(waiting);\n",
-    "      if (open.events.length > 0) this.#send(waiting);\n      else this.#openAnswers.push(waiting);\n",
+    "if (open !== undefined && (open.events.length > 0 || this.#isOpenForced)) this.#openAnswers.push(waiting);",
+    "if (open !== undefined && open.events.length > 0) this.#send(waiting);",
     "L7",
   ),
   plant(

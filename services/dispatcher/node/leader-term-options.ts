@@ -54,8 +54,6 @@ export interface Flight {
   /** What the payload stands in. */
   readonly bytes: FrameBytes;
   readonly answers: readonly Waiting[];
-  /** Those of them that left events. */
-  readonly callers: number;
   readonly sentMs: number;
   /** What is told of backpressure once it is acknowledged. */
   readonly pressure: Backpressure;

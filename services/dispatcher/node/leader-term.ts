@@ -10,7 +10,6 @@ import { TypeMarks } from "../../core/type-marks.ts";
 import type { AppendResult } from "./appender.ts";
 import { BackpressureSignal } from "./backpressure-signal.ts";
 import type { FrameBytes } from "./frame-bytes.ts";
-import { FramePace } from "./frame-pace.ts";
 import { turnTimes } from "./item-times.ts";
 import type { Flight, LeaderTermOptions, TermEnd, Waiting } from "./leader-term-options.ts";
 import { LeaseWatch } from "./lease-watch.ts";
@@ -26,6 +25,8 @@ const STALL_MS = 1_000;
 const EVENT_BYTES = 300;
 /** Room that a frame must have before a waiting poll is served into it. Bytes. */
 const POLL_ROOM_BYTES = 64 * 1_024;
+/** Time between two empty frames. ms. */
+const CONFIRM_EVERY_MS = 10;
 /** Requests that wait undecided at most, however small they are. */
 const UNDECIDED_MAX = 100_000;
 const NO_LONGER = "this dispatcher no longer leads the shard";
@@ -43,17 +44,17 @@ export class LeaderTerm {
   readonly #signal: BackpressureSignal;
   readonly #random: () => number;
   readonly #undecided = new RequestQueue();
-  readonly #pace: FramePace;
   #open: OpenFrame | undefined;
   #openAnswers: Waiting[] = [];
-  /** Those of the open answers that left events: who only reads is no caller to wait for. */
-  #openCallers = 0;
   /** Whether the open frame is sent even without events, to confirm that we lead. */
   #isOpenForced = false;
   #flight: Flight | undefined;
   /** Of the last frame whose place in the log is taken: a copy of it that were still sent would be refused. */
   #spareBytes: FrameBytes | undefined;
   #stats: { readonly as: string; readonly outcome: Outcome } | undefined;
+  /** When the last empty frame was sent. ms, monotonic. */
+  #confirmedMs = Number.NEGATIVE_INFINITY;
+  #isConfirmationScheduled = false;
   #isDrainScheduled = false;
   #isStopping = false;
   #isOver = false;
@@ -67,7 +68,6 @@ export class LeaderTerm {
     this.#random = () => options.ids.random("retry");
     this.#leases = new LeaseWatch(options.state, options.clock, options.config.tickMs, options.proof, this.#random);
     this.#signal = new BackpressureSignal(options);
-    this.#pace = new FramePace(options.clock, () => this.#drain());
     this.#hashed = { sequence: options.state.sequence, ms: options.clock.monotonicMs() };
     this.#incarnation = options.ids.id("term");
     options.state.ready.lanes.shown = new TypeMarks();
@@ -105,7 +105,7 @@ export class LeaderTerm {
     this.#scheduleDrain();
   }
 
-  /** Writes the state's hash, alone where nothing else waits, so that a snapshot that is asked for has a sequence of its own. */
+  /** Writes the state's hash alone, so that a snapshot that is asked for has a sequence of its own. */
   mark(): void {
     if (this.#isStopping || this.#flight !== undefined) return;
     this.#writeHash(this.#openFrame());
@@ -228,10 +228,8 @@ export class LeaderTerm {
   /** Puts the answer behind the newest frame that it depends on. */
   #answerAfter(waiting: Waiting): void {
     const open = this.#open;
-    if (open !== undefined && (open.events.length > 0 || this.#isOpenForced)) {
-      this.#openAnswers.push(waiting);
-      if (waiting.hasEffect) this.#openCallers += 1;
-    } else if (this.#flight !== undefined) (this.#flight.answers as Waiting[]).push(waiting);
+    if (open !== undefined && (open.events.length > 0 || this.#isOpenForced)) this.#openAnswers.push(waiting);
+    else if (this.#flight !== undefined) (this.#flight.answers as Waiting[]).push(waiting);
     else this.#send(waiting);
   }
 
@@ -279,16 +277,28 @@ export class LeaderTerm {
     );
     const open = this.#open;
     if (this.#flight !== undefined || open === undefined) return;
-    const isEmpty = open.events.length === 0;
-    if (this.#isOpenForced ? isEmpty && this.#pace.holdsEmpty() : !isEmpty && this.#awaitsMore(open)) return;
+    const isConfirmation = open.events.length === 0;
+    if (isConfirmation && this.#isOpenForced && this.#confirmationIsEarly()) return;
     this.#open = undefined;
-    if (!isEmpty || this.#isOpenForced) this.#sendFrame(open);
+    if (isConfirmation && !this.#isOpenForced) return;
+    this.#sendFrame(open);
   }
 
-  /** Whether callers that are about to come back should find room in the frame. */
-  #awaitsMore({ events }: OpenFrame): boolean {
-    const isUrgent = this.#isStopping || this.#undecided.size > 0;
-    return !isUrgent && this.#pace.holds(events.length, this.#openCallers);
+  /** Whether an empty frame should wait for others that want one: a flood of refusals must not become a flood of frames. */
+  #confirmationIsEarly(): boolean {
+    const { clock } = this.#options;
+    const waitMs = this.#confirmedMs + CONFIRM_EVERY_MS - clock.monotonicMs();
+    if (waitMs > 0) {
+      if (!this.#isConfirmationScheduled)
+        clock.setTimer(waitMs, () => {
+          this.#isConfirmationScheduled = false;
+          this.#drain();
+        });
+      this.#isConfirmationScheduled = true;
+      return true;
+    }
+    this.#confirmedMs = clock.monotonicMs();
+    return false;
   }
 
   /** The hash of the state as it is here, by which every follower checks its own. Written beside other events, never alone. */
@@ -314,12 +324,10 @@ export class LeaderTerm {
       sealed,
       bytes: open.bytes,
       answers: this.#openAnswers,
-      callers: this.#openCallers,
       sentMs: clock.monotonicMs(),
       pressure,
     };
     this.#openAnswers = [];
-    this.#openCallers = 0;
     this.#isOpenForced = false;
     this.#flight = flight;
     const { term, first, at, count } = sealed.frame;
@@ -350,7 +358,6 @@ export class LeaderTerm {
     this.#signal.tell(flight.pressure);
     this.#leases.acknowledged(flight.sealed.frame);
     for (const waiting of flight.answers) this.#send(waiting);
-    this.#pace.answered(flight.callers, this.#openCallers, this.#options.clock.monotonicMs() - flight.sentMs);
     if (flight.sealed.frame.events.at(-1)?.type === "termReleased") {
       this.#end({ kind: "released" }, "shutting_down");
       return;

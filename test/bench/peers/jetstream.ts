@@ -18,6 +18,8 @@ const ACK_WAIT_MS = 30_000;
 const streamOf = ({ leaseMs = ACK_WAIT_MS }: PeerSettings): string => `BENCH_${leaseMs}`;
 const subjectOf = ({ leaseMs = ACK_WAIT_MS }: PeerSettings): string => `bench.${leaseMs}`;
 const PENDING_MAX = 10_000;
+/** How long a confirmation is waited for: one that is given up counts as failed, although the message may be gone. 5 s as shipped, which many at once exceed. */
+const CONFIRM_MS = 60_000;
 /** Messages that are on their way to the worker at once, at least. */
 const AHEAD_MIN = 500;
 
@@ -97,7 +99,8 @@ async function work(
       const running = handler(body);
       if (running !== undefined) await running;
       if (!isConfirmed) message.ack();
-      else if (!(await message.ackAck())) throw new Error("the acknowledgement was not confirmed");
+      else if (!(await message.ackAck({ timeout: CONFIRM_MS })))
+        throw new Error("the acknowledgement was not confirmed");
       settled(body);
     } catch (error) {
       failed(error as Error);

@@ -115,7 +115,7 @@ export interface Peer {
     readonly beat: boolean;
     /** An item of a worker that is gone comes back within a minute when the settings ask for it. */
     readonly recovery: boolean;
-    /** It is a queue, and not only a limit to compare with. */
+    /** It hands out what was enqueued. */
     readonly queue: boolean;
   };
   /** What is missing on this machine, as a sentence that says what to install; undefined when it can run. */

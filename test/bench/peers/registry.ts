@@ -46,6 +46,7 @@ const FOREIGN: Readonly<Record<string, () => Promise<Peer>>> = {
   "graphile-batched": async () => (await import("./graphile-worker.ts")).graphileBatched,
   jetstream: async () => (await import("./jetstream.ts")).jetstreamQueue,
   "jetstream-confirmed": async () => (await import("./jetstream.ts")).jetstreamConfirmed,
+  "nats-frames": async () => (await import("./nats-frames.ts")).natsFrames,
   "nats-request": async () => (await import("./nats-request.ts")).natsRequest,
 };
 
