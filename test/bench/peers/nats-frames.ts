@@ -7,6 +7,8 @@ import type { Peer, PeerClient, Working, WorkOptions } from "./peer.ts";
 
 const STREAM = "BENCH_FRAMES";
 const SUBJECT = "bench.frames";
+/** Below the server's largest message of 1 MiB. */
+const FRAME_TEXTS = 4_000;
 /** As long as what a lease or a completion leaves in a log: ids, a token, times. */
 const STEP = "s".repeat(150);
 
@@ -32,7 +34,7 @@ export const natsFrames: Peer = {
   },
 };
 
-/** Texts that wait for the disk. While a frame is on its way the next one gathers: what 1,024 callers ask for at once is below the largest message of 1 MiB. */
+/** Texts that wait for the disk. While a frame is on its way the next one gathers. */
 class FrameLog {
   readonly #connection: NatsConnection;
   #texts: string[] = [];
@@ -56,8 +58,7 @@ class FrameLog {
 
   async #send(): Promise<void> {
     while (this.#texts.length > 0) {
-      const [texts, waiting] = [this.#texts, this.#waiting];
-      [this.#texts, this.#waiting] = [[], []];
+      const [texts, waiting] = [this.#texts.splice(0, FRAME_TEXTS), this.#waiting.splice(0, FRAME_TEXTS)];
       try {
         const answer = await this.#connection.request(SUBJECT, texts.join("\n"), { timeout: 60_000 });
         const { error } = answer.json<{ error?: { description: string } }>();
