@@ -6,7 +6,7 @@ import { compareRows, comparisonText, regressions, uncompared } from "./compare.
 import { describeMachine } from "./machine.ts";
 import { type BenchOptions, readOptions, USAGE } from "./options.ts";
 import { resultsTable } from "./report-tables.ts";
-import type { Results } from "./results.ts";
+import { type Results, resultsText } from "./results.ts";
 import { Suite } from "./suite.ts";
 
 const report = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -61,7 +61,7 @@ async function main(options: BenchOptions): Promise<number> {
 function write(results: Results, folder: string): boolean {
   const path = join(folder, `${results.date.replaceAll(":", "-").slice(0, 19)}.json`);
   try {
-    writeFileSync(path, `${JSON.stringify(results)}\n`);
+    writeFileSync(path, resultsText(results));
   } catch (error) {
     report(`${path} cannot be written, so that the raw results are printed: ${String(error)}`);
     return false;

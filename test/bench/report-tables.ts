@@ -2,7 +2,7 @@
 import { median } from "./machine.ts";
 import { type KeptRun, type Merged, ROUNDS_ENOUGH, roundsWanted, type Sourced, type Table } from "./merge.ts";
 import { DURABILITIES } from "./peers/peer.ts";
-import type { Results, Row } from "./results.ts";
+import { firstLine, type Results, type Row } from "./results.ts";
 import { SCENARIOS, scenarioNamed } from "./scenarios/registry.ts";
 
 /** All rows in one table, for the terminal. */
@@ -165,5 +165,3 @@ function named({ runs }: Row, read: (run: Row["runs"][number]) => Record<string,
 /** Three digits that matter, thousands apart. */
 export const figure = (value: number): string =>
   (Math.abs(value) >= 100 ? Math.round(value) : Number(value.toPrecision(3))).toLocaleString("en-US");
-
-const firstLine = (text: string): string => text.split("\n")[0] ?? "";

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { compareRows, regressions, uncompared } from "./compare.ts";
 import { Items } from "./items.ts";
 import { five, kept, keptOn, results, row } from "./kept-runs.ts";
@@ -11,9 +11,20 @@ import { mergeRuns } from "./merge.ts";
 import { plotsOf } from "./plots.ts";
 import { reportFiles, staleReports } from "./report.ts";
 import { scenarioTables, spread } from "./report-tables.ts";
+import { readResults, resultsText } from "./results.ts";
 
 test("the documents are made from the kept results (else: npm run bench:report)", () => {
   expect(staleReports()).toEqual([]);
+});
+
+test("kept results say why a row is missing, without the folders of the machine", () => {
+  const folder = mkdtempSync(join(tmpdir(), "omnirelay-results-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, "results.json");
+  const failure = { scenario: "S5", durability: "D2", peer: "bullmq", isFailure: true } as const;
+  const reason = `Error: it does not keep up\n    at run (file://${folder}/loads.ts:1:1)`;
+  writeFileSync(path, resultsText({ ...results(row("a", [1])), notRun: [{ ...failure, reason }] }));
+  expect(readResults(path).notRun).toEqual([{ ...failure, reason: "Error: it does not keep up" }]);
 });
 
 test("a row is told as its median and its whole range", () => {

@@ -89,6 +89,14 @@ export type NotRun = z.infer<typeof notRun>;
 export type Syncs = z.infer<typeof syncs>;
 export type About = z.infer<typeof about>;
 
+/** What is kept of them: of a failure only what was said, because a stack names the folders of one machine. */
+export function resultsText(results: Results): string {
+  const notRun = results.notRun.map((one) => ({ ...one, reason: firstLine(one.reason) }));
+  return `${JSON.stringify({ ...results, notRun })}\n`;
+}
+
+export const firstLine = (text: string): string => text.split("\n", 1)[0] ?? "";
+
 /** Throws: OperatingError `invalid_results` (definite). */
 export function readResults(path: string): Results {
   const invalid = (words: string, cause?: unknown): OperatingError =>

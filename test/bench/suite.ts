@@ -9,7 +9,7 @@ import { PAYLOAD_BYTES } from "./items.ts";
 import { type Probe, probeMachine } from "./machine.ts";
 import type { Figures } from "./meter.ts";
 import type { Durability, Peer, PeerServer, PeerSettings } from "./peers/peer.ts";
-import type { About, NotRun, Row, Syncs } from "./results.ts";
+import { type About, firstLine, type NotRun, type Row, type Syncs } from "./results.ts";
 import type { Amounts, Cases, LoadScenario, Scenario, Size } from "./scenarios/scenario.ts";
 import { onProcessor } from "./servers/processes.ts";
 
@@ -106,7 +106,7 @@ export class Suite {
 
   #leftOut(notRun: NotRun): void {
     const { scenario, durability, peer, reason } = notRun;
-    this.#request.report(`${scenario} ${durability} ${peer}: not run: ${reason.split("\n")[0]}`);
+    this.#request.report(`${scenario} ${durability} ${peer}: not run: ${firstLine(reason)}`);
     this.#notRun.set(`${scenario} ${durability} ${peer} ${reason}`, notRun);
   }
 
