@@ -13,7 +13,7 @@ const PAIRS: readonly (readonly [scenario: string, peers: string])[] = [
   ["S3", "omnirelay-batch,pg-boss"],
   ["S4", "omnirelay-single,jetstream-confirmed"],
   ["S5", PEER_NAMES.join(",")],
-  ["S6", "omnirelay-single,nats-frames"],
+  ["S6", "omnirelay-single,bullmq,nats-frames"],
   ["S7", "omnirelay-single,jetstream"],
   ["S8", "omnirelay-batch,pg-boss"],
   ["S9", "omnirelay-batch,graphile-batched"],

@@ -95,6 +95,12 @@ export async function clientWorld({
   return { shard, client, connection };
 }
 
+/** Worlds on a server that the tests of a file share. */
+export const worldOf =
+  (server: Pick<WorldOptions, "url">) =>
+  (cleanup: Cleanup, more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
+    clientWorld({ url: server.url, cleanup, ...more });
+
 /** A worker that is stopped at the end of the test; what it tells is kept, one line an event. */
 export function startWorker(
   client: LeaseClient,
@@ -141,3 +147,10 @@ export const firstLease = async (client: LeaseClient): Promise<Lease> => only((a
 
 /** Waits until it holds: for what happens behind the wire and gives no signal. */
 export const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 15_000, interval: 5 });
+
+/** The code of what a call fails with; what has none, whole. */
+export const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => "no error",
+    (error: { readonly code?: string }) => error.code ?? error,
+  );

@@ -4,12 +4,9 @@ import type { DrainItem } from "../../contracts/commands.ts";
 import { REQUEST_BYTES_MAX } from "../../contracts/limits.ts";
 import { type LeaseClient, unwrap } from "../../services/client/mod.ts";
 import { suiteServer } from "../support/suite-nats.ts";
-import { type ClientWorld, clientWorld, eventually, item, startWorker, type WorldOptions } from "./client-world.ts";
+import { eventually, item, startWorker, worldOf } from "./client-world.ts";
 
-const server = suiteServer();
-
-const world = (cleanup: WorldOptions["cleanup"], more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
-  clientWorld({ url: server.url, cleanup, ...more });
+const world = worldOf(suiteServer());
 
 const source = { drainId: "d", origin: { logId: "elsewhere", region: "local", shard: "other" } };
 

@@ -4,25 +4,13 @@ import { describe, expect, test } from "vitest";
 import { CancelledError, type Lease, type LeaseClient, RefusedError, unwrap } from "../../services/client/mod.ts";
 import { FakeClock } from "../../services/testing/fake-clock.ts";
 import { suiteServer } from "../support/suite-nats.ts";
-import {
-  type ClientWorld,
-  clientWorld,
-  eventually,
-  firstLease,
-  item,
-  signal,
-  startWorker,
-  type WorldOptions,
-} from "./client-world.ts";
+import { eventually, firstLease, item, signal, startWorker, worldOf } from "./client-world.ts";
 
 /** A beat of a lease of three seconds is due by then. ms. */
 const BEAT_MS = 1_125;
 const duration = { leaseDurationMsDefault: 3_000 };
 
-const server = suiteServer();
-
-const world = (cleanup: WorldOptions["cleanup"], more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
-  clientWorld({ url: server.url, cleanup, ...more });
+const world = worldOf(suiteServer());
 
 /** Dead-letters so many new items; their ids in order of enqueue. */
 async function bury(client: LeaseClient, count: number, more: object = {}): Promise<string[]> {

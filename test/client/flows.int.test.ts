@@ -2,20 +2,9 @@
 import { expect, test } from "vitest";
 import { LeaseClient, unwrap } from "../../services/client/mod.ts";
 import { suiteServer } from "../support/suite-nats.ts";
-import {
-  type ClientWorld,
-  clientWorld,
-  eventually,
-  firstLease,
-  item,
-  startWorker,
-  type WorldOptions,
-} from "./client-world.ts";
+import { eventually, firstLease, item, startWorker, worldOf } from "./client-world.ts";
 
-const server = suiteServer();
-
-const world = (cleanup: WorldOptions["cleanup"], more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
-  clientWorld({ url: server.url, cleanup, ...more });
+const world = worldOf(suiteServer());
 
 const sum = (...indexes: readonly number[]) => item("sum", { dependsOn: indexes.map((index) => ({ index })) });
 

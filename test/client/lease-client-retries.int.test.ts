@@ -4,26 +4,10 @@ import { OperatingError } from "../../contracts/errors.ts";
 import { BatchError } from "../../services/client/mod.ts";
 import { FakeClock } from "../../services/testing/fake-clock.ts";
 import { suiteServer } from "../support/suite-nats.ts";
-import {
-  type ClientWorld,
-  clientWorld,
-  eventually,
-  firstLease,
-  item,
-  signal,
-  type WorldOptions,
-} from "./client-world.ts";
+import { codeOf, eventually, firstLease, item, signal, worldOf } from "./client-world.ts";
 import { refusal } from "./shard-double.ts";
 
-const server = suiteServer();
-
-const world = (cleanup: WorldOptions["cleanup"], more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
-  clientWorld({ url: server.url, cleanup, ...more });
-const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
-  promise.then(
-    () => "no error",
-    (error: { readonly code?: string }) => error.code ?? error,
-  );
+const world = worldOf(suiteServer());
 
 describe("a request without an answer", () => {
   test.for([

@@ -6,23 +6,17 @@ import { suiteServer } from "../support/suite-nats.ts";
 import {
   type ClientWorld,
   clientWorld,
+  codeOf,
   eventually,
   firstLease,
   item,
   signal,
-  type WorldOptions,
+  worldOf,
 } from "./client-world.ts";
 import { SHARD } from "./shard-double.ts";
 
 const server = suiteServer();
-
-const world = (cleanup: WorldOptions["cleanup"], more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
-  clientWorld({ url: server.url, cleanup, ...more });
-const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
-  promise.then(
-    () => "no error",
-    (error: { readonly code?: string }) => error.code ?? error,
-  );
+const world = worldOf(server);
 
 describe("the sequence that was seen", () => {
   test("goes along with request ids that outlive their request", async ({ onTestFinished }) => {

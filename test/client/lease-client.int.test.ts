@@ -2,18 +2,10 @@
 import { describe, expect, test } from "vitest";
 import { BackpressureError, bytes, decodeBody, json, RefusedError } from "../../services/client/mod.ts";
 import { suiteServer } from "../support/suite-nats.ts";
-import { type ClientWorld, clientWorld, firstLease, item, only, signal, type WorldOptions } from "./client-world.ts";
+import { codeOf, firstLease, item, only, signal, worldOf } from "./client-world.ts";
 import { refusal } from "./shard-double.ts";
 
-const server = suiteServer();
-
-const world = (cleanup: WorldOptions["cleanup"], more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
-  clientWorld({ url: server.url, cleanup, ...more });
-const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
-  promise.then(
-    () => "no error",
-    (error: { readonly code?: string }) => error.code ?? error,
-  );
+const world = worldOf(suiteServer());
 
 describe("every verb", () => {
   test("goes through a shard and back", async ({ onTestFinished }) => {

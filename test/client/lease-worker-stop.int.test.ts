@@ -5,20 +5,10 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { DrainError, LeaseWorker } from "../../services/client/mod.ts";
 import { suiteServer } from "../support/suite-nats.ts";
-import {
-  type ClientWorld,
-  clientWorld,
-  eventually,
-  item,
-  signal,
-  startWorker,
-  type WorldOptions,
-} from "./client-world.ts";
+import { eventually, item, signal, startWorker, type WorldOptions, worldOf } from "./client-world.ts";
 
 const server = suiteServer();
-
-const world = (cleanup: WorldOptions["cleanup"], more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
-  clientWorld({ url: server.url, cleanup, ...more });
+const world = worldOf(server);
 const names = (count: number) => Array.from({ length: count }, (_, index) => item(`r${index}`));
 
 describe("stop", () => {

@@ -4,20 +4,9 @@ import { describe, expect, test } from "vitest";
 import { FatalItemError, type Lease, LeaseLostError } from "../../services/client/mod.ts";
 import { FakeClock } from "../../services/testing/fake-clock.ts";
 import { suiteServer } from "../support/suite-nats.ts";
-import {
-  type ClientWorld,
-  clientWorld,
-  eventually,
-  item,
-  signal,
-  startWorker,
-  type WorldOptions,
-} from "./client-world.ts";
+import { eventually, item, signal, startWorker, worldOf } from "./client-world.ts";
 
-const server = suiteServer();
-
-const world = (cleanup: WorldOptions["cleanup"], more: Partial<WorldOptions> = {}): Promise<ClientWorld> =>
-  clientWorld({ url: server.url, cleanup, ...more });
+const world = worldOf(suiteServer());
 const names = (count: number) => Array.from({ length: count }, (_, index) => item(`r${index}`));
 
 describe("items", () => {
