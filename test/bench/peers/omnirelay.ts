@@ -46,7 +46,7 @@ export function omnirelay(row: MeshRow): Peer {
     drive,
     ...(only === undefined ? {} : { only }),
     ...(placement === undefined ? {} : { placement }),
-    ...(mode === "single" ? { ahead: 1 } : {}), // its worker takes as many ahead as it has handlers
+    ...(mode === "single" ? { ahead: 1_000 } : {}), // at most; as many as its handlers end while an item is fetched
     abilities: { delay: mode !== "raw", beat: mode === "single", recovery: true, queue: true },
     missing: natsMissing,
     serve: (bed) =>
@@ -145,7 +145,7 @@ function singles(sdk: Sdk, clients: readonly LeaseClient[], { leaseMs, beatMs }:
     const workers = clients.map((client): LeaseWorker => {
       const worker = new sdk.LeaseWorker(client, {
         concurrency: share,
-        prefetch: share,
+        prefetch: "auto",
         // It beats at a third of the length.
         leaseDurationMs: leaseMs ?? (beatMs === undefined ? undefined : beatMs * 3),
         waitMs: WAIT_MS,
