@@ -66,14 +66,16 @@ export function encodeItem(input: EnqueueInput): Encoded {
 }
 
 /**
- * An item of a class as a simple object. The checks read what it inherits, a getter for instance; JSON leaves that out, or takes what `toJSON`
- * says, and what is written then was not checked: it would spoil the request that the items of others travel in.
+ * An item of a class, or with fields that are not enumerable, as a simple object. The checks read what it inherits or hides, a getter for instance;
+ * JSON leaves that out, or takes what `toJSON` says, and what is written then was not checked: it would spoil the request that the items of others
+ * travel in.
  */
 export function withInherited<Input extends Partial<EnqueueInput>>(input: Input): Input {
   const prototype: unknown = Object.getPrototypeOf(input);
-  if (prototype === Object.prototype || prototype === null) return input;
-  const inherited = ITEM_FIELDS.filter((name) => name in input).map((name) => [name, input[name]] as const);
-  return { ...input, ...Object.fromEntries(inherited) };
+  const hidesNothing = Object.getOwnPropertyNames(input).length === Object.keys(input).length;
+  if (hidesNothing && (prototype === Object.prototype || prototype === null)) return input;
+  const read = ITEM_FIELDS.filter((name) => name in input).map((name) => [name, input[name]] as const);
+  return { ...input, ...Object.fromEntries(read) };
 }
 
 export const encodeHeartbeat = ({ itemId, token, progress }: Beat): Encoded =>

@@ -1,6 +1,7 @@
 /** The questions of a worker for items: as many as it has room for, two at a time, each answered as soon as there is anything. */
 import { OperatingError } from "../../contracts/errors.ts";
 import type { Lease, LeaseAnswer, LeaseClient } from "./lease-client.ts";
+import { RefusedError } from "./refusal.ts";
 
 /**
  * Questions under way at once. With one, what comes while its answer travels waits for the next one, so for a further frame of the log; a
@@ -23,8 +24,6 @@ export interface PollOwner {
   /** Leases that it would take now. */
   readonly room: number;
   take(leases: readonly Lease[]): void;
-  /** A question took so long that was answered with all that it asked for. ms. */
-  answeredInFull(ms: number): void;
   /** A question without an answer: what went wrong. */
   failed(error: unknown): void;
   /** Waits until a change makes it true, at most `timeoutMs`. */
@@ -33,9 +32,15 @@ export interface PollOwner {
   changed(): void;
 }
 
+interface Question {
+  readonly asked: { readonly requestId: string; readonly maxItems: number; readonly after: number };
+  /** Tokens of the leases that answers to it have brought. */
+  readonly tokens: Set<number>;
+}
+
 interface Poll {
   /** Until it is answered: when the answer is lost it is asked again under its id, so that leases it may have got are found. */
-  question: { readonly requestId: string; readonly maxItems: number; readonly after: number } | undefined;
+  question: Question | undefined;
   /** How often it had no answer since any of them had one. */
   failures: number;
 }
@@ -72,12 +77,7 @@ export class LeasePolls {
 
   /** Asks what waits once more without waiting: the leader then answers both, at once. */
   end(): void {
-    const { leaseDurationMs, resourceTypes } = this.#settings;
-    for (const { question } of this.#polls) {
-      if (question === undefined) continue;
-      // Whatever it brings comes with the first answer too, and is taken there.
-      this.#client.lease({ ...question, leaseDurationMs, resourceTypes, waitMs: 0 }).catch(() => undefined);
-    }
+    for (const { question } of this.#polls) if (question !== undefined) void this.#askAtOnce(question);
   }
 
   /** Waits for no answer any more. */
@@ -101,9 +101,9 @@ export class LeasePolls {
       if (answer === undefined) poll.failures += 1;
       else {
         for (const each of this.#polls) each.failures = 0;
-        if (answer.leases.length === poll.question?.maxItems) this.#owner.answeredInFull(tookMs);
+        const { question } = poll;
         poll.question = undefined;
-        if (answer.leases.length > 0) this.#owner.take(answer.leases);
+        if (question !== undefined) this.#take(question, answer.leases);
       }
       this.#owner.changed();
       // An empty answer that did not wait would be asked for again and again.
@@ -116,7 +116,7 @@ export class LeasePolls {
 
   /** Leases that a question may ask for: half of the room, or what the others have left of it. */
   #share(poll: Poll): number {
-    const asked = this.#polls.reduce((sum, other) => sum + (other === poll ? 0 : (other.question?.maxItems ?? 0)), 0);
+    const asked = this.#polls.reduce((sum, other) => sum + (other === poll ? 0 : (other.question?.asked.maxItems ?? 0)), 0);
     const { room } = this.#owner;
     return asked > 0 || this.#isFailing ? room - asked : Math.ceil(room / POLLS);
   }
@@ -124,13 +124,16 @@ export class LeasePolls {
   /** Undefined when there was no answer; it has been told then. */
   async #ask(poll: Poll): Promise<LeaseAnswer | undefined> {
     poll.question ??= {
-      requestId: this.#client.newRequestId(),
-      maxItems: Math.min(this.#share(poll), 1_000),
-      after: this.#client.sequenceSeen,
+      asked: {
+        requestId: this.#client.newRequestId(),
+        maxItems: Math.min(this.#share(poll), 1_000),
+        after: this.#client.sequenceSeen,
+      },
+      tokens: new Set(),
     };
     const { signal } = this.#abort;
     try {
-      return await this.#client.lease({ ...poll.question, ...this.#settings, signal });
+      return await this.#client.lease({ ...poll.question.asked, ...this.#settings, signal });
     } catch (error) {
       if (signal.aborted) return undefined;
       // After a definite end nothing was granted under the id.
@@ -138,6 +141,31 @@ export class LeasePolls {
       this.#owner.failed(error);
       return undefined;
     }
+  }
+
+  /**
+   * What it brings comes with the first answer too, as a rule. A repeat of it that comes to the leader when those leases have ended grants others,
+   * which are nobody's unless they are taken here.
+   */
+  async #askAtOnce(question: Question): Promise<void> {
+    const { signal } = this.#abort;
+    this.#loops += 1;
+    try {
+      const { leases } = await this.#client.lease({ ...question.asked, ...this.#settings, waitMs: 0, signal });
+      this.#take(question, leases);
+    } catch (error) {
+      // The first question says what is wrong.
+      if (!(signal.aborted || error instanceof OperatingError || error instanceof RefusedError)) throw error;
+    }
+    this.#loops -= 1;
+    this.#owner.changed();
+  }
+
+  /** Each lease once, whichever answer to the question brings it. */
+  #take({ tokens }: Question, leases: readonly Lease[]): void {
+    const fresh = leases.filter(({ token }) => !tokens.has(token));
+    for (const { token } of fresh) tokens.add(token);
+    if (fresh.length > 0) this.#owner.take(fresh);
   }
 
   #rest({ failures }: Poll): Promise<void> {

@@ -187,7 +187,6 @@ export class LeaseWorker {
           return concurrency + ahead - worker.#occupiedCount;
         },
         take: (leases) => this.#take(leases),
-        answeredInFull: (ms) => this.#adaptive?.asked(ms),
         failed: (error) => this.#report(error, undefined),
         until: (isOver, timeoutMs) => this.#until(isOver, timeoutMs),
         changed: () => this.#changed(),

@@ -24,7 +24,6 @@ export class AdaptivePrefetch {
   readonly #concurrency: number;
   readonly #handling = new Average();
   readonly #settling = new Average();
-  readonly #asking = new Average();
 
   constructor(concurrency: number) {
     this.#concurrency = concurrency;
@@ -38,16 +37,12 @@ export class AdaptivePrefetch {
     this.#settling.add(ms);
   }
 
-  /** Only of a question that was answered with all that it asked for: any other may have waited for items to come. */
-  asked(ms: number): void {
-    this.#asking.add(ms);
-  }
-
   /** 0..1,000; 0 until the first item has been handled. */
   get size(): number {
     const { value: handlingMs } = this.#handling;
     if (handlingMs === 0) return 0;
-    const awayMs = this.#settling.value + this.#asking.value;
+    // Fetching takes as long as settling, a request and a frame of the log; its own time says little, for it may have waited for items to come.
+    const awayMs = this.#settling.value * 2;
     return Math.min(Math.ceil((this.#concurrency * awayMs) / handlingMs), PREFETCH_MAX);
   }
 }

@@ -67,6 +67,19 @@ describe("an item", () => {
     expect(written({ ...NAMES, retry: new Policy() })).toEqual({ ...NAMES, retry: { kind: "fixed", delayMs: 5 } });
   });
 
+  test("with fields that are not enumerable is written with them, whatever its JSON form would be", () => {
+    const hidden = Object.defineProperties(
+      { resourceType: "t", resourceId: "r" },
+      { body: { value: "work" }, requestId: { value: "once" }, toJSON: { value: () => ({ resourceType: "" }) } },
+    );
+    const encoded = encodeItem(hidden);
+    const text = JSON.stringify({ resourceType: "t", resourceId: "r", body: "work", requestId: "once" });
+    const bytes = Buffer.byteLength(text);
+    expect(encoded).toEqual({ kind: "ok", entry: { text, bytes, hasRequestId: true } });
+    const wrong = Object.defineProperty({ resourceType: "t", resourceId: "r" }, "priority", { value: 99 });
+    expect(encodeItem(wrong).kind).toBe("refused");
+  });
+
   test("without a prototype is an item", () => {
     expect(written(Object.assign(Object.create(null), NAMES))).toEqual(NAMES);
   });

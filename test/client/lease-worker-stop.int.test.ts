@@ -98,6 +98,26 @@ describe("stop", () => {
     expect(shard.state.pending).toBe(1);
   });
 
+  test("gives back what a repeat of the last question brings when all of the first answer has ended", async ({
+    onTestFinished,
+  }) => {
+    const { client, shard } = await world(onTestFinished);
+    await client.enqueueMany(names(4));
+    const held: (() => void)[] = [];
+    shard.judge = ({ verb }) => (verb === "lease" ? (serve) => void held.push(serve) : "serve");
+    const { worker } = startWorker(client, onTestFinished, { concurrency: 4, handler: async () => {} });
+    await shard.arrived("lease", 2);
+    const stopped = worker.stop();
+    await shard.arrived("lease", 4);
+    for (const serve of held.splice(0, 2)) serve();
+    await shard.arrived("release", 1);
+    await shard.until(() => shard.state.pending === 4);
+    for (const serve of held) serve();
+    await stopped;
+    expect(worker.load).toEqual({ running: 0, held: 0 });
+    expect(await client.stats()).toMatchObject({ pending: 4, active: 0 });
+  });
+
   test("of a worker that never started is nothing, and twice is once", async ({ onTestFinished }) => {
     const { client } = await world(onTestFinished);
     const worker = new LeaseWorker(client, { handler: async () => {} });
