@@ -116,7 +116,10 @@ export class LeasePolls {
 
   /** Leases that a question may ask for: half of the room, or what the others have left of it. */
   #share(poll: Poll): number {
-    const asked = this.#polls.reduce((sum, other) => sum + (other === poll ? 0 : (other.question?.asked.maxItems ?? 0)), 0);
+    const asked = this.#polls.reduce(
+      (sum, other) => sum + (other === poll ? 0 : (other.question?.asked.maxItems ?? 0)),
+      0,
+    );
     const { room } = this.#owner;
     return asked > 0 || this.#isFailing ? room - asked : Math.ceil(room / POLLS);
   }
