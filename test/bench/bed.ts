@@ -4,9 +4,16 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { NatsConnection } from "@nats-io/transport-node";
+import { findWrappers } from "../../infra/nats-server/bound-child.ts";
 import { DISPATCHER_NODE_FLAGS } from "../../services/runtime/node-flags.ts";
 
 export const REPOSITORY = join(import.meta.dirname, "../..");
+
+/** A program and its arguments such that it does not outlive this process, where the system can do that. */
+export async function bound(program: string, args: readonly string[]): Promise<readonly [string, string[]]> {
+  const { setpriv } = await findWrappers();
+  return setpriv === undefined ? [program, [...args]] : [setpriv, ["--pdeathsig", "KILL", program, ...args]];
+}
 
 /** Starts a dispatcher of a checkout and waits until it leads all of its shards. `heard`: each line that it writes. */
 export async function startDispatcher(
@@ -18,9 +25,8 @@ export async function startDispatcher(
   }: { shards: readonly string[]; checkout?: string; heard?: (line: string) => void },
 ): Promise<ChildProcess> {
   const main = join(checkout, "services/dispatcher/main.ts");
-  const dispatcher = spawn(process.execPath, [...DISPATCHER_NODE_FLAGS, main, "--shards", shards.join(","), ...args], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  const words = [...DISPATCHER_NODE_FLAGS, main, "--shards", shards.join(","), ...args];
+  const dispatcher = spawn(...(await bound(process.execPath, words)), { stdio: ["ignore", "pipe", "inherit"] });
   const lines = createInterface({ input: dispatcher.stdout });
   let left = shards.length;
   await new Promise<void>((resolve, reject) => {

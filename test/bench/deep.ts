@@ -1,57 +1,73 @@
 /** `npm run bench:deep`: a shard with a million pending items: memory, time to lease, time of a page. */
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
+import { z } from "zod";
+import { OperatingError } from "../../contracts/errors.ts";
+import { ITEM_BYTES_MAX } from "../../contracts/limits.ts";
 import { startNatsServer } from "../../infra/nats-server/embedded.ts";
 import { ask, rssMib, startDispatcher } from "./bed.ts";
 import { describeMachine, type Percentiles, percentiles } from "./machine.ts";
+import { type End, inFolder } from "./signals.ts";
 
 const SHARD = "deep";
 const BATCH = 500;
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      items: { type: "string", default: "1000000" },
-      samples: { type: "string", default: "3000" },
-      bytes: { type: "string", default: "250" },
-    },
-  });
-  const [items, samples, bytes] = [Number(values.items), Number(values.samples), Number(values.bytes)];
-  const folder = mkdtempSync(join(tmpdir(), "omnirelay-deep-"));
+const Count = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
+const Options = z.strictObject({
+  /** Items that are pending at last. */
+  items: Count(1_000, 10_000_000).default(1_000_000),
+  /** Leases of which the times are taken, at each depth. */
+  samples: Count(1, 1_000_000).default(3_000),
+  /** Of each body. */
+  bytes: Count(0, ITEM_BYTES_MAX).default(250),
+});
+type Options = z.output<typeof Options>;
+
+/** Throws `invalid_options` (definite). */
+function readOptions(args: readonly string[]): Options {
+  const refused = (problem: string) => new OperatingError("invalid_options", problem, { definite: true });
+  let values: object;
+  try {
+    const options = { items: { type: "string" }, samples: { type: "string" }, bytes: { type: "string" } } as const;
+    values = parseArgs({ args: [...args], options }).values;
+  } catch (error) {
+    throw refused(error instanceof Error ? error.message : String(error));
+  }
+  const parsed = Options.safeParse(values);
+  if (parsed.success) return parsed.data;
+  throw refused(parsed.error.issues.map(({ path, message }) => `--${path.join(".")}: ${message}`).join("\n"));
+}
+
+async function measure({ items, samples, bytes }: Options, folder: string, ends: End[]): Promise<void> {
   const server = await startNatsServer({ storeDir: join(folder, "nats"), syncInterval: "always", report: () => {} });
+  ends.push(() => server.stop());
   const options = `pendingHigh=${2 * items}`;
   const args = ["--nats-url", server.url, "--data-dir", join(folder, "data"), "--shard-options", options];
   const dispatcher = await startDispatcher(args, { shards: [SHARD] });
-  try {
-    const connection = await connect({ servers: server.url });
-    const load = new Load(connection, bytes);
-    await load.fill(1_000);
-    await load.leases(samples);
-    const shallow = await load.leases(samples);
-    await load.fill(items);
-    const deep = await load.leases(samples);
-    const pages = await load.pages();
-    const rss = rssMib(dispatcher);
-    await connection.close();
-    const p99Ratio = Math.round((deep.p99 / shallow.p99) * 100) / 100;
-    const result = {
-      machine: describeMachine(),
-      ...{ items, bytes },
-      rssMib: rss,
-      lease: { at1000: shallow, deep, p99Ratio },
-      pages,
-    };
-    process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
-  } finally {
+  ends.push(async () => {
     dispatcher.kill("SIGTERM");
-    await once(dispatcher, "exit");
-    await server.stop();
-    rmSync(folder, { recursive: true, force: true });
-  }
+    if (dispatcher.exitCode === null && dispatcher.signalCode === null) await once(dispatcher, "exit");
+  });
+  const connection = await connect({ servers: server.url });
+  ends.push(() => connection.close());
+  const load = new Load(connection, bytes);
+  await load.fill(1_000);
+  await load.leases(samples);
+  const shallow = await load.leases(samples);
+  await load.fill(items);
+  const deep = await load.leases(samples);
+  const pages = await load.pages();
+  const p99Ratio = Math.round((deep.p99 / shallow.p99) * 100) / 100;
+  const result = {
+    machine: describeMachine(),
+    ...{ items, bytes },
+    rssMib: rssMib(dispatcher),
+    lease: { at1000: shallow, deep, p99Ratio },
+    pages,
+  };
+  process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
 }
 
 class Load {
@@ -112,4 +128,11 @@ class Load {
   }
 }
 
-await main();
+try {
+  const options = readOptions(process.argv.slice(2));
+  await inFolder("omnirelay-deep-", (folder, ends) => measure(options, folder, ends));
+} catch (error) {
+  if (!(error instanceof OperatingError && error.definite)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 2;
+}

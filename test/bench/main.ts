@@ -7,27 +7,15 @@ import { describeMachine } from "./machine.ts";
 import { type BenchOptions, readOptions, USAGE } from "./options.ts";
 import { resultsTable } from "./report-tables.ts";
 import { type Results, resultsText } from "./results.ts";
+import { endAtSignals } from "./signals.ts";
 import { Suite } from "./suite.ts";
 
 const report = (line: string): void => void process.stderr.write(`${line}\n`);
 
-/** With the exit code that a shell gives for each. A terminal that is closed hangs up. */
-const SIGNALS = [["SIGHUP", 129] as const, ["SIGINT", 130] as const, ["SIGTERM", 143] as const];
-
-/** Ends the servers at a signal, and then the process. What the suite throws meanwhile is a consequence and is not told. */
-function endAtSignals(suite: Suite): Promise<never> {
-  return new Promise(() => {
-    for (const [signal, code] of SIGNALS)
-      process.once(signal, () => {
-        report(`${signal}: ending the servers`);
-        void suite.stop().finally(() => process.exit(code));
-      });
-  });
-}
-
 async function main(options: BenchOptions): Promise<number> {
   const suite = new Suite({ ...options.request, report });
-  const signalled = endAtSignals(suite);
+  // What the suite throws when it is ended is a consequence and is not told.
+  const signalled = endAtSignals(() => suite.stop());
   report(`seed ${options.request.seed}`);
   const { size, seed, placement } = options.request;
   const date = new Date().toISOString();

@@ -14,18 +14,35 @@ const USAGE = `usage: npm run bench:report -- [--from RAW.json]… [--into FOLDE
 
 function readFlags() {
   try {
-    return parseArgs({
+    const { values } = parseArgs({
       options: {
         from: { type: "string", multiple: true },
         into: { type: "string" },
         check: { type: "boolean", default: false },
       },
-    }).values;
+    });
+    const { from, into, check } = values;
+    if (into === "") throw new Error("--into: an empty text is no folder");
+    if (check && (from !== undefined || into !== undefined))
+      throw new Error("--check looks at the documents and the kept results: it takes neither --from nor --into");
+    return values;
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : error}\n${USAGE}`);
     return process.exit(2);
   }
 }
+
+function write(target: string, text: string): void {
+  try {
+    mkdirSync(dirname(target), { recursive: true });
+    writeFileSync(target, text);
+  } catch (error) {
+    throw notWritten(target, error);
+  }
+}
+
+const notWritten = (target: string, cause: unknown): OperatingError =>
+  new OperatingError("report_not_written", `${target} cannot be written: ${String(cause)}`, { definite: true, cause });
 
 const { from, into, check } = readFlags();
 if (check) {
@@ -36,8 +53,7 @@ if (check) {
   try {
     for (const [path, text] of reportFiles(from?.map((path) => resolve(path)))) {
       const target = join(into === undefined ? ROOT : resolve(into), path);
-      mkdirSync(dirname(target), { recursive: true });
-      writeFileSync(target, text);
+      write(target, text);
       process.stdout.write(`${target}\n`);
     }
   } catch (error) {

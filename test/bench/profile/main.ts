@@ -1,11 +1,11 @@
 /** `npm run profile`: where the time and the garbage of an item's life go, in the dispatcher, in the client and in nats-server. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { OperatingError } from "../../../contracts/errors.ts";
 import { startNatsServer } from "../../../infra/nats-server/embedded.ts";
 import { REPOSITORY } from "../bed.ts";
 import { describeMachine } from "../machine.ts";
+import { type End, inFolder } from "../signals.ts";
 import { type ProfileOptions, profileOptions, type Scenario } from "./options.ts";
 import { cpuMs, type Probed, startClient, startDispatcher } from "./processes.ts";
 import { type Figures, figuresOf, type Run, tables } from "./report.ts";
@@ -21,33 +21,26 @@ interface Bed {
 }
 type Side = "dispatcher" | "client";
 
-async function main(options: ProfileOptions): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), "omnirelay-profile-"));
+async function main(options: ProfileOptions, folder: string, ends: End[]): Promise<void> {
   const server = await startNatsServer({ storeDir: join(folder, "nats"), syncInterval: "always", report: () => {} });
+  ends.push(() => server.stop());
   const beds: Bed[] = [];
   const checkouts = [["here", REPOSITORY]];
   if (options.against !== undefined) checkouts.unshift(["before", resolve(options.against)]);
-  try {
-    for (const [name = "", checkout = ""] of checkouts) {
-      const dispatcher = await startDispatcher(checkout, {
-        ...{ shard: name, natsUrl: server.url, dataDir: join(folder, name) },
-        snapshotEvents: options["snapshot-events"],
-      });
-      const client = await startClient(checkout, name, server.url);
-      beds.push({ name: name as Bed["name"], checkout, natsPid: server.pid, dispatcher, client });
-    }
-    const results = [];
-    for (const scenario of options.scenarios) results.push(await measure(scenario, beds, options));
-    const report = { machine: { ...describeMachine(), natsServer: server.version }, results };
-    process.stdout.write(options.json ? `${JSON.stringify(report)}\n` : tables(report, options.top));
-  } finally {
-    for (const { client, dispatcher } of beds) {
-      await client.stop();
-      await dispatcher.stop();
-    }
-    await server.stop();
-    rmSync(folder, { recursive: true, force: true });
+  for (const [name = "", checkout = ""] of checkouts) {
+    const dispatcher = await startDispatcher(checkout, {
+      ...{ shard: name, natsUrl: server.url, dataDir: join(folder, name) },
+      snapshotEvents: options["snapshot-events"],
+    });
+    ends.push(() => dispatcher.stop());
+    const client = await startClient(checkout, name, server.url);
+    ends.push(() => client.stop());
+    beds.push({ name: name as Bed["name"], checkout, natsPid: server.pid, dispatcher, client });
   }
+  const results = [];
+  for (const scenario of options.scenarios) results.push(await measure(scenario, beds, options));
+  const report = { machine: { ...describeMachine(), natsServer: server.version }, results };
+  process.stdout.write(options.json ? `${JSON.stringify(report)}\n` : tables(report, options.top));
 }
 
 export interface Result {
@@ -99,10 +92,7 @@ async function profiled(
   await client.run(scenario, items);
   const [ofDispatcher, ofClient] = await Promise.all([dispatcher.end(what), client.end(what)]);
   const summaryOf = (side: Side, { cpu, heap }: typeof ofClient): Summary => {
-    if (out !== undefined) {
-      mkdirSync(out, { recursive: true });
-      writeFileSync(join(out, `${scenario}-${side}.${what}profile`), JSON.stringify(cpu ?? heap));
-    }
+    if (out !== undefined) writeFileSync(join(out, `${scenario}-${side}.${what}profile`), JSON.stringify(cpu ?? heap));
     if (cpu !== undefined) return summarizeCpu(cpu, checkout, items, top);
     if (heap !== undefined) return summarizeHeap(heap, checkout, items, top);
     throw new Error(`the probe of the ${side} has no ${what} profile`);
@@ -111,7 +101,8 @@ async function profiled(
 }
 
 try {
-  await main(profileOptions(process.argv.slice(2)));
+  const options = profileOptions(process.argv.slice(2));
+  await inFolder("omnirelay-profile-", (folder, ends) => main(options, folder, ends));
 } catch (error) {
   if (!(error instanceof OperatingError)) throw error;
   process.stderr.write(`${error.code}: ${error.message}\n`);

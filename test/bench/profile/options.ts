@@ -1,4 +1,6 @@
 /** What `npm run profile` takes, as one schema: every option with its unit, and a plain refusal of what is wrong. */
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { z } from "zod";
 import { OperatingError } from "../../../contracts/errors.ts";
@@ -43,9 +45,22 @@ export function profileOptions(args: readonly string[]): ProfileOptions {
     throw refused(cause instanceof Error ? cause.message : String(cause), cause);
   }
   const parsed = ProfileOptions.safeParse(values);
-  if (parsed.success) return parsed.data;
+  if (parsed.success) return usable(parsed.data);
   const problems = parsed.error.issues.map(({ path, message }) => `--${path.join(".")}: ${message}`);
   throw refused(problems.join("\n"));
+}
+
+/** What would fail only when all has been measured, or in a process that is started, fails here. */
+function usable(options: ProfileOptions): ProfileOptions {
+  const { against, out } = options;
+  if (against !== undefined && !existsSync(join(against, "services/dispatcher/main.ts")))
+    throw refused(`--against: ${against} is no checkout: it has no services/dispatcher/main.ts`);
+  try {
+    if (out !== undefined) mkdirSync(out, { recursive: true });
+  } catch (cause) {
+    throw refused(`--out: ${out} cannot be a folder: ${cause instanceof Error ? cause.message : cause}`, cause);
+  }
+  return options;
 }
 
 const refused = (problem: string, cause?: unknown): OperatingError =>

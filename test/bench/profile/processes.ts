@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { DISPATCHER_NODE_FLAGS } from "../../../services/runtime/node-flags.ts";
+import { bound } from "../bed.ts";
 import type { Scenario } from "./options.ts";
 import type { ProbeAnswer, ProbeQuestion } from "./summary.ts";
 
@@ -99,7 +100,7 @@ export async function startDispatcher(
     dataDir,
   ];
   args.push("--peer-id", `dispatcher--${shard}`, "--snapshot-ms", "0", "--snapshot-events", `${snapshotEvents}`);
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit", "ipc"] });
+  const child = spawn(...(await bound(process.execPath, args)), { stdio: ["ignore", "pipe", "inherit", "ipc"] });
   const leads = new Promise<void>((resolve, reject) => {
     child.once("exit", (code) => reject(new Error(`the dispatcher ended with ${code} before it led`)));
     createInterface({ input: child.stdout as NonNullable<typeof child.stdout> }).on("line", (line) => {
@@ -113,7 +114,7 @@ export async function startDispatcher(
 /** A client process that drives a shard with the SDK of a checkout. */
 export async function startClient(checkout: string, shard: string, natsUrl: string): Promise<Probed> {
   const args = ["--import", PROBE, CLIENT, checkout, natsUrl, shard];
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  const child = spawn(...(await bound(process.execPath, args)), { stdio: ["ignore", "inherit", "inherit", "ipc"] });
   await new Promise<void>((resolve, reject) => {
     child.once("message", () => resolve());
     child.once("exit", (code) => reject(new Error(`the client ended with ${code} before it was ready`)));
