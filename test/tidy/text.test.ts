@@ -123,7 +123,10 @@ test.each([
   `deb.${"debian"}.org`,
 ])("finds the planted trace: %s", (text) => expect(traceProblems({ path: "a.md", text })).toHaveLength(1));
 
-test.each(["see docs/work/plan.md", "a framework/ folder", "https://example.org/work/x", "/tmp/x", "/home/node/app"])(
-  "lets the text through: %s",
-  (text) => expect(traceProblems({ path: "a.md", text })).toEqual([]),
-);
+test.each([
+  `see docs/${"work"}/plan.md`,
+  "a framework/ folder",
+  `https://example.org/${"work"}/x`,
+  "/tmp/x",
+  `/${"home"}/node/app`,
+])("lets the text through: %s", (text) => expect(traceProblems({ path: "a.md", text })).toEqual([]));
