@@ -54,7 +54,7 @@ const FAIL_ENTRY = FailRequest.shape.leases.element;
 const RELEASE_ENTRY = ReleaseRequest.shape.leases.element;
 
 export function encodeItem(input: EnqueueInput): Encoded {
-  const own = withInherited(input);
+  const own = asSimpleObject(input);
   const item = own.body instanceof Uint8Array ? { ...own, ...bytes(own.body, own.payloadEncoding) } : own;
   const hasRequestId = item.requestId !== undefined;
   const checked: EntryResult<object> = isPlainEntryOf("enqueue", item)
@@ -70,7 +70,7 @@ export function encodeItem(input: EnqueueInput): Encoded {
  * JSON leaves that out, or takes what `toJSON` says, and what is written then was not checked: it would spoil the request that the items of others
  * travel in.
  */
-export function withInherited<Input extends Partial<EnqueueInput>>(input: Input): Input {
+export function asSimpleObject<Input extends Partial<EnqueueInput>>(input: Input): Input {
   const prototype: unknown = Object.getPrototypeOf(input);
   const hidesNothing = Object.getOwnPropertyNames(input).length === Object.keys(input).length;
   if (hidesNothing && (prototype === Object.prototype || prototype === null)) return input;

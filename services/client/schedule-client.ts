@@ -3,7 +3,7 @@ import type { RequestInput } from "../../contracts/commands.ts";
 import type { ReplyOf } from "../../contracts/replies.ts";
 import { bytes } from "./body.ts";
 import type { CallOptions, ClientCore } from "./client-core.ts";
-import { withInherited } from "./entries.ts";
+import { asSimpleObject } from "./entries.ts";
 import { type ReadOptions, readParts } from "./read-options.ts";
 
 type Spec = RequestInput<"schedule-put">;
@@ -26,7 +26,7 @@ export class ScheduleClient {
    * ticks on; else, and where it was paused, its next tick is counted from now.
    */
   async put({ item, ...spec }: ScheduleInput, options: CallOptions = {}): Promise<ReplyOf<"schedule-put">> {
-    const { body, ...rest } = withInherited(item);
+    const { body, ...rest } = asSimpleObject(item);
     const encoded = body instanceof Uint8Array ? { ...rest, ...bytes(body, rest.payloadEncoding) } : { ...rest, body };
     return (await this.#core.call("schedule-put", { ...spec, item: encoded }, options)).reply;
   }
