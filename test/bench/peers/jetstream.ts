@@ -18,8 +18,8 @@ const ACK_WAIT_MS = 30_000;
 const streamOf = ({ leaseMs = ACK_WAIT_MS }: PeerSettings): string => `BENCH_${leaseMs}`;
 const subjectOf = ({ leaseMs = ACK_WAIT_MS }: PeerSettings): string => `bench.${leaseMs}`;
 const PENDING_MAX = 10_000;
-/** How long a confirmation is waited for: one that is given up counts as failed, although the message may be gone. 5 s as shipped, which many at once exceed. */
-const CONFIRM_MS = 60_000;
+/** How long an answer is waited for: what is given up counts as failed, although it may be done. 5 s as shipped, which many at once exceed. */
+const ANSWER_MS = 60_000;
 /** Messages that are on their way to the worker at once, at least. */
 const AHEAD_MIN = 500;
 
@@ -70,7 +70,7 @@ async function open(url: string, settings: PeerSettings, isConfirmed: boolean): 
     ...{ durable_name: CONSUMER, ack_policy: AckPolicy.Explicit, ack_wait: nanos(settings.leaseMs ?? ACK_WAIT_MS) },
     ...{ max_ack_pending: PENDING_MAX, max_deliver: -1 },
   });
-  const stream = jetstream(connection, settings.answerMs === undefined ? {} : { timeout: settings.answerMs });
+  const stream = jetstream(connection, { timeout: settings.answerMs ?? ANSWER_MS });
   return {
     enqueue: async (bodies) => {
       await Promise.all(bodies.map((body) => stream.publish(subject, body)));
@@ -99,7 +99,7 @@ async function work(
       const running = handler(body);
       if (running !== undefined) await running;
       if (!isConfirmed) message.ack();
-      else if (!(await message.ackAck({ timeout: CONFIRM_MS })))
+      else if (!(await message.ackAck({ timeout: ANSWER_MS })))
         throw new Error("the acknowledgement was not confirmed");
       settled(body);
     } catch (error) {

@@ -44,7 +44,7 @@ export interface PeerSettings {
   readonly leaseMs?: number | undefined;
   /** How often a running item is kept alive, where the peer does that. ms. Absent: what the peer ships. */
   readonly beatMs?: number | undefined;
-  /** How long a call waits for its answer, where the client does not see by itself that the answer was lost with its server. ms. Absent: what the peer ships. */
+  /** How long a call waits for its answer, where the client does not see by itself that the answer was lost with its server. ms. Absent: what the peer ships, or longer. */
   readonly answerMs?: number | undefined;
 }
 
