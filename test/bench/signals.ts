@@ -37,11 +37,9 @@ export async function inFolder(prefix: string, run: (folder: string, ends: End[]
   });
   try {
     await run(folder, ends);
-  } catch (error) {
-    // Its servers were ended under it.
-    if (isSignalled) await signalled;
-    throw error;
   } finally {
+    // Its servers are being ended under it: what it throws is a consequence.
+    if (isSignalled) await signalled;
     await end();
   }
 }
